@@ -1,0 +1,1 @@
+"""A chat UI for every Llama Stack (OGX) server."""

@@ -1,0 +1,122 @@
+"""One turn of a conversation: the events of a reply become snapshots to show, no more of them than a page can take."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from llama_ui.errors import ChatError, Refused
+from llama_ui.events import Done, Event, Reasoning, Text, Usage
+from llama_ui.messages import Message, Options
+
+# Seconds between two updates of a page: more of them cost its browser more than they give to the reader.
+FRAME = 0.05
+# Seconds between two signs of life while nothing has come. Gradio notices a closed tab only when it is handed one.
+TICK = 0.5
+
+
+class Streams(Protocol):
+    """What can be asked for a reply: a `LlamaStack`, or the connection to one that is still being made ready."""
+
+    def stream(
+        self, model: str, messages: Sequence[Message], options: Options
+    ) -> AsyncGenerator[Event, None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What there is of a reply by now. `waited`: seconds since it was asked for, None once something has come."""
+
+    text: str = ""
+    reasoning: str = ""
+    waited: float | None = None
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    error: ChatError | None = None
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What has come since the last snapshot. `news` is set when there is something to look at."""
+
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    events: list[Event] = field(default_factory=list)
+    error: ChatError | None = None
+
+    async def read(self, stream: AsyncGenerator[Event, None]) -> None:
+        """Collects the events of a reply until it ends or fails."""
+        try:
+            async with aclosing(stream):
+                async for event in stream:
+                    self.events.append(event)
+                    self.news.set()
+        except ChatError as error:
+            self.error = error
+
+    def empty(self) -> list[Event]:
+        events, self.events = self.events, []
+        self.news.clear()
+        return events
+
+
+async def respond(
+    stack: Streams, model: str, messages: Sequence[Message], options: Options
+) -> AsyncGenerator[Turn, None]:
+    """Snapshots of one reply: at once when it begins, then one a frame, the last with everything or with an error.
+
+    Until something has come, a snapshot that counts the seconds every `TICK`. The stream is read by a task of its own:
+    who shows the snapshots slowly gets fewer of them, not a backlog. Closing this generator, or cancelling the task
+    that runs it, closes the request to the server, also before the first token.
+    """
+    inbox = _Inbox()
+    started = time.monotonic()
+    turn = Turn(waited=0.0)
+    reader = asyncio.create_task(inbox.read(stack.stream(model, messages, options)))
+    reader.add_done_callback(lambda _: inbox.news.set())
+    try:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK if turn.waited is not None else None):
+                    await inbox.news.wait()
+            ended = reader.done()
+            turn = _advanced(turn, inbox.empty())
+            if ended:
+                reader.result()  # what nobody foresaw goes to the caller
+                yield _ended(turn, inbox.error)
+                return
+            if turn.waited is not None:
+                turn = replace(turn, waited=time.monotonic() - started)
+                yield turn
+                continue
+            yield turn
+            await asyncio.sleep(FRAME)
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+
+
+def _advanced(turn: Turn, events: Sequence[Event]) -> Turn:
+    text = "".join(event.text for event in events if isinstance(event, Text))
+    reasoning = "".join(event.text for event in events if isinstance(event, Reasoning))
+    usage, finish_reason = turn.usage, turn.finish_reason
+    for event in events:
+        match event:
+            case Usage():
+                usage = event
+            case Done(reason):
+                finish_reason = reason
+    return Turn(
+        text=turn.text + text,
+        reasoning=turn.reasoning + reasoning,
+        waited=None if text or reasoning else turn.waited,
+        usage=usage,
+        finish_reason=finish_reason,
+    )
+
+
+def _ended(turn: Turn, error: ChatError | None) -> Turn:
+    if error is None and not turn.text and not turn.reasoning:
+        error = Refused("The server sent an empty reply.", "Try again, or choose another model.")
+    return replace(turn, waited=None, error=error)

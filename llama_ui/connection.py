@@ -1,0 +1,152 @@
+"""The server that this app talks to: the one configured, the one found, or the local stack. The same for every visitor."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+
+from llama_ui.errors import NoServer, UnknownModel
+from llama_ui.events import Event
+from llama_ui.local import LocalStack
+from llama_ui.messages import Message, Options
+from llama_ui.settings import Settings
+
+if TYPE_CHECKING:
+    from llama_ui.stack import LlamaStack
+
+# Llama Stack's default, and the one of its text generation guide.
+USUAL_URLS = ("http://localhost:8321", "http://localhost:5000")
+PROBE_TIMEOUT = 1.0
+GUIDE_MODEL = "Llama3.2-11B-Vision-Instruct"
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the server says of itself. `name` has the version, `models` the ids of those that chat."""
+
+    url: str
+    name: str
+    models: list[str]
+    local: bool
+
+
+class Connection:
+    """Finds or starts the server in the background, and waits for it where it is needed.
+
+    An attempt that failed is made again by the next one who asks, so a visitor who sends a message after the cause is
+    mended needs no restart of the app.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._local = LocalStack(settings.cache, settings.local_model, self._report)
+        self._lock = threading.Lock()
+        self._attempt: Future[LlamaStack] | None = None
+        self._uses_local = False
+        self.progress = "Connecting"
+
+    def start(self) -> Future["LlamaStack"]:
+        """Begins an attempt, unless one is under way or has succeeded. Returns at once."""
+        with self._lock:
+            if self._attempt is None or self._spent(self._attempt):
+                self._attempt = Future()
+                threading.Thread(target=self._run, args=[self._attempt], daemon=True, name="connect").start()
+            return self._attempt
+
+    @property
+    def ready(self) -> bool:
+        return self._attempt is not None and self._attempt.done() and not self._spent(self._attempt)
+
+    async def stack(self) -> "LlamaStack":
+        """The server, as soon as it is ready. Raises `ChatError` where there is none to be had."""
+        # Shielded: one visitor who leaves does not end the attempt for the others.
+        return await asyncio.shield(asyncio.wrap_future(self.start()))
+
+    async def stream(
+        self, model: str, messages: Sequence[Message], options: Options
+    ) -> AsyncGenerator[Event, None]:
+        """As `LlamaStack.stream`, once it is ready. A blank model: the one to begin with."""
+        stack = await self.stack()
+        chosen = model or self._settings.model or first_choice(await _chat_models(stack))
+        async with aclosing(stack.stream(chosen, messages, options)) as stream:
+            async for event in stream:
+                yield event
+
+    async def server(self) -> Server:
+        """What the server says of itself now. Raises `ChatError`."""
+        stack = await self.stack()
+        version, models = await asyncio.gather(stack.version(), _chat_models(stack))
+        return Server(stack.base_url, _name(version), models, self._uses_local)
+
+    def close(self) -> None:
+        """Stops the local stack, if one was started."""
+        self._local.stop()
+
+    def _spent(self, attempt: Future["LlamaStack"]) -> bool:
+        if not attempt.done():
+            return False
+        return attempt.exception() is not None or (self._uses_local and not self._local.alive())
+
+    def _report(self, progress: str) -> None:
+        self.progress = progress
+
+    def _run(self, attempt: Future["LlamaStack"]) -> None:
+        try:
+            attempt.set_result(self._connect())
+        except BaseException as error:  # whatever it is, the ones who wait must hear of it
+            attempt.set_exception(error)
+
+    def _connect(self) -> "LlamaStack":
+        from llama_ui.stack import LlamaStack  # takes 0.8 s, which the page must not wait for
+
+        settings = self._settings
+        self._uses_local = False
+        url = settings.base_url or next(filter(_is_llama_stack, USUAL_URLS), None)
+        if url:
+            return LlamaStack(url, settings.api_key)
+        if settings.no_local:
+            raise NoServer(
+                "No Llama Stack server is configured, and none answers at " + " or ".join(USUAL_URLS) + ".",
+                "Start the app with --base-url URL.",
+            )
+        self._uses_local = True
+        return LlamaStack(self._local.start())
+
+
+async def _chat_models(stack: "LlamaStack") -> list[str]:
+    return [model.id for model in await stack.models() if model.chats]
+
+
+def _is_llama_stack(url: str) -> bool:
+    """Whether a Llama Stack answers there. Its health route needs no key; other programs use port 5000, too."""
+    try:
+        answer = httpx.get(f"{url}/v1/health", timeout=PROBE_TIMEOUT, trust_env=False)
+        return answer.is_success and "status" in answer.json()
+    except (httpx.HTTPError, ValueError, TypeError):
+        return False
+
+
+def _name(version: str | None) -> str:
+    """ "OGX 1.5.0", "Llama Stack 0.7.3": llama-stack's last series is 0.7, the renamed project went on from there."""
+    if version is None:
+        return "OpenAI-compatible server"
+    try:
+        renamed = tuple(map(int, version.split(".")[:2])) >= (0, 8)
+    except ValueError:
+        renamed = False
+    return f"{'OGX' if renamed else 'Llama Stack'} {version}"
+
+
+def first_choice(models: Sequence[str]) -> str:
+    """The model to begin with: the text generation guide's, under whatever prefix, else the first.
+
+    Raises `UnknownModel` where there is none.
+    """
+    if not models:
+        raise UnknownModel("The server lists no chat model.", "Register one there, or type its id into Model.")
+    return next((model for model in models if model.endswith(GUIDE_MODEL)), models[0])

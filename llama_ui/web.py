@@ -1,0 +1,3 @@
+"""The chat page: layout and wiring."""
+
+import gradio as gr
