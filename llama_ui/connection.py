@@ -83,6 +83,16 @@ class Connection:
         version, models = await asyncio.gather(stack.version(), _chat_models(stack))
         return Server(stack.base_url, _name(version), models, self._uses_local)
 
+    def summary(self) -> str:
+        """One line on which server was chosen. Raises what the attempt raised; call it after one has ended."""
+        stack = self.start().result()
+        if not self._uses_local:
+            return f"Server: {stack.base_url}"
+        return (
+            f"Server: {stack.base_url}, the local stack with a tiny demonstration model. "
+            "For a real one start with --base-url URL."
+        )
+
     def close(self) -> None:
         """Stops the local stack, if one was started."""
         self._local.stop()

@@ -4,9 +4,12 @@ Gradio's history holds more than was said: waiting and error notes, thinking blo
 what a person and the model said, and nothing else.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from llama_ui.errors import InputError, quoted
 
 Role = Literal["system", "user", "assistant"]
 
@@ -68,10 +71,10 @@ def _said(history: object) -> Iterable[tuple[Role, str]]:
 def is_note(item: Mapping[str, object]) -> bool:
     """Whether the UI wrote this message (waiting, thinking, an error) and not a person or the model.
 
-    Gradio gives `metadata.title` to what it shows apart from the conversation; it comes back in the history.
+    The UI's own messages carry a `metadata.id`, and thinking blocks a `metadata.title`; both come back in the history.
     """
     metadata = item.get("metadata")
-    return isinstance(metadata, Mapping) and bool(metadata.get("title"))
+    return isinstance(metadata, Mapping) and bool(metadata.get("id") or metadata.get("title"))
 
 
 def _text(content: object) -> str:
@@ -83,3 +86,36 @@ def _text(content: object) -> str:
     if isinstance(content, Sequence):
         return "\n\n".join(filter(None, map(_text, content)))
     return ""
+
+
+def options(temperature: object, top_p: object, max_tokens: object, seed: object) -> Options:
+    """The sampling options as entered: numbers, or texts as they stand in a text box. Blank: left to the server.
+
+    Raises InputError with one sentence that names the option, the value and what it may be.
+    """
+    return Options(
+        temperature=_number("Temperature", temperature, 0, 2),
+        top_p=_number("Top p", top_p, 0, 1),
+        max_tokens=_whole("Max tokens", max_tokens, 1),
+        seed=_whole("Seed", seed, 0),
+    )
+
+
+def _number(label: str, value: object, least: float, most: float) -> float | None:
+    text = "" if value is None else str(value).strip()
+    if not text:
+        return None
+    try:
+        number = float(text.replace(",", "."))
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        raise InputError(f"{label} is {quoted(text, 40)}.", f"Enter a number from {least} to {most}, or nothing.")
+    return number
+
+
+def _whole(label: str, value: object, least: int) -> int | None:
+    number = _number(label, value, least, 2**31 - 1)
+    if number is not None and not number.is_integer():
+        raise InputError(f"{label} is {quoted(str(value), 40)}.", f"Enter a whole number from {least}, or nothing.")
+    return None if number is None else int(number)

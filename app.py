@@ -1,0 +1,64 @@
+"""Starts the chat page: settings -> page -> the server, or the local stack where there is none."""
+
+import sys
+
+if sys.version_info < (3, 12):  # noqa: UP036 - said plainly here; the imports below would fail less plainly
+    sys.exit(f"app.py needs Python 3.12 or newer; this is Python {sys.version.split()[0]}.")
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Sequence
+
+try:
+    from llama_ui import settings as options
+    from llama_ui.connection import Connection
+    from llama_ui.errors import ChatError
+except ModuleNotFoundError as missing:
+    sys.exit(f"app.py: the package {missing.name} is missing; install all with: pip install -r requirements.txt")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the app until it is told to end. Returns the exit status."""
+    settings = options.load(argv, os.environ)
+    # Before the client library is imported, which would have every request printed.
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _reach_loopback_without_proxy()
+    connection = Connection(settings)
+    try:
+        from llama_ui import web  # takes two seconds; a bad option is told before
+
+        try:
+            url = web.launch(web.build(settings, connection), settings)
+        except OSError as error:
+            print(f"app.py: {error}", file=sys.stderr)
+            return 1
+        print(f"Llama Stack Chat: {url}  (Ctrl-C ends it)", flush=True)
+        # Only now, so that it does not hold up the page.
+        connection.start().add_done_callback(lambda _: _announce(connection))
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        connection.close()
+    return 0
+
+
+def _reach_loopback_without_proxy() -> None:
+    """Gradio asks its own page at the start, and a local server is asked by the client: neither through a proxy."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost,127.0.0.1,::1"]))
+
+
+def _announce(connection: Connection) -> None:
+    """Says on the console how the search for a server ended."""
+    try:
+        print(connection.summary(), flush=True)
+    except ChatError as error:
+        print(f"app.py: {error}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

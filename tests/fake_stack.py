@@ -1,0 +1,128 @@
+"""A Llama Stack server that says what a test tells it to, on a real socket."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+MODEL = "fake/llama"
+VISION_MODEL = "fake/Llama3.2-11B-Vision-Instruct"
+
+
+@dataclass
+class Hold:
+    """A place in a reply at which the server stays until the test lets it go on."""
+
+    reached: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
+class Reply:
+    """What the server answers to one chat request: deltas, raw chunks and holds; or a status with a body."""
+
+    items: list[str | dict[str, Any] | Hold]
+    status: int = 200
+    body: object = None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+class FakeStack:
+    """Start it with `with FakeStack() as stack`. Replies come from `enqueue`; without any it says "Hello there."."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.replies: deque[Reply] = deque()
+        self.models: list[dict[str, Any]] = [_model(MODEL, "llm"), _model("fake/embed", "embedding")]
+        self.version: str | None = "1.5.0"
+        self.key: str | None = None
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.port = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def enqueue(self, *items: str | dict[str, Any] | Hold, status: int = 200, body: object = None) -> Reply:
+        reply = Reply(list(items), status, body)
+        self.replies.append(reply)
+        return reply
+
+    def __enter__(self) -> Self:
+        routes = [
+            Route("/v1/health", lambda _: JSONResponse({"status": "OK"})),
+            Route("/v1/version", self._version),
+            Route("/v1/models", self._models),
+            Route("/v1/chat/completions", self._chat, methods=["POST"]),
+        ]
+        config = uvicorn.Config(Starlette(routes=routes), log_level="critical", timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._socket.close()
+
+    def _refused(self, request: Request) -> Response | None:
+        sent = request.headers.get("authorization")
+        self.keys.append(sent)
+        if self.key and sent != f"Bearer {self.key}":
+            return JSONResponse({"error": {"message": "Authentication required."}}, 401)
+        return None
+
+    async def _version(self, request: Request) -> Response:
+        if self.version is None:
+            return JSONResponse({"detail": "Not Found"}, 404)
+        return JSONResponse({"version": self.version})
+
+    async def _models(self, request: Request) -> Response:
+        return self._refused(request) or JSONResponse({"data": self.models})
+
+    async def _chat(self, request: Request) -> Response:
+        if refused := self._refused(request):
+            return refused
+        body = await request.json()
+        self.requests.append(body)
+        known = [model["id"] for model in self.models]
+        if body["model"] not in known:
+            return JSONResponse({"error": {"message": f"Model '{body['model']}' not found."}}, 404)
+        reply = self.replies.popleft() if self.replies else Reply(["Hello", " there", "."])
+        if reply.status != 200:
+            return JSONResponse(reply.body, reply.status)
+        return StreamingResponse(_stream(reply), media_type="text/event-stream")
+
+
+def _model(model_id: str, kind: str) -> dict[str, Any]:
+    return {"id": model_id, "object": "model", "created": 0, "owned_by": "x", "custom_metadata": {"model_type": kind}}
+
+
+async def _stream(reply: Reply) -> AsyncIterator[str]:
+    def line(chunk: dict[str, Any]) -> str:
+        return f"data: {json.dumps({'object': 'chat.completion.chunk', **chunk})}\n\n"
+
+    try:
+        for item in reply.items:
+            match item:
+                case Hold():
+                    item.reached.set()
+                    while not item.release.is_set():
+                        await asyncio.sleep(0.005)
+                case str():
+                    yield line({"choices": [{"index": 0, "delta": {"content": item}, "finish_reason": None}]})
+                case _:
+                    yield line(item)
+        yield line({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        yield line({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(reply.items)}})
+    finally:
+        reply.ended.set()
