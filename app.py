@@ -24,26 +24,31 @@ def main(argv: Sequence[str]) -> int:
     settings = options.load(argv, os.environ)
     # Before the client library is imported, which would have every request printed.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the app as Ctrl-C does
     _reach_loopback_without_proxy()
+    try:
+        _run(settings)
+    except OSError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _run(settings: options.Settings) -> None:
+    from llama_ui import web  # takes two seconds; a bad option is told before
+
     connection = Connection(settings)
     try:
-        from llama_ui import web  # takes two seconds; a bad option is told before
-
-        try:
-            url = web.launch(web.build(settings, connection), settings)
-        except OSError as error:
-            print(f"app.py: {error}", file=sys.stderr)
-            return 1
+        url = web.launch(web.build(settings, connection), settings)
         print(f"Llama Stack Chat: {url}  (Ctrl-C ends it)", flush=True)
         # Only now, so that it does not hold up the page.
         connection.start().add_done_callback(lambda _: _announce(connection))
         threading.Event().wait()
-    except KeyboardInterrupt:
-        pass
     finally:
         connection.close()
-    return 0
+        web.close_tunnels()
 
 
 def _reach_loopback_without_proxy() -> None:
@@ -61,4 +66,7 @@ def _announce(connection: Connection) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    # Not sys.exit: Gradio's server thread waits 5 s for open pages, or takes the interpreter down with a core dump.
+    os._exit(status)

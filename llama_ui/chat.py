@@ -20,9 +20,7 @@ TICK = 0.5
 class Streams(Protocol):
     """What can be asked for a reply: a `LlamaStack`, or the connection to one that is still being made ready."""
 
-    def stream(
-        self, model: str, messages: Sequence[Message], options: Options
-    ) -> AsyncGenerator[Event, None]: ...
+    def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]: ...
 
 
 @dataclass(frozen=True, slots=True)

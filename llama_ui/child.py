@@ -31,7 +31,7 @@ PROMPT_CACHE_MIB = 256  # the engine's default lets it grow by 8 GiB
 def main() -> None:
     """Plays the role that the command line names, until it ends or the parent does."""
     role, scratch = sys.argv[1:3]
-    os.mkdir(scratch, mode=0o700)
+    Path(scratch).mkdir(mode=0o700)
     os.chdir(scratch)
     orders: Orders = SimpleQueue()
     threading.Thread(target=_watch_parent, args=(orders, scratch), daemon=True).start()

@@ -1,4 +1,4 @@
-"""The server that this app talks to: the one configured, the one found, or the local stack. The same for every visitor."""
+"""The server that all visitors talk to: the one configured, the one found, or the local stack."""
 
 import asyncio
 import threading
@@ -67,9 +67,7 @@ class Connection:
         # Shielded: one visitor who leaves does not end the attempt for the others.
         return await asyncio.shield(asyncio.wrap_future(self.start()))
 
-    async def stream(
-        self, model: str, messages: Sequence[Message], options: Options
-    ) -> AsyncGenerator[Event, None]:
+    async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
         """As `LlamaStack.stream`, once it is ready. A blank model: the one to begin with."""
         stack = await self.stack()
         chosen = model or self._settings.model or first_choice(await _chat_models(stack))

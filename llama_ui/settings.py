@@ -1,8 +1,8 @@
 """Every setting, once: its name, its variable, its default, its help.
 
-The fields of `Settings` are the table. The command line, the environment, the `.env` file, `--help` and the table in the
-README are all made from it. The command line wins over the environment, the environment over `.env`, `.env` over the
-default; an empty variable counts as not set.
+The fields of `Settings` are the table. The command line, the environment, the `.env` file, `--help` and the table in
+the README are all made from it. The command line wins over the environment, the environment over `.env`, `.env` over
+the default; an empty variable counts as not set.
 """
 
 import argparse

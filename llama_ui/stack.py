@@ -80,9 +80,7 @@ class LlamaStack:
         except errors.NoSuchPath:
             return None
 
-    async def stream(
-        self, model: str, messages: Sequence[Message], options: Options
-    ) -> AsyncGenerator[Event, None]:
+    async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
         """One reply as it is generated. Closing this generator closes the request to the server at once."""
         dialect = CHAT_COMPLETIONS
         with self._explained(model):

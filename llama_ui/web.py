@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import get_blocks_context
 from gradio.events import Dependency
+from gradio.tunneling import CURRENT_TUNNELS
 
 from llama_ui.chat import TICK, Turn, respond
 from llama_ui.connection import Connection, Server, first_choice
@@ -55,7 +56,8 @@ type ChatMessage = dict[str, Any]
 def build(settings: Settings, connection: Connection) -> gr.Blocks:
     """The page. What it shows of the server comes from `connection`, for every visitor anew."""
     page = _Page(settings, connection)
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as demo:
+    demo = gr.Blocks(title=TITLE, analytics_enabled=False)
+    with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
         status = gr.HTML(_status_line("wait", "Connecting…"), elem_id="status")
         with gr.Row(elem_id="main"):  # laid out by page.css: on a narrow page the chat comes right after the prompt
@@ -120,6 +122,12 @@ def launch(demo: gr.Blocks, settings: Settings) -> str:
     return url
 
 
+def close_tunnels() -> None:
+    """Ends the child processes behind public links."""
+    for tunnel in CURRENT_TUNNELS:
+        tunnel.kill()
+
+
 def _theme() -> gr.themes.Base:
     # Fonts that every system has: a web font would be asked of another server.
     return gr.themes.Default(
@@ -159,10 +167,10 @@ def _render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.T
         elem_id="model",
     )
     refresh = gr.Button("Refresh models", size="sm", elem_id="refresh")
-    with gr.Accordion("Sampling", open=False), gr.Row(elem_id="sampling"):
+    with gr.Accordion("Sampling (blank: the server's own default)", open=False), gr.Row(elem_id="sampling"):
         # Text boxes, since a number box that is left alone sends 0 (Gradio 6.31).
         sampling = [
-            gr.Textbox(label=label, placeholder="server's default", max_lines=1, min_width=110)
+            gr.Textbox(label=label, placeholder="default", max_lines=1, min_width=110)
             for label in ("Temperature", "Top p", "Max tokens", "Seed")
         ]
     return model, refresh, sampling
@@ -236,8 +244,8 @@ class _Page:
         try:
             self._check_length("message", message)
         except InputError as error:
-            return gr.validate(False, str(error))
-        return gr.validate(bool(message.strip()), "Type something to send.")
+            return dict(gr.validate(False, str(error)))
+        return dict(gr.validate(bool(message.strip()), "Type something to send."))
 
     async def watch(self, model: str | None) -> AsyncGenerator[tuple[str, Any], None]:
         """Yields the status line and the list of models, until the server is ready or known not to be."""
@@ -304,7 +312,7 @@ class _Chat(gr.ChatInterface):
             begin(lambda: gr.Textbox(interactive=False, submit_btn=False, stop_btn=True), None, self.textbox, **quiet)
         # A reply stopped before it began leaves no "Waiting" behind.
         self.textbox.stop(
-            None, self.chatbot, self.chatbot, js=WITHOUT_WAITING, cancels=submits, api_visibility="private"
+            None, self.chatbot, self.chatbot, js=WITHOUT_WAITING, cancels=[*submits], api_visibility="private"
         )
 
 

@@ -116,7 +116,7 @@ async def _stream(reply: Reply) -> AsyncIterator[str]:
             match item:
                 case Hold():
                     item.reached.set()
-                    while not item.release.is_set():
+                    while not item.release.is_set():  # noqa: ASYNC110 - set by a thread of the test
                         await asyncio.sleep(0.005)
                 case str():
                     yield line({"choices": [{"index": 0, "delta": {"content": item}, "finish_reason": None}]})

@@ -1,0 +1,49 @@
+# `make run` starts the chat page; `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+
+.PHONY: help run check test screenshot bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+run: .venv/app  ## install what is missing and open the chat page
+	@exec $(BIN)/python app.py
+
+check: .venv/dev  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: .venv/dev  ## all tests; those in a browser are skipped where there is no Chromium
+	$(BIN)/python -m pytest --browser $(PYTEST_ARGS)
+
+screenshot: .venv/dev  ## make docs/*.png anew
+	$(BIN)/python -m pytest --browser --screenshots -k screenshot
+
+bench: .venv/dev  ## how fast it starts
+	$(BIN)/python bench/startup.py
+
+clean:  ## remove what was installed
+	rm -rf .venv
+
+.venv/uv:
+	@command -v $(PYTHON) >/dev/null || { echo "make: Python 3.12 or newer is needed; there is no '$(PYTHON)' (say which with PYTHON=...)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { echo "make: Python 3.12 or newer is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1) (say which with PYTHON=...)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: Python's venv module is missing (Debian: apt install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@touch $@
+
+# Where the local stack's engine has no wheel, all the rest is installed.
+.venv/app: requirements.txt .venv/uv
+	@$(UV) -r requirements.txt || { \
+		echo "make: trying without the local stack's engine, xllamacpp" >&2; \
+		grep -v '^xllamacpp' requirements.txt > .venv/without-engine.txt; \
+		$(UV) -r .venv/without-engine.txt; }
+	@touch $@
+
+.venv/dev: tests/requirements.txt .venv/app
+	@$(UV) -r tests/requirements.txt
+	@touch $@

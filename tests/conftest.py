@@ -1,0 +1,65 @@
+"""What all tests share: a clean environment, no network unless asked for, and the fakes."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pytest_socket import enable_socket, socket_allow_hosts
+
+from tests.app_process import AppProcess
+from tests.fake_stack import FakeStack
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# What a developer's shell may hold, and would change what the app does.
+FOREIGN = ("LLAMA_", "GRADIO_", "OGX_", "HF_", "SPACE", "SYSTEM", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--browser", action="store_true", help="also run the tests in a real Chromium")
+    parser.addoption("--screenshots", action="store_true", help="write the README's screenshots anew")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("browser"):
+            if not config.getoption("--browser"):
+                item.add_marker(pytest.mark.skip(reason="browser tests run with --browser"))
+            elif CHROMIUM is None and not os.environ.get("CI"):
+                item.add_marker(pytest.mark.skip(reason="no Chromium found (Debian: apt install chromium)"))
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.upper().startswith(FOREIGN):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+
+
+@pytest.fixture(autouse=True)
+def network(request: pytest.FixtureRequest) -> None:
+    """Sockets are denied (pytest-socket), but to a test that says that it needs some; those reach this machine only."""
+    if any(request.node.get_closest_marker(name) for name in ("loopback", "real_stack", "browser")):
+        enable_socket()
+        socket_allow_hosts(["127.0.0.1", "localhost", "::1"], allow_unix_socket=True)
+
+
+@pytest.fixture
+def stack() -> Iterator[FakeStack]:
+    """A scripted Llama Stack server."""
+    with FakeStack() as server:
+        yield server
+
+
+@pytest.fixture
+def start_app(tmp_path: Path) -> Iterator[Callable[..., AppProcess]]:
+    """Starts `app.py` as a process of its own: `start_app("--base-url", url)`; ended after the test."""
+    with contextlib.ExitStack() as cleanup:
+
+        def start(*arguments: str, **variables: str) -> AppProcess:
+            return cleanup.enter_context(AppProcess(arguments, variables, cwd=tmp_path))
+
+        yield start
