@@ -20,7 +20,7 @@ test: .venv/dev  ## all tests; those in a browser are skipped where there is no 
 	$(BIN)/python -m pytest --browser $(PYTEST_ARGS)
 
 screenshot: .venv/dev  ## make docs/*.png anew
-	$(BIN)/python -m pytest --browser --screenshots -k screenshot
+	$(BIN)/python -m pytest --browser --screenshots -k screenshots
 
 bench: .venv/dev  ## how fast it starts
 	$(BIN)/python bench/startup.py

@@ -13,7 +13,7 @@ from llama_ui.messages import Message, Options
 
 # Seconds between two updates of a page: more of them cost its browser more than they give to the reader.
 FRAME = 0.05
-# Seconds between two signs of life while nothing has come. Gradio notices a closed tab only when it is handed one.
+# Seconds between two snapshots while nothing comes. Gradio notices a closed tab, and at times Stop, only at one.
 TICK = 0.5
 
 
@@ -64,9 +64,9 @@ async def respond(
 ) -> AsyncGenerator[Turn, None]:
     """Snapshots of one reply: at once when it begins, then one a frame, the last with everything or with an error.
 
-    Until something has come, a snapshot that counts the seconds every `TICK`. The stream is read by a task of its own:
-    who shows the snapshots slowly gets fewer of them, not a backlog. Closing this generator, or cancelling the task
-    that runs it, closes the request to the server, also before the first token.
+    While nothing comes, a snapshot every `TICK`; before the first text it counts the seconds. The stream is read by a
+    task of its own: who shows the snapshots slowly gets fewer of them, not a backlog. Closing this generator, or
+    cancelling the task that runs it, closes the request to the server, also before the first token.
     """
     inbox = _Inbox()
     started = time.monotonic()
@@ -76,7 +76,7 @@ async def respond(
     try:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(TICK if turn.waited is not None else None):
+                async with asyncio.timeout(TICK):
                     await inbox.news.wait()
             ended = reader.done()
             turn = _advanced(turn, inbox.empty())
@@ -92,7 +92,8 @@ async def respond(
             await asyncio.sleep(FRAME)
     finally:
         reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
+        # Not gather, which would hand on a second cancel (a double click on Stop) into the closing of the request.
+        await asyncio.wait([reader])
 
 
 def _advanced(turn: Turn, events: Sequence[Event]) -> Turn:

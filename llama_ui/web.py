@@ -310,9 +310,13 @@ class _Chat(gr.ChatInterface):
                 ).then(None, js=FOCUS, api_visibility="private")
         for begin in (self.chatbot.edit, self.chatbot.example_select):
             begin(lambda: gr.Textbox(interactive=False, submit_btn=False, stop_btn=True), None, self.textbox, **quiet)
-        # A reply stopped before it began leaves no "Waiting" behind.
         self.textbox.stop(
-            None, self.chatbot, self.chatbot, js=WITHOUT_WAITING, cancels=[*submits], api_visibility="private"
+            None,
+            self.chatbot,
+            self.chatbot,
+            js=WITHOUT_WAITING,  # a reply stopped before it began leaves no "Waiting" behind
+            cancels=[*submits],
+            api_visibility="private",
         )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pytest_socket import enable_socket, socket_allow_hosts
 
 from tests.app_process import AppProcess
 from tests.fake_stack import FakeStack
@@ -24,6 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        # Sockets are denied by default (--disable-socket); who asks for some reaches this machine only.
+        if any(item.get_closest_marker(name) for name in ("loopback", "real_stack", "browser")):
+            item.add_marker(pytest.mark.allow_hosts(["127.0.0.1", "localhost", "::1"]))
         if item.get_closest_marker("browser"):
             if not config.getoption("--browser"):
                 item.add_marker(pytest.mark.skip(reason="browser tests run with --browser"))
@@ -37,14 +39,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.upper().startswith(FOREIGN):
             monkeypatch.delenv(name)
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-
-
-@pytest.fixture(autouse=True)
-def network(request: pytest.FixtureRequest) -> None:
-    """Sockets are denied (pytest-socket), but to a test that says that it needs some; those reach this machine only."""
-    if any(request.node.get_closest_marker(name) for name in ("loopback", "real_stack", "browser")):
-        enable_socket()
-        socket_allow_hosts(["127.0.0.1", "localhost", "::1"], allow_unix_socket=True)
 
 
 @pytest.fixture

@@ -192,10 +192,14 @@ def test_without_pip_a_sentence_says_so(
         fetch(shop.pinned, tmp_path / "cache", children, _ignore)
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, children: Children) -> None:
+def test_a_cache_that_cannot_be_written_is_named_on_the_console_alone(
+    tmp_path: Path, children: Children, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LocalStackError, match=r"cannot be kept in .*file") as caught:
+    with pytest.raises(LocalStackError, match=r"cannot be kept in the cache") as caught:
         provide(None, tmp_path / "file", children, _ignore)
+    assert str(tmp_path) in capsys.readouterr().err
+    assert str(tmp_path) not in str(caught.value)
     assert "LLAMA_UI_CACHE" in caught.value.fix
 
 

@@ -1,0 +1,267 @@
+"""The real app in a real Chromium. `pytest --browser`; with `--screenshots` the pictures in docs/ are made anew."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from tests.app_process import ROOT, AppProcess
+from tests.conftest import CHROMIUM
+from tests.fake_stack import FakeStack, Hold
+
+pytestmark = pytest.mark.browser
+SECONDS = 20.0
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
+StartApp = Callable[..., AppProcess]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM, "No Chromium found (Debian: apt install chromium)."
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+
+@pytest.fixture
+def chat(browser: Browser, start_app: StartApp, stack: FakeStack) -> "Iterator[Chat]":
+    app = start_app("--base-url", stack.url)
+    page = browser.new_page(viewport=WIDE)
+    outside: list[str] = []
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith((app.url, "data:", "blob:")) else outside.append(request.url),
+    )  # noqa: E501
+    yield Chat(page, app.url)
+    assert outside == [], "the page loads something from elsewhere"
+
+
+class Chat:
+    """The page, as a person uses it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        page.goto(url)
+        self.box = page.locator("#message textarea")
+        self.stop_button = page.locator("#message .stop-button")
+        self.status = page.locator("#status")
+        self.system_prompt = page.get_by_role("textbox", name="System prompt")
+        self.replies = page.locator("#conversation .bot.message")
+        self.said = page.locator("#conversation .user.message")
+        expect(self.box).to_be_visible()
+        expect(self.status).not_to_contain_text("Connecting", timeout=SECONDS * 1000)
+
+    def send(self, text: str) -> None:
+        expect(self.box).to_be_enabled(timeout=SECONDS * 1000)
+        self.box.fill(text)
+        self.box.press("Enter")
+
+    def ask(self, text: str) -> None:
+        """Sends, and awaits the end of the reply."""
+        self.send(text)
+        expect(self.said.last).to_contain_text(text)
+        self.at_rest()
+
+    def at_rest(self) -> None:
+        expect(self.box).to_be_enabled(timeout=SECONDS * 1000)
+        expect(self.stop_button).to_have_count(0)
+
+    def press(self, label: str) -> None:
+        self.page.get_by_label(label, exact=True).last.click()
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name)
+
+
+def sent(stack: FakeStack) -> list[tuple[str, str]]:
+    """Role and content of the messages in the last request, which hold nothing else."""
+    messages = stack.requests[-1]["messages"]
+    assert all(message.keys() == {"role", "content"} for message in messages)
+    return [(message["role"], message["content"]) for message in messages]
+
+
+SYSTEM = ("system", "You are a friendly assistant.")
+HELLO = ("assistant", "Hello there.")
+
+
+def test_stop_in_mid_reply_keeps_what_came_and_ends_the_request(chat: Chat, stack: FakeStack) -> None:
+    hold = Hold()
+    reply = stack.enqueue("half a ", hold)
+    chat.send("one")
+    expect(chat.replies.last).to_contain_text("half a")
+    chat.stop_button.click()
+    assert reply.ended.wait(SECONDS)
+    chat.ask("two")
+    assert sent(stack) == [SYSTEM, ("user", "one"), ("assistant", "half a "), ("user", "two")]
+
+
+def test_stop_before_the_first_token_ends_the_request_and_joins_the_question_with_the_next(
+    chat: Chat, stack: FakeStack
+) -> None:
+    reply = stack.enqueue(Hold())
+    chat.send("one")
+    expect(chat.replies.last).to_contain_text("Waiting for the first token")
+    chat.stop_button.click()
+    assert reply.ended.wait(SECONDS)
+    expect(chat.replies).to_have_count(0)
+    chat.ask("two")
+    assert sent(stack) == [SYSTEM, ("user", "one\n\ntwo")]
+    expect(chat.page.get_by_text("Waiting")).to_have_count(0)
+
+
+@pytest.mark.parametrize("items", [[], ["some text"]], ids=["before the first token", "in mid-reply"])
+def test_closing_the_tab_ends_the_request(chat: Chat, stack: FakeStack, items: list[str]) -> None:
+    hold = Hold()
+    reply = stack.enqueue(*items, hold)
+    chat.send("one")
+    assert hold.reached.wait(SECONDS)
+    expect(chat.replies.last).to_contain_text(items[0] if items else "Waiting")
+    chat.page.goto("about:blank")
+    assert reply.ended.wait(SECONDS)
+
+
+def test_retry_undo_and_edit_send_what_the_page_shows(chat: Chat, stack: FakeStack) -> None:
+    chat.ask("one")
+    chat.ask("two")
+    two = [SYSTEM, ("user", "one"), HELLO, ("user", "two")]
+    assert sent(stack) == two
+    stack.enqueue("Another.")
+    chat.press("Retry")
+    expect(chat.replies.last).to_contain_text("Another.")
+    chat.at_rest()
+    assert sent(stack) == two
+    chat.press("Undo")
+    expect(chat.box).to_have_value("two")
+    chat.ask("three")
+    assert sent(stack) == [SYSTEM, ("user", "one"), HELLO, ("user", "three")]
+    chat.press("Edit")
+    chat.page.locator("#conversation textarea").fill("three, edited")
+    hold = Hold()
+    reply = stack.enqueue("partly", hold)
+    chat.press("Submit")
+    expect(chat.replies.last).to_contain_text("partly")
+    assert sent(stack) == [SYSTEM, ("user", "one"), HELLO, ("user", "three, edited")]
+    chat.stop_button.click()
+    assert reply.ended.wait(SECONDS)
+    chat.ask("four")
+    assert sent(stack)[-3:] == [("user", "three, edited"), ("assistant", "partly"), ("user", "four")]
+    chat.press("Clear")
+    chat.ask("five")
+    assert sent(stack) == [SYSTEM, ("user", "five")]
+
+
+def test_after_a_failure_the_partial_reply_stays_and_the_next_message_works(chat: Chat, stack: FakeStack) -> None:
+    stack.enqueue("half a ", {"error": {"message": "<img src=x onerror=alert(1)>"}})
+    chat.ask("one")
+    expect(chat.replies.last).to_contain_text("half a ")
+    expect(chat.replies.last).to_contain_text("<img src=x onerror=alert(1)>")
+    chat.ask("two")
+    assert sent(stack) == [SYSTEM, ("user", "one"), ("assistant", "half a "), ("user", "two")]
+
+
+def test_a_value_that_a_component_refuses_does_not_lock_the_page(chat: Chat, stack: FakeStack) -> None:
+    # What Gradio itself refuses never reaches the chat function; here its request is spoilt on the way.
+    chat.page.route("**/gradio_api/queue/join*", lambda route: route.fulfill(status=500), times=1)
+    chat.send("one")
+    chat.at_rest()
+    chat.ask("two")
+    assert sent(stack)[-1][1].endswith("two")
+
+
+def test_blank_and_long_messages_stay_in_the_box(chat: Chat, stack: FakeStack) -> None:
+    chat.send("   ")
+    expect(chat.page.get_by_text("Type something to send.")).to_be_visible()
+    chat.send("x" * 32_001)
+    expect(chat.page.get_by_text("The message has 32,001 characters")).to_be_visible()
+    expect(chat.box).to_have_value("x" * 32_001)
+    assert stack.requests == []
+    chat.ask("short")
+    assert sent(stack) == [SYSTEM, ("user", "short")]
+
+
+def test_settings_apply_from_the_next_message_on(chat: Chat, stack: FakeStack) -> None:
+    chat.ask("one")
+    assert stack.requests[-1].keys() == {"model", "messages", "stream", "stream_options"}
+    chat.button("Shakespeare").click()
+    expect(chat.system_prompt).to_have_value("You are shakespeare.")
+    chat.page.get_by_text("Sampling").click()
+    chat.page.get_by_role("textbox", name="Temperature").fill("0.5")
+    chat.page.get_by_role("textbox", name="Max tokens").fill("12")
+    chat.ask("two")
+    assert sent(stack)[0] == ("system", "You are shakespeare.")
+    assert (stack.requests[-1]["temperature"], stack.requests[-1]["max_tokens"]) == (0.5, 12)
+    assert "top_p" not in stack.requests[-1] and "seed" not in stack.requests[-1]
+
+
+def test_models_can_be_refreshed_and_an_id_typed(chat: Chat, stack: FakeStack) -> None:
+    expect(chat.status).to_contain_text(f"OGX 1.5.0 at {stack.url}, 1 chat model")
+    stack.models.append(stack.models[0] | {"id": "fake/new"})
+    chat.button("Refresh models").click()
+    expect(chat.status).to_contain_text("2 chat models")
+    model = chat.page.locator("#model input")
+    model.fill("fake/new")
+    model.press("Enter")
+    chat.ask("one")
+    assert stack.requests[-1]["model"] == "fake/new"
+    model.fill("fake/unknown")
+    model.press("Enter")
+    chat.ask("two")
+    expect(chat.replies.last).to_contain_text("The server has no model fake/unknown")
+
+
+def test_the_keyboard_alone_suffices(chat: Chat, stack: FakeStack) -> None:
+    expect(chat.box).to_be_focused()
+    chat.page.keyboard.type("one")
+    chat.page.keyboard.press("Enter")
+    expect(chat.replies.last).to_contain_text("Hello there.")
+    expect(chat.box).to_be_focused(timeout=SECONDS * 1000)
+    hold = Hold()
+    reply = stack.enqueue("half ", hold)
+    chat.page.keyboard.type("two")
+    chat.page.keyboard.press("Enter")
+    expect(chat.replies.last).to_contain_text("half")
+    reach(chat, chat.stop_button)
+    chat.page.keyboard.press("Enter")
+    assert reply.ended.wait(SECONDS)
+    for control in (chat.system_prompt, chat.button("Shakespeare"), chat.button("Refresh models")):
+        reach(chat, control)
+
+
+def reach(chat: Chat, control: Locator) -> None:
+    """Presses Tab until the control has the focus."""
+    for _ in range(60):
+        if control.evaluate("(element) => element === document.activeElement"):
+            return
+        chat.page.keyboard.press("Tab")
+    raise AssertionError("it cannot be reached with Tab")
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_everything_fits_into_the_page(chat: Chat, stack: FakeStack, size: dict[str, int]) -> None:
+    chat.page.set_viewport_size(size)  # type: ignore[arg-type]
+    stack.enqueue("A long word: " + "x" * 400 + "\n\n```\n" + "y" * 400 + "\n```")
+    chat.ask("one")
+    assert chat.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    for part in (chat.system_prompt, chat.box, chat.page.locator("#model input")):
+        part.scroll_into_view_if_needed()
+        expect(part).to_be_in_viewport()
+
+
+@pytest.mark.real_stack
+def test_the_real_local_stack_answers_in_the_page_and_screenshots_are_made(
+    browser: Browser, start_app: StartApp, request: pytest.FixtureRequest
+) -> None:
+    app = start_app()
+    for name, size, scheme in (("screenshot", WIDE, "light"), ("screenshot-phone", NARROW, "dark")):
+        page = browser.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+        chat = Chat(page, app.url)
+        expect(chat.status).to_contain_text("tiny demonstration model", timeout=60_000)
+        page.get_by_text("Explain recursion in programming in simple terms.").click()
+        expect(chat.replies.last).to_contain_text(" ", timeout=SECONDS * 1000)
+        expect(page.get_by_label("Retry", exact=True)).to_be_enabled(timeout=60_000)
+        chat.at_rest()
+        if request.config.getoption("--screenshots"):
+            page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+            page.screenshot(path=ROOT / "docs" / f"{name}.png")
+        page.close()
