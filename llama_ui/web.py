@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.block_function import BlockFunction
+from gradio.blocks import BlocksConfig
 from gradio.context import get_blocks_context
 from gradio.events import Dependency
 from gradio.tunneling import CURRENT_TUNNELS
@@ -289,25 +291,33 @@ class _Chat(gr.ChatInterface):
         """Locks the message box while any reply runs, with a Stop in it, and unlocks it however the reply ends.
 
         The original leaves the box locked for good after a failure outside of the chat function (a value that a
-        component refuses, say), and offers no Stop for the reply to an edited message.
+        component refuses, say), does not lock it for an example, and has no Stop for the reply to an edited message.
         """
         super()._setup_events()
         root = get_blocks_context()
         assert root is not None  # events can only be set up inside of Blocks
         quiet: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
-        submits = [
-            Dependency(self.textbox, fn.get_config(), fn._id, fn.fn)
+        unlock: dict[str, Any] = {
+            "fn": lambda history: (history, history, _unlocked()),
+            "inputs": [self.chatbot],
+            "outputs": [self.chatbot_state, self.chatbot_value, self.textbox],
+            **quiet,
+        }
+        submits = {
+            _event_name(root, fn): Dependency(self.textbox, fn.get_config(), fn._id, fn.fn)
             for fn in root.fns.values()
             if fn.name == "_submit_fn"
-        ]
-        for submit in submits:
-            for after in (submit.then, submit.failure):
-                after(
-                    lambda history: (history, history, _unlocked()),
-                    [self.chatbot],
-                    [self.chatbot_state, self.chatbot_value, self.textbox],
-                    **quiet,
-                ).then(None, js=FOCUS, api_visibility="private")
+        }
+        for name, submit in submits.items():
+            submit.failure(**unlock)
+            submit.then(None, js=FOCUS, api_visibility="private")
+            if name in ("edit", "example_select", "option_select"):
+                submit.then(**unlock)
+        for fn in root.fns.values():
+            before = root.fns.get(fn.trigger_after) if fn.trigger_after is not None else None
+            if before and fn.outputs == [self.textbox] and before.outputs == [self.chatbot_state, self.chatbot_value]:
+                # The original's own unlocking also clears the box, twice after Stop, and what is typed by then is gone.
+                fn.fn = _unlocked
         for begin in (self.chatbot.edit, self.chatbot.example_select):
             begin(lambda: gr.Textbox(interactive=False, submit_btn=False, stop_btn=True), None, self.textbox, **quiet)
         self.textbox.stop(
@@ -315,9 +325,16 @@ class _Chat(gr.ChatInterface):
             self.chatbot,
             self.chatbot,
             js=WITHOUT_WAITING,  # a reply stopped before it began leaves no "Waiting" behind
-            cancels=[*submits],
+            cancels=[submits["edit"], submits["option_select"]],
             api_visibility="private",
         )
+
+
+def _event_name(root: BlocksConfig, fn: BlockFunction) -> str:
+    """What set off the chain of events that a function belongs to: "submit", "retry", "edit", ..."""
+    while fn.trigger_after is not None:
+        fn = root.fns[fn.trigger_after]
+    return str(fn.targets[0][1])
 
 
 def _unlocked() -> gr.Textbox:

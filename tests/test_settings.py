@@ -1,0 +1,285 @@
+"""Where a setting comes from, and what a bad one gets."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llama_ui.settings import OPTIONS, Settings, flag_name, load, table
+
+KEY = "LLAMA_STACK_CLIENT_API_KEY"
+# For each option three values as they are written, and what is read from them.
+SAMPLES: dict[str, list[tuple[str, Any]]] = {
+    "base_url": [(f"http://stack{number}.test:8321", f"http://stack{number}.test:8321") for number in range(3)],
+    "api_key": [("key-0", "key-0"), ("key-1", "key-1"), ("key-2", "key-2")],
+    "model": [("one/model", "one/model"), ("two", "two"), ("three", "three")],
+    "system_prompt": [("You are shakespeare.", "You are shakespeare."), ("Be brief.", "Be brief."), ("Rhyme.", "Rhyme.")],
+    "host": [("0.0.0.0", "0.0.0.0"), ("localhost", "localhost"), ("::1", "::1")],
+    "port": [("1", 1), ("7861", 7861), ("65535", 65535)],
+    "share": [("true", True), ("off", False), ("YES", True)],
+    "no_local": [("1", True), ("0", False), ("on", True)],
+    "local_model": [(f"hf://owner/repo/file{number}.gguf", f"hf://owner/repo/file{number}.gguf") for number in range(3)],
+    "cache": [("/tmp/one", Path("/tmp/one")), ("/tmp/two", Path("/tmp/two")), ("/tmp/three", Path("/tmp/three"))],
+    "max_message_chars": [("1", 1), ("500", 500), ("100000", 100_000)],
+}
+PUBLIC = [name for name, option in OPTIONS.items() if not option.secret]
+BAD = {
+    "base_url": [
+        "localhost:8321",
+        "ftp://stack.test",
+        "http://",
+        "nonsense",
+        "http://stack.test:99999",
+        "http://stack.test:abc",
+        "http://me:secret@stack.test",
+        "http://stack.test?key=secret",
+        "http://stack.test#part",
+        "http://stack.test:0",
+        "http://stack.test/?",
+        "http://stack.test/#",
+        "http://stack\n.test",
+    ],
+    "port": ["0", "65536", "-5", "abc", "78.60", "٧٨٦٠", "9" * 400],
+    "share": ["maybe", "2"],
+    "no_local": ["maybe", "2"],
+    "local_model": ["/no/such/file.gguf", "hf://owner/file.gguf", "hf://owner/repo/file.bin", "/no/such\nfile.gguf"],
+    "max_message_chars": ["0", "-1", "many", "1.5"],
+}
+EACH_BAD_VALUE = pytest.mark.parametrize(("name", "value"), [(name, value) for name in BAD for value in BAD[name]])
+
+
+@pytest.fixture
+def env_file(tmp_path: Path) -> Path:
+    return tmp_path / ".env"
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
+    """The one line by which `load` refuses."""
+    with pytest.raises(SystemExit) as refusal:
+        load(*arguments)
+    assert refusal.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.endswith("\n")
+    assert len(printed.err.splitlines()) == 1
+    return printed.err
+
+
+def test_every_option_is_tested_here() -> None:
+    assert SAMPLES.keys() == OPTIONS.keys()
+
+
+def test_without_anything_set_the_defaults_hold(env_file: Path) -> None:
+    settings = load([], {}, env_file)
+    assert settings == Settings()
+    assert settings.base_url is None
+    assert settings.api_key is None
+    assert settings.host == "127.0.0.1"
+    assert settings.port is None
+    assert settings.share is False
+    assert settings.no_local is False
+    assert settings.max_message_chars == 32_000
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_env_file_wins_over_the_default(name: str, env_file: Path) -> None:
+    for written, value in SAMPLES[name]:
+        env_file.write_text(f"{OPTIONS[name].variable}='{written}'\n")
+        assert getattr(load([], {}, env_file), name) == value
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_environment_wins_over_the_env_file(name: str, env_file: Path) -> None:
+    variable = OPTIONS[name].variable
+    for (written, value), (other, _) in zip(SAMPLES[name], SAMPLES[name][1:], strict=False):
+        env_file.write_text(f"{variable}='{other}'\n")
+        assert getattr(load([], {variable: written}, env_file), name) == value
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_command_line_wins_over_the_environment_and_the_env_file(name: str, env_file: Path) -> None:
+    variable = OPTIONS[name].variable
+    first, second, third = SAMPLES[name]
+    for (written, value), (other, _), (another, _) in [(first, second, third), (second, third, first)]:
+        env_file.write_text(f"{variable}='{another}'\n")
+        assert getattr(load([flag_name(name), written], {variable: other}, env_file), name) == value
+        assert getattr(load([f"{flag_name(name)}={written}"], {variable: other}, env_file), name) == value
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_empty_variable_counts_as_not_set(name: str, env_file: Path) -> None:
+    variable = OPTIONS[name].variable
+    assert load([], {variable: ""}, env_file) == Settings()
+    written, value = SAMPLES[name][0]
+    env_file.write_text(f"{variable}='{written}'\n")
+    assert getattr(load([], {variable: ""}, env_file), name) == value
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("line", ["{}", "{}=", '{}=""'])
+def test_an_empty_line_in_the_env_file_counts_as_not_set(name: str, line: str, env_file: Path) -> None:
+    env_file.write_text(line.format(OPTIONS[name].variable) + "\n")
+    assert load([], {}, env_file) == Settings()
+
+
+def test_an_empty_system_prompt_on_the_command_line_means_none(env_file: Path) -> None:
+    assert load(["--system-prompt", ""], {"LLAMA_UI_SYSTEM_PROMPT": "Be brief."}, env_file).system_prompt == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "share"),
+    [
+        ([], True),
+        (["--share"], True),
+        (["--share", "--no-local"], True),
+        (["--share", "true"], True),
+        (["--share", "false"], False),
+        (["--share=no"], False),
+    ],
+)
+def test_share_works_with_and_without_a_value(arguments: list[str], share: bool, env_file: Path) -> None:
+    assert load(arguments, {"GRADIO_SHARE": "true"}, env_file).share is share
+
+
+def test_share_and_no_local_are_switched_on_by_their_names_alone(env_file: Path) -> None:
+    settings = load(["--share", "--no-local"], {}, env_file)
+    assert settings.share is True
+    assert settings.no_local is True
+
+
+@pytest.mark.parametrize("written", ["http://stack.test:8321/", "http://stack.test:8321//", "  http://stack.test:8321 "])
+def test_a_slash_or_a_space_at_the_end_of_the_address_does_no_harm(written: str, env_file: Path) -> None:
+    assert load(["--base-url", written], {}, env_file).base_url == "http://stack.test:8321"
+
+
+def test_the_address_of_a_server_behind_a_path_is_kept(env_file: Path) -> None:
+    assert load(["--base-url", "https://stack.test/llama/"], {}, env_file).base_url == "https://stack.test/llama"
+
+
+@EACH_BAD_VALUE
+def test_a_bad_value_on_the_command_line_is_named_with_its_option(
+    name: str, value: str, env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = complaint(capsys, [f"{flag_name(name)}={value}"], {}, env_file)
+    assert flag_name(name) in line
+    assert repr(value) in line
+
+
+@EACH_BAD_VALUE
+def test_a_bad_value_in_the_environment_is_named_with_its_option_and_variable(
+    name: str, value: str, env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variable = OPTIONS[name].variable
+    line = complaint(capsys, [], {variable: value}, env_file)
+    assert flag_name(name) in line
+    assert variable in line
+    assert repr(value) in line
+
+
+def test_a_bad_value_in_the_env_file_is_named_with_its_option_and_variable(
+    env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env_file.write_text("GRADIO_SERVER_PORT=front door\n")
+    line = complaint(capsys, [], {}, env_file)
+    assert "--port" in line
+    assert "GRADIO_SERVER_PORT" in line
+    assert "'front door'" in line
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--nonsense"], ["--nonsense", "1"], ["--bas", "http://stack.test"], ["nonsense"], ["--nonsense\nsense"]]
+)
+def test_an_unknown_option_gets_one_line_that_names_it(
+    arguments: list[str], env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert arguments[0].splitlines()[0] in complaint(capsys, arguments, {}, env_file)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in ("share", "no_local")])
+def test_an_option_without_its_value_gets_one_line_that_names_it(
+    name: str, env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert flag_name(name) in complaint(capsys, [flag_name(name)], {}, env_file)
+
+
+def test_the_key_is_not_taken_from_the_command_line(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--api-key" in complaint(capsys, ["--api-key", "sk-secret"], {}, env_file)
+
+
+def test_the_key_is_in_nothing_that_is_printed(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    environment = {KEY: "sk-secret"}
+    settings = load([], environment, env_file)
+    assert settings.api_key == "sk-secret"
+    assert "sk-secret" not in f"{settings} {settings!r} {table()}"
+    with pytest.raises(SystemExit):
+        load(["--help"], environment, env_file)
+    assert "sk-secret" not in capsys.readouterr().out
+    assert "sk-secret" not in complaint(capsys, ["--port", "abc"], environment, env_file)
+
+
+def test_help_lists_each_option_with_its_variable(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        load(["--help"], {}, env_file)
+    assert end.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name in PUBLIC:
+        assert flag_name(name) in shown
+        assert f"[{OPTIONS[name].variable}]" in shown
+    assert KEY in shown
+    assert "--api-key" not in shown
+
+
+def test_help_works_where_the_env_file_and_the_environment_are_bad(
+    env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env_file.write_bytes(b"\xff")
+    with pytest.raises(SystemExit) as end:
+        load(["--help"], {"GRADIO_SERVER_PORT": "abc"}, env_file)
+    assert end.value.code == 0
+    assert "--base-url" in capsys.readouterr().out
+
+
+def test_the_table_for_the_readme_has_each_variable_once() -> None:
+    for name, option in OPTIONS.items():
+        assert table().count(f"`{option.variable}` |") == 1
+        assert (flag_name(name) in table()) is not option.secret
+
+
+@pytest.mark.parametrize("value", ["pa$$word", "a${HOME}b", "$HOME", "50%", "%s"])
+def test_a_dollar_sign_in_the_env_file_stays_as_it_is(value: str, env_file: Path) -> None:
+    env_file.write_text(f'{KEY}={value}\nLLAMA_UI_SYSTEM_PROMPT="{value}"\n')
+    settings = load([], {"HOME": "/home/somebody"}, env_file)
+    assert settings.api_key == value
+    assert settings.system_prompt == value
+
+
+def test_the_env_file_is_read_as_utf_8(env_file: Path) -> None:
+    env_file.write_bytes("LLAMA_UI_SYSTEM_PROMPT=Sei höflich 🦙\n".encode())
+    assert load([], {}, env_file).system_prompt == "Sei höflich 🦙"
+
+
+def test_an_env_file_that_is_not_utf_8_gets_one_line_that_names_it(
+    env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env_file.write_bytes(f"{KEY}=sk-secret\nLLAMA_UI_SYSTEM_PROMPT=h".encode() + b"\xf6flich\n")
+    line = complaint(capsys, [], {}, env_file)
+    assert str(env_file) in line
+    assert "sk-secret" not in line
+
+
+def test_no_env_file_and_a_folder_of_that_name_are_both_fine(env_file: Path) -> None:
+    assert load([], {}, env_file) == Settings()
+    env_file.mkdir()
+    assert load([], {}, env_file) == Settings()
+
+
+def test_other_lines_in_the_env_file_are_ignored(env_file: Path) -> None:
+    env_file.write_text("# a comment\nexport GRADIO_SERVER_PORT=7999\nSOMETHING_ELSE=1\n")
+    assert load([], {}, env_file) == Settings(port=7999)
+
+
+def test_the_settings_are_read_from_what_is_given_and_nothing_else(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "7999")
+    assert load([], {}, env_file).port is None
