@@ -8,8 +8,8 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-run: .venv/app  ## install what is missing and open the chat page
-	@exec $(BIN)/python app.py
+run: .venv/app  ## install what is missing and start the chat page; options in ARGS="--port 7000"
+	@exec $(BIN)/python app.py $(ARGS)
 
 check: .venv/dev  ## style and types
 	$(BIN)/ruff check .

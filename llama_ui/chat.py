@@ -25,7 +25,7 @@ class Streams(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What there is of a reply by now. `waited`: seconds since it was asked for, None once something has come."""
+    """What there is of a reply by now. `waited`: seconds since it was asked for, None once text has come."""
 
     text: str = ""
     reasoning: str = ""
@@ -79,17 +79,19 @@ async def respond(
                 async with asyncio.timeout(TICK):
                     await inbox.news.wait()
             ended = reader.done()
-            turn = _advanced(turn, inbox.empty())
+            events = inbox.empty()
+            turn = _advanced(turn, events)
             if ended:
-                reader.result()  # what nobody foresaw goes to the caller
+                if reader.exception():
+                    yield turn
+                    reader.result()  # what nobody foresaw goes to the caller
                 yield _ended(turn, inbox.error)
                 return
             if turn.waited is not None:
                 turn = replace(turn, waited=time.monotonic() - started)
-                yield turn
-                continue
             yield turn
-            await asyncio.sleep(FRAME)
+            if events:
+                await asyncio.sleep(FRAME)
     finally:
         reader.cancel()
         # Not gather, which would hand on a second cancel (a double click on Stop) into the closing of the request.
@@ -109,7 +111,7 @@ def _advanced(turn: Turn, events: Sequence[Event]) -> Turn:
     return Turn(
         text=turn.text + text,
         reasoning=turn.reasoning + reasoning,
-        waited=None if text or reasoning else turn.waited,
+        waited=None if text else turn.waited,
         usage=usage,
         finish_reason=finish_reason,
     )

@@ -70,7 +70,7 @@ class Connection:
     async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
         """As `LlamaStack.stream`, once it is ready. A blank model: the one to begin with."""
         stack = await self.stack()
-        chosen = model or self._settings.model or first_choice(await _chat_models(stack))
+        chosen = model.strip() or self._settings.model or first_choice(await _chat_models(stack))
         async with aclosing(stack.stream(chosen, messages, options)) as stream:
             async for event in stream:
                 yield event
@@ -82,8 +82,9 @@ class Connection:
         return Server(stack.base_url, _name(version), models, self._uses_local)
 
     def summary(self) -> str:
-        """One line on which server was chosen. Raises what the attempt raised; call it after one has ended."""
-        stack = self.start().result()
+        """One line on which server was chosen. Raises what the last attempt raised; call it after one has ended."""
+        assert self._attempt is not None
+        stack = self._attempt.result()
         if not self._uses_local:
             return f"Server: {stack.base_url}"
         return (

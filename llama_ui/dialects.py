@@ -37,18 +37,25 @@ def _chat_payload(model: str, messages: Sequence[Message], options: Options) -> 
 def _chat_events(chunk: Chunk) -> Iterator[Event]:
     """Events of one chunk: `{"choices": [{"delta": {"content"}, "finish_reason"}], "usage"}`.
 
-    Reasoning comes under the key that the engine behind the server uses; `usage` in a chunk with empty `choices`.
+    Reasoning comes under the key that the engine behind the server uses; `usage` in a chunk with empty `choices`. What
+    has another type than expected is passed over.
     """
-    for choice in chunk.get("choices") or ():
-        delta = choice.get("delta") or {}
-        if thought := delta.get("reasoning_content") or delta.get("reasoning"):
+    for choice in _of(list, chunk.get("choices")):
+        choice = _of(dict, choice)
+        delta = _of(dict, choice.get("delta"))
+        if thought := _of(str, delta.get("reasoning_content")) or _of(str, delta.get("reasoning")):
             yield Reasoning(thought)
-        if text := delta.get("content"):
+        if text := _of(str, delta.get("content")):
             yield Text(text)
-        if reason := choice.get("finish_reason"):
+        if reason := _of(str, choice.get("finish_reason")):
             yield Done(reason)
-    if usage := chunk.get("usage"):
-        yield Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+    if usage := _of(dict, chunk.get("usage")):
+        yield Usage(_of(int, usage.get("prompt_tokens")), _of(int, usage.get("completion_tokens")))
+
+
+def _of[T](kind: type[T], value: object) -> T:
+    """The value if it is of that type, else the type's empty value."""
+    return value if isinstance(value, kind) else kind()
 
 
 CHAT_COMPLETIONS = Dialect("/v1/chat/completions", _chat_payload, _chat_events)

@@ -102,7 +102,7 @@ def options(temperature: object, top_p: object, max_tokens: object, seed: object
 
 
 def _number(label: str, value: object, least: float, most: float) -> float | None:
-    text = "" if value is None else str(value).strip()
+    text = _entered(value)
     if not text:
         return None
     try:
@@ -115,7 +115,14 @@ def _number(label: str, value: object, least: float, most: float) -> float | Non
 
 
 def _whole(label: str, value: object, least: int) -> int | None:
-    number = _number(label, value, least, 2**31 - 1)
-    if number is not None and not number.is_integer():
-        raise InputError(f"{label} is {quoted(str(value), 40)}.", f"Enter a whole number from {least}, or nothing.")
-    return None if number is None else int(number)
+    text = _entered(value)
+    if not text:
+        return None
+    digits = text.removesuffix(".0")  # of a number that a program sent
+    if not (digits.isascii() and digits.isdigit() and least <= int(digits[:20]) < 2**31):
+        raise InputError(f"{label} is {quoted(text, 40)}.", f"Enter a whole number from {least}, or nothing.")
+    return int(digits)
+
+
+def _entered(value: object) -> str:
+    return "" if value is None else str(value).strip()

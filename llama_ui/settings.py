@@ -34,11 +34,19 @@ def _url(value: str) -> str:
         url = httpx.URL(value.strip())
     except httpx.InvalidURL:
         url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 80) < 65536:
+    if url.scheme not in ("http", "https") or not url.host or not 0 < (80 if url.port is None else url.port) < 65536:
         raise ValueError("is not an address like http://localhost:8321")
-    if url.userinfo or url.query or url.fragment:
+    if url.userinfo or "?" in value or "#" in value:
         raise ValueError("must be a plain address; a key belongs into LLAMA_STACK_CLIENT_API_KEY")
     return str(url).rstrip("/")
+
+
+def _key(value: str) -> str:
+    """A key without the line break that a file may end with. Raises ValueError where no header can carry it."""
+    key = value.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError("has characters that a key cannot have")
+    return key
 
 
 def _port(value: str) -> int:
@@ -102,7 +110,7 @@ class Settings:
         None,
         Option(
             "LLAMA_STACK_CLIENT_API_KEY",
-            _text,
+            _key,
             "KEY",
             "the server's key, sent as a Bearer token; never on the command line, where others could read it",
             secret=True,
@@ -170,7 +178,7 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose complaint is one line, without the usage in front of it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see --help)\n")
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -212,7 +220,10 @@ def load(
     Raises SystemExit(2), after one line on stderr that names the option and the value, where a value is bad.
     """
     parser = _parser(prog)
-    arguments = vars(parser.parse_args(argv))
+    known, unknown = parser.parse_known_args(argv)
+    arguments = vars(known)
+    if unknown:  # named without its value, which may be a key
+        parser.error(f"there is no option {unknown[0].split('=')[0]!r}")
     try:
         from_file = _read_env_file(env_file)
     except (OSError, UnicodeDecodeError) as error:
@@ -229,7 +240,7 @@ def load(
         try:
             values[name] = option.parse(raw)
         except ValueError as error:
-            parser.error(f"{source}: {raw!r} {error}")
+            parser.error(f"{source}: {'the value' if option.secret else repr(raw)} {error}")
     return Settings(**values)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import httpx
 from llama_stack_client import (
@@ -68,17 +68,24 @@ class LlamaStack:
 
     async def models(self) -> list[Model]:
         """The models that the server lists, in its order."""
-        with self._explained(""):
-            listed = await self._client.models.list(timeout=LOOKUP_TIMEOUT)
-        return [_model(item.model_dump()) for item in listed]
+        answer = await self._get("/v1/models")
+        listed = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(listed, list):
+            raise self._no_llama_stack()
+        return [model for item in listed if (model := _model(item))]
 
     async def version(self) -> str | None:
-        """The server's version; None where it has no such route, as with a plain OpenAI-compatible engine."""
+        """The server's version; None where it does not say, as with a plain OpenAI-compatible engine."""
         try:
-            with self._explained(""):
-                return (await self._client.inspect.version(timeout=LOOKUP_TIMEOUT)).version
+            answer = await self._get("/v1/version")
         except errors.NoSuchPath:
             return None
+        version = answer.get("version") if isinstance(answer, dict) else None
+        return version if isinstance(version, str) else None
+
+    async def _get(self, path: str) -> object:
+        with self._explained(""):
+            return await self._client.get(path, cast_to=object, options={"timeout": LOOKUP_TIMEOUT})
 
     async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
         """One reply as it is generated. Closing this generator closes the request to the server at once."""
@@ -93,6 +100,8 @@ class LlamaStack:
                 stream_cls=AsyncStream[object],
             )
             async with stream:
+                if not stream.response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise self._no_llama_stack()
                 async for chunk in stream:
                     if isinstance(chunk, dict):
                         for event in dialect.events(chunk):
@@ -127,15 +136,22 @@ class LlamaStack:
         except httpx.HTTPError as error:
             raise errors.from_transport(error, self.base_url) from error
         except ValueError as error:
-            raise errors.Refused(
-                f"What answers at {self.base_url} does not speak Llama Stack.", "Check the address."
-            ) from error
+            raise self._no_llama_stack() from error
+
+    def _no_llama_stack(self) -> errors.ServerError:
+        return errors.NoSuchPath(
+            f"What answers at {self.base_url} does not speak Llama Stack.", "Check the address; leave /v1 off its end."
+        )
 
 
-def _model(listed: dict[str, Any]) -> Model:
+def _model(listed: object) -> Model | None:
     """Old servers list `identifier` and `model_type`; new ones `id`, and the kind inside `custom_metadata`."""
-    kind = listed.get("model_type") or (listed.get("custom_metadata") or {}).get("model_type")
-    return Model(listed.get("identifier") or listed["id"], kind)
+    if not isinstance(listed, dict):
+        return None
+    model_id = listed.get("identifier") or listed.get("id")
+    metadata = listed.get("custom_metadata")
+    kind = listed.get("model_type") or (metadata.get("model_type") if isinstance(metadata, dict) else None)
+    return Model(model_id, kind if isinstance(kind, str) else None) if isinstance(model_id, str) else None
 
 
 def _detail(error: APIStatusError) -> str:

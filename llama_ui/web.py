@@ -169,7 +169,7 @@ def _render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.T
         elem_id="model",
     )
     refresh = gr.Button("Refresh models", size="sm", elem_id="refresh")
-    with gr.Accordion("Sampling (blank: the server's own default)", open=False), gr.Row(elem_id="sampling"):
+    with gr.Accordion("Sampling", open=False), gr.Row(elem_id="sampling"):
         # Text boxes, since a number box that is left alone sends 0 (Gradio 6.31).
         sampling = [
             gr.Textbox(label=label, placeholder="default", max_lines=1, min_width=110)
@@ -273,11 +273,14 @@ class _Page:
 
     def _shown(self, turn: Turn) -> list[ChatMessage]:
         if turn.waited is not None:
-            return [_note("waiting", self._waiting(int(turn.waited)))]
+            return [_note("waiting", self._waiting(turn))]
         answer = [_said(turn.text)] if turn.text else []
         return [*answer, _error_note(turn.error)] if turn.error else answer
 
-    def _waiting(self, seconds: int) -> str:
+    def _waiting(self, turn: Turn) -> str:
+        seconds = int(turn.waited or 0)
+        if turn.reasoning:
+            return f"*The model is thinking… {seconds} s*"
         if self._connection.ready:
             return f"*Waiting for the first token… {seconds} s*"
         progress = self._connection.progress

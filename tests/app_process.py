@@ -7,17 +7,25 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 ROOT = Path(__file__).parent.parent
 STARTUP_SECONDS = 60.0
+# What a developer's shell may hold, and would change what the app does.
+FOREIGN = ("LLAMA_", "GRADIO_", "OGX_", "HF_", "SPACE", "SYSTEM", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def clean(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables without those that would change what the app does."""
+    return {name: value for name, value in environ.items() if not name.upper().startswith(FOREIGN)}
 
 
 class AppProcess:
@@ -31,7 +39,7 @@ class AppProcess:
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "app.py"), "--port", str(self.port), *arguments],
             cwd=cwd,
-            env=os.environ | variables,
+            env=clean(os.environ) | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.app_process import AppProcess
+from tests.app_process import AppProcess, clean
 from tests.fake_stack import FakeStack
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# What a developer's shell may hold, and would change what the app does.
-FOREIGN = ("LLAMA_", "GRADIO_", "OGX_", "HF_", "SPACE", "SYSTEM", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,9 +33,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.upper().startswith(FOREIGN):
-            monkeypatch.delenv(name)
+    for name in os.environ.keys() - clean(os.environ).keys():
+        monkeypatch.delenv(name)
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
 
 

@@ -41,15 +41,19 @@ class FakeStack:
     """Start it with `with FakeStack() as stack`. Replies come from `enqueue`; without any it says "Hello there."."""
 
     def __init__(self, port: int = 0) -> None:
+        self.forget()
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.port = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def forget(self) -> None:
+        """Everything as at the start."""
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.replies: deque[Reply] = deque()
         self.models: list[dict[str, Any]] = [_model(MODEL, "llm"), _model("fake/embed", "embedding")]
         self.version: str | None = "1.5.0"
         self.key: str | None = None
-        self._socket = socket.create_server(("127.0.0.1", port))
-        self.port = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
 
     def enqueue(self, *items: str | dict[str, Any] | Hold, status: int = 200, body: object = None) -> Reply:
         reply = Reply(list(items), status, body)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from gradio_client import Client
 
-from tests.app_process import ROOT, AppProcess
+from tests.app_process import ROOT, AppProcess, clean
 from tests.fake_stack import FakeStack
 from tests.test_web import said
 
@@ -25,7 +25,9 @@ StartApp = Callable[..., AppProcess]
 
 def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "app.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, env=os.environ | variables, capture_output=True, text=True, timeout=SECONDS)
+    return subprocess.run(
+        command, cwd=cwd, env=clean(os.environ) | variables, capture_output=True, text=True, timeout=SECONDS
+    )
 
 
 @pytest.mark.parametrize(

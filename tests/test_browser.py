@@ -24,16 +24,28 @@ def browser() -> Iterator[Browser]:
         yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppProcess, FakeStack]]:
+    with FakeStack() as stack, AppProcess(("--base-url", stack.url), {}, tmp_path_factory.mktemp("app")) as app:
+        yield app, stack
+
+
 @pytest.fixture
-def chat(browser: Browser, start_app: StartApp, stack: FakeStack) -> "Iterator[Chat]":
-    app = start_app("--base-url", stack.url)
+def stack(served: tuple[AppProcess, FakeStack]) -> FakeStack:
+    _, stack = served
+    stack.forget()
+    return stack
+
+
+@pytest.fixture
+def chat(browser: Browser, served: tuple[AppProcess, FakeStack], stack: FakeStack) -> "Iterator[Chat]":
+    url = served[0].url
     page = browser.new_page(viewport=WIDE)
-    outside: list[str] = []
-    page.on(
-        "request",
-        lambda request: None if request.url.startswith((app.url, "data:", "blob:")) else outside.append(request.url),
-    )  # noqa: E501
-    yield Chat(page, app.url)
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    yield Chat(page, url)
+    page.close()
+    outside = [address for address in requested if not address.startswith((url, "data:", "blob:", "about:"))]
     assert outside == [], "the page loads something from elsewhere"
 
 
@@ -257,8 +269,10 @@ def test_the_real_local_stack_answers_in_the_page_and_screenshots_are_made(
         page = browser.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
         chat = Chat(page, app.url)
         expect(chat.status).to_contain_text("tiny demonstration model", timeout=60_000)
-        page.get_by_text("Explain recursion in programming in simple terms.").click()
-        expect(chat.replies.last).to_contain_text(" ", timeout=SECONDS * 1000)
+        page.get_by_text("Sampling").click()
+        page.get_by_role("textbox", name="Max tokens").fill("100")
+        page.get_by_text("Sampling").click()
+        page.get_by_text("Write a two-sentence poem about llama.").click()
         expect(page.get_by_label("Retry", exact=True)).to_be_enabled(timeout=60_000)
         chat.at_rest()
         if request.config.getoption("--screenshots"):

@@ -153,8 +153,8 @@ def assert_showable(found: list[Event]) -> None:
                 assert type(text) is str
                 assert text
             case Usage(prompt_tokens, completion_tokens):
-                assert type(prompt_tokens) is int
-                assert type(completion_tokens) is int
+                assert isinstance(prompt_tokens, int)
+                assert isinstance(completion_tokens, int)
             case Done(finish_reason):
                 assert type(finish_reason) is str
 
@@ -164,7 +164,9 @@ json_values: Any = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
     max_leaves=4,
 )
-deltas = st.dictionaries(st.sampled_from(["role", "content", "reasoning", "reasoning_content", "tool_calls"]), json_values)
+deltas = st.dictionaries(
+    st.sampled_from(["role", "content", "reasoning", "reasoning_content", "tool_calls"]), json_values
+)
 choices = st.builds(dict, delta=deltas | json_values, finish_reason=st.none() | st.text() | json_values)
 usages = st.dictionaries(st.sampled_from(["prompt_tokens", "completion_tokens"]), st.integers() | json_values)
 

@@ -76,9 +76,7 @@ def test_an_error_without_a_fix_ends_with_its_sentence() -> None:
         (503, "", Refused, "503"),
     ],
 )
-def test_a_status_becomes_a_sentence_with_a_fix(
-    status: int, detail: str, kind: type[ServerError], told: str
-) -> None:
+def test_a_status_becomes_a_sentence_with_a_fix(status: int, detail: str, kind: type[ServerError], told: str) -> None:
     error = from_status(status, detail, "some/model", URL)
     assert type(error) is kind
     assert told in str(error)

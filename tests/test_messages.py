@@ -89,7 +89,8 @@ def test_indentation_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "metadata", [{"id": "waiting"}, {"id": "error"}, {"title": "Thinking", "status": "done"}, {"title": "x", "id": None}]
+    "metadata",
+    [{"id": "waiting"}, {"id": "error"}, {"title": "Thinking", "status": "done"}, {"title": "x", "id": None}],
 )
 def test_what_the_page_itself_wrote_is_not_sent(metadata: dict[str, object]) -> None:
     note = typed("assistant", "Waiting for the first token…", metadata=metadata)
@@ -160,8 +161,10 @@ def test_blank_messages_are_not_sent() -> None:
 
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=3),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["role", "content", "text", "type", "metadata", "id", "title"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "text", "type", "metadata", "id", "title"]), inner)
+    ),
     max_leaves=8,
 )
 texts = st.text(max_size=8) | st.sampled_from(["", " ", "\n", "    x"])
@@ -241,7 +244,7 @@ def test_the_limits_themselves_are_allowed() -> None:
 
 
 def test_counts_are_sent_as_whole_numbers() -> None:
-    chosen = options("", "", "64.0", "1e3")
+    chosen = options("", "", "64.0", " 1000 ")
     assert (chosen.max_tokens, chosen.seed) == (64, 1000)
     assert type(chosen.max_tokens) is int
     assert type(chosen.seed) is int
@@ -250,7 +253,11 @@ def test_counts_are_sent_as_whole_numbers() -> None:
 @pytest.mark.parametrize(
     ("label", "value"),
     [
-        *((label, value) for label in LABELS for value in ("9999999999", "abc", "nan", "inf", "-inf", "-1", True, [1], {})),
+        *(
+            (label, value)
+            for label in LABELS
+            for value in ("9999999999", "abc", "nan", "inf", "-inf", "-1", True, [1], {})
+        ),
         *((label, 10**400) for label in LABELS),
         *((label, float("nan")) for label in LABELS),
         *((label, float("inf")) for label in LABELS),

@@ -13,12 +13,18 @@ SAMPLES: dict[str, list[tuple[str, Any]]] = {
     "base_url": [(f"http://stack{number}.test:8321", f"http://stack{number}.test:8321") for number in range(3)],
     "api_key": [("key-0", "key-0"), ("key-1", "key-1"), ("key-2", "key-2")],
     "model": [("one/model", "one/model"), ("two", "two"), ("three", "three")],
-    "system_prompt": [("You are shakespeare.", "You are shakespeare."), ("Be brief.", "Be brief."), ("Rhyme.", "Rhyme.")],
+    "system_prompt": [
+        ("You are shakespeare.", "You are shakespeare."),
+        ("Be brief.", "Be brief."),
+        ("Rhyme.", "Rhyme."),
+    ],
     "host": [("0.0.0.0", "0.0.0.0"), ("localhost", "localhost"), ("::1", "::1")],
     "port": [("1", 1), ("7861", 7861), ("65535", 65535)],
     "share": [("true", True), ("off", False), ("YES", True)],
     "no_local": [("1", True), ("0", False), ("on", True)],
-    "local_model": [(f"hf://owner/repo/file{number}.gguf", f"hf://owner/repo/file{number}.gguf") for number in range(3)],
+    "local_model": [
+        (f"hf://owner/repo/file{number}.gguf", f"hf://owner/repo/file{number}.gguf") for number in range(3)
+    ],
     "cache": [("/tmp/one", Path("/tmp/one")), ("/tmp/two", Path("/tmp/two")), ("/tmp/three", Path("/tmp/three"))],
     "max_message_chars": [("1", 1), ("500", 500), ("100000", 100_000)],
 }
@@ -147,7 +153,9 @@ def test_share_and_no_local_are_switched_on_by_their_names_alone(env_file: Path)
     assert settings.no_local is True
 
 
-@pytest.mark.parametrize("written", ["http://stack.test:8321/", "http://stack.test:8321//", "  http://stack.test:8321 "])
+@pytest.mark.parametrize(
+    "written", ["http://stack.test:8321/", "http://stack.test:8321//", "  http://stack.test:8321 "]
+)
 def test_a_slash_or_a_space_at_the_end_of_the_address_does_no_harm(written: str, env_file: Path) -> None:
     assert load(["--base-url", written], {}, env_file).base_url == "http://stack.test:8321"
 
@@ -187,7 +195,8 @@ def test_a_bad_value_in_the_env_file_is_named_with_its_option_and_variable(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--nonsense"], ["--nonsense", "1"], ["--bas", "http://stack.test"], ["nonsense"], ["--nonsense\nsense"]]
+    "arguments",
+    [["--nonsense"], ["--nonsense", "1"], ["--bas", "http://stack.test"], ["nonsense"], ["--nonsense\nsense"]],
 )
 def test_an_unknown_option_gets_one_line_that_names_it(
     arguments: list[str], env_file: Path, capsys: pytest.CaptureFixture[str]
@@ -204,6 +213,12 @@ def test_an_option_without_its_value_gets_one_line_that_names_it(
 
 def test_the_key_is_not_taken_from_the_command_line(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--api-key" in complaint(capsys, ["--api-key", "sk-secret"], {}, env_file)
+
+
+@pytest.mark.parametrize("written", ["sk-secret\n", " sk-secret "])
+def test_white_space_around_the_key_is_no_part_of_it(written: str, env_file: Path) -> None:
+    # A secret read from a file ends with a line break, and no header can carry one.
+    assert load([], {KEY: written}, env_file).api_key == "sk-secret"
 
 
 def test_the_key_is_in_nothing_that_is_printed(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -283,3 +298,14 @@ def test_the_settings_are_read_from_what_is_given_and_nothing_else(
 ) -> None:
     monkeypatch.setenv("GRADIO_SERVER_PORT", "7999")
     assert load([], {}, env_file).port is None
+
+
+@pytest.mark.parametrize("key", ["sk-clé", "sk-“quoted”", "two\nlines"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(
+    key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load([], {"LLAMA_STACK_CLIENT_API_KEY": key}, tmp_path / ".env")
+    told = capsys.readouterr().err
+    assert (ended.value.code, told.count("\n")) == (2, 1)
+    assert "LLAMA_STACK_CLIENT_API_KEY" in told and key not in told

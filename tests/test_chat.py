@@ -1,0 +1,348 @@
+"""One turn: what is shown of a reply and when, and what becomes of the request. On a clock that never waits."""
+
+import asyncio
+import functools
+import itertools
+import selectors
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llama_ui.chat import FRAME, TICK, Turn, respond
+from llama_ui.errors import Refused, Unreachable
+from llama_ui.events import Done, Event, Reasoning, Text, Usage
+from llama_ui.messages import Message, Options
+
+MESSAGES = [Message("user", "Hi.")]
+LOST = Unreachable("The connection was lost.", "Try again.")
+
+
+class _Jumping(selectors.DefaultSelector):
+    """Instead of waiting until a time, makes it that time."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout and timeout > 0:
+            self.now += timeout
+            timeout = 0
+        return super().select(timeout)
+
+
+class _JumpingLoop(asyncio.SelectorEventLoop):
+    """A loop in which a second passes at once: tests see every frame and tick, the same ones on any machine."""
+
+    def __init__(self) -> None:
+        self._jumping = _Jumping()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def jumping(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Runs an async test on a loop of its own, of the kind that jumps."""
+
+    async def for_an_hour(*arguments: Any, **named: Any) -> None:
+        async with asyncio.timeout(3600):  # what would hang, fails at once
+            await test(*arguments, **named)
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        with asyncio.Runner(loop_factory=_JumpingLoop) as runner:
+            runner.run(for_an_hour(*arguments, **named))
+
+    return run
+
+
+type Step = Event | float | asyncio.Event | Exception
+
+
+class Script:
+    """A server whose reply is a script: events are sent, numbers are seconds to wait, and so on."""
+
+    def __init__(self, *steps: Step, closing: float = 0.0) -> None:
+        self._steps = steps
+        self._closing = closing
+        self.asked: list[tuple[object, ...]] = []
+        self.waiting = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
+        self.asked.append((model, messages, options))
+        try:
+            for step in self._steps:
+                match step:
+                    case asyncio.Event():
+                        self.waiting.set()
+                        await step.wait()
+                    case float():
+                        await asyncio.sleep(step)
+                    case Exception():
+                        raise step
+                    case _:
+                        yield step
+        finally:
+            if self._closing:
+                await asyncio.sleep(self._closing)
+            self.closed.set()
+
+
+def reply(script: Script) -> AsyncGenerator[Turn, None]:
+    return respond(script, "one/model", MESSAGES, Options())
+
+
+async def shown(script: Script) -> list[Turn]:
+    return [turn async for turn in reply(script)]
+
+
+def no_other_task() -> bool:
+    return asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@jumping
+async def test_the_server_is_asked_once_for_what_was_given() -> None:
+    script = Script(Text("Hello"))
+    options = Options(temperature=0.5)
+    async with aclosing(respond(script, "one/model", MESSAGES, options)) as turns:
+        async for _ in turns:
+            pass
+    assert script.asked == [("one/model", MESSAGES, options)]
+
+
+@jumping
+async def test_the_first_text_is_shown_while_the_reply_goes_on() -> None:
+    hold = asyncio.Event()
+    async with aclosing(reply(Script(Text("Hello"), hold, Text(" there.")))) as turns:
+        first = await anext(turns)
+        assert (first.text, first.waited) == ("Hello", None)
+        hold.set()
+        assert [turn.text async for turn in turns][-1] == "Hello there."
+
+
+@jumping
+async def test_the_first_text_is_shown_before_the_next_tick() -> None:
+    started = asyncio.get_running_loop().time()
+    async with aclosing(reply(Script(0.3, Text("Hello"), asyncio.Event()))) as turns:
+        first = await anext(turns)
+        assert first.text == "Hello"
+        assert asyncio.get_running_loop().time() - started == pytest.approx(0.3)
+
+
+@jumping
+async def test_waiting_is_shown_until_the_first_text() -> None:
+    turns = await shown(Script(TICK * 4.5, Text("Hello")))
+    waiting = [turn for turn in turns if turn.waited is not None]
+    assert turns[: len(waiting)] == waiting
+    assert len(waiting) == 4
+    assert all(turn.text == "" for turn in waiting)
+    counted = [turn.waited or 0.0 for turn in waiting]
+    assert counted == sorted(counted)
+    assert (turns[-1].text, turns[-1].waited) == ("Hello", None)
+
+
+@jumping
+async def test_a_text_that_stalls_is_shown_in_full_and_again_at_every_tick() -> None:
+    turns = await shown(Script(Text("Hello"), FRAME / 2, Text(" there"), TICK * 3, Text(".")))
+    assert [turn.text for turn in turns[:2]] == ["Hello", "Hello there"]
+    assert [turn.text for turn in turns].count("Hello there") >= 3
+    assert turns[-1].text == "Hello there."
+
+
+@jumping
+async def test_a_fast_reply_is_shown_in_frames() -> None:
+    steps: list[Step] = []
+    for number in range(1000):
+        steps += [Text(f"{number} "), 0.001]
+    turns = await shown(Script(*steps))
+    assert 5 <= len(turns) <= 1000 * 0.001 / FRAME + 3
+    assert turns[-1].text == "".join(f"{number} " for number in range(1000))
+
+
+@jumping
+async def test_who_takes_the_snapshots_slowly_gets_fewer_and_loses_nothing() -> None:
+    steps: list[Step] = []
+    for number in range(100):
+        steps += [Text(f"{number} "), 0.1]
+    turns = []
+    async for turn in reply(Script(*steps)):
+        turns.append(turn)
+        await asyncio.sleep(2.0)
+    assert len(turns) <= 7
+    assert turns[-1].text == "".join(f"{number} " for number in range(100))
+
+
+@jumping
+async def test_the_reply_that_comes_at_once_is_shown_in_full() -> None:
+    turns = await shown(Script(Text("Hello"), Text(" there"), Done("stop"), Usage(7, 2)))
+    assert turns[-1] == Turn(text="Hello there", usage=Usage(7, 2), finish_reason="stop")
+
+
+@jumping
+async def test_what_comes_after_the_text_is_in_the_last_snapshot() -> None:
+    turns = await shown(Script(Text("Hello"), 1.0, Done("length"), 1.0, Usage(7, 1), 1.0))
+    assert turns[-1] == Turn(text="Hello", usage=Usage(7, 1), finish_reason="length")
+
+
+@jumping
+async def test_the_end_is_shown_when_it_comes_and_not_at_the_next_tick() -> None:
+    started = asyncio.get_running_loop().time()
+    await shown(Script(Text("Hello"), TICK * 0.4))
+    assert asyncio.get_running_loop().time() - started == pytest.approx(TICK * 0.4)
+
+
+@jumping
+async def test_reasoning_is_kept_apart_from_the_text() -> None:
+    turns = await shown(Script(Reasoning("Let "), Reasoning("me see."), 1.0, Text("Yes.")))
+    assert turns[0].reasoning == "Let me see."
+    assert turns[0].text == ""
+    assert (turns[-1].reasoning, turns[-1].text) == ("Let me see.", "Yes.")
+
+
+@jumping
+async def test_an_error_before_the_first_text_is_shown() -> None:
+    turns = await shown(Script(LOST))
+    assert turns == [Turn(error=LOST)]
+
+
+@jumping
+async def test_an_error_after_some_waiting_ends_the_waiting() -> None:
+    turns = await shown(Script(TICK * 2.5, LOST))
+    assert len(turns) == 3
+    assert turns[-1] == Turn(error=LOST)
+
+
+@jumping
+async def test_an_error_after_some_text_keeps_the_text() -> None:
+    for pause in (0.0, FRAME / 2, FRAME * 3):
+        turns = await shown(Script(Text("Once "), pause, Text("upon"), LOST))
+        assert turns[-1] == Turn(text="Once upon", error=LOST)
+        assert all(turn.error is None for turn in turns[:-1])
+
+
+@pytest.mark.parametrize("steps", [(), (1.0,), (Done("stop"),), (Usage(7, 0), Done("stop")), (Text(""),)])
+@jumping
+async def test_an_empty_reply_is_an_error(steps: tuple[Step, ...]) -> None:
+    last = (await shown(Script(*steps)))[-1]
+    assert isinstance(last.error, Refused)
+    assert last.waited is None
+    assert last.error.fix
+
+
+@jumping
+async def test_only_the_last_snapshot_ends_the_waiting_of_an_empty_reply() -> None:
+    turns = await shown(Script(Usage(7, 0), TICK * 2.5))
+    assert all(turn.waited is not None and turn.error is None for turn in turns[:-1])
+    assert turns[-1].usage == Usage(7, 0)
+
+
+@jumping
+async def test_what_nobody_foresaw_reaches_the_caller() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await shown(Script(Text("Hello"), 1.0, ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        await shown(Script(ZeroDivisionError()))
+    assert no_other_task()
+
+
+@jumping
+async def test_text_that_came_just_before_something_unforeseen_is_shown() -> None:
+    turns = []
+    with pytest.raises(ZeroDivisionError):
+        async for turn in reply(Script(Text("Hello"), ZeroDivisionError())):
+            turns.append(turn)
+    assert [turn.text for turn in turns] == ["Hello"]
+
+
+@pytest.mark.parametrize("steps", [(), (Text("Hello"), FRAME * 3)], ids=["before the first token", "in the middle"])
+@jumping
+async def test_cancelling_who_listens_closes_the_request(steps: tuple[Step, ...]) -> None:
+    script = Script(*steps, asyncio.Event())
+    listening = asyncio.create_task(shown(script))
+    await script.waiting.wait()
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+    assert script.closed.is_set()
+    assert no_other_task()
+
+
+@pytest.mark.parametrize("steps", [(), (Text("Hello"), FRAME * 3)], ids=["before the first token", "in the middle"])
+@jumping
+async def test_closing_the_snapshots_closes_the_request(steps: tuple[Step, ...]) -> None:
+    script = Script(*steps, asyncio.Event())
+    turns = reply(script)
+    await anext(turns)
+    await turns.aclose()
+    assert script.closed.is_set()
+    assert no_other_task()
+
+
+@jumping
+async def test_a_second_cancel_does_not_interrupt_the_closing_of_the_request() -> None:
+    script = Script(Text("Hello"), asyncio.Event(), closing=1.0)
+    listening = asyncio.create_task(shown(script))
+    await script.waiting.wait()
+    listening.cancel()
+    await asyncio.sleep(0.5)
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+    await script.closed.wait()
+
+
+@jumping
+async def test_snapshots_that_nobody_takes_send_no_request() -> None:
+    script = Script(Text("Hello"))
+    await reply(script).aclose()
+    assert script.asked == []
+
+
+@pytest.mark.parametrize("steps", [(Text("Hello"),), (Text("Hello"), LOST), (LOST,), ()])
+@jumping
+async def test_a_reply_that_has_ended_leaves_nothing_behind(steps: tuple[Step, ...]) -> None:
+    script = Script(*steps)
+    await shown(script)
+    assert script.closed.is_set()
+    assert no_other_task()
+
+
+pauses = st.sampled_from([0.0, 0.001, FRAME / 2, FRAME, FRAME * 1.5, TICK, TICK * 2.5]) | st.floats(0, 2)
+
+
+@given(
+    parts=st.lists(st.tuples(st.text(max_size=4), st.booleans(), pauses), max_size=12),
+    absorbing=pauses,
+    fails=st.booleans(),
+)
+@jumping
+async def test_however_a_reply_is_cut_and_timed_all_of_it_is_shown(
+    parts: list[tuple[str, bool, float]], absorbing: float, fails: bool
+) -> None:
+    steps: list[Step] = []
+    for part, thought, pause in parts:
+        steps += [Reasoning(part) if thought else Text(part), pause]
+    if fails:
+        steps.append(LOST)
+
+    turns = []
+    async for turn in reply(Script(*steps)):
+        turns.append(turn)
+        await asyncio.sleep(absorbing)
+    assert no_other_task()
+    assert turns[-1].text == "".join(part for part, thought, _ in parts if not thought)
+    assert turns[-1].reasoning == "".join(part for part, thought, _ in parts if thought)
+    assert turns[-1].waited is None
+    for earlier, later in itertools.pairwise(turns):
+        assert later.text.startswith(earlier.text)
+        assert later.reasoning.startswith(earlier.reasoning)
+        assert earlier.error is None
+        assert later.waited is None or earlier.waited is not None
+    if fails:
+        assert turns[-1].error is LOST
+    elif turns[-1].text or turns[-1].reasoning:
+        assert turns[-1].error is None
