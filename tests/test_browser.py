@@ -17,7 +17,7 @@ WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 StartApp = Callable[..., AppProcess]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: asyncio tests of other modules cannot run beside Playwright's own loop
 def browser() -> Iterator[Browser]:
     assert CHROMIUM, "No Chromium found (Debian: apt install chromium)."
     with sync_playwright() as playwright:
