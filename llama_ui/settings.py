@@ -6,6 +6,7 @@ the default; an empty variable counts as not set.
 """
 
 import argparse
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -47,6 +48,17 @@ def _key(value: str) -> str:
     if not (key.isascii() and key.isprintable()):
         raise ValueError("has characters that a key cannot have")
     return key
+
+
+def _host(value: str) -> str:
+    """A name or address of this machine. Gradio would try a hundred ports on one that is not, an error line each."""
+    try:
+        family, kind, *_, address = socket.getaddrinfo(value.strip("[]"), 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise ValueError("is not an address of this machine") from error
+    return value
 
 
 def _port(value: str) -> int:
@@ -132,7 +144,7 @@ class Settings:
     )
     host: str = _option(
         "127.0.0.1",
-        Option("GRADIO_SERVER_NAME", _text, "H", "the address to listen on; 0.0.0.0 lets other machines in"),
+        Option("GRADIO_SERVER_NAME", _host, "H", "the address to listen on; 0.0.0.0 lets other machines in"),
     )
     port: int | None = _option(
         None,

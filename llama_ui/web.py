@@ -225,7 +225,7 @@ class _Page:
         shown: list[ChatMessage] = []
         try:
             for label, text in (("message", message), ("system prompt", system_prompt or "")):
-                self._check_length(label, text)
+                self._check_text(label, text)
             if not message.strip():
                 raise InputError("The message is blank.", "Type something to send.")
             sampling = options(temperature, top_p, max_tokens, seed)
@@ -244,7 +244,7 @@ class _Page:
     def validate(self, message: str) -> dict[str, Any]:
         """Holds back, with a line in red, what the text box should not send; the text stays in it."""
         try:
-            self._check_length("message", message)
+            self._check_text("message", message)
         except InputError as error:
             return dict(gr.validate(False, str(error)))
         return dict(gr.validate(bool(message.strip()), "Type something to send."))
@@ -266,7 +266,9 @@ class _Page:
         finally:
             asking.cancel()
 
-    def _check_length(self, label: str, text: str) -> None:
+    def _check_text(self, label: str, text: str) -> None:
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise InputError(f"The {label} has characters that cannot be sent.", "Remove them.")
         most = self._settings.max_message_chars
         if len(text) > most:
             raise InputError(f"The {label} has {len(text):,} characters; at most {most:,} are sent.", "Shorten it.")

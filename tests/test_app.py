@@ -38,6 +38,8 @@ def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedPro
         ([], {"GRADIO_SERVER_PORT": "70000"}, ["--port", "GRADIO_SERVER_PORT", "'70000'"]),
         (["--local-model", "no.gguf"], {}, ["--local-model", "'no.gguf'"]),
         (["--frobnicate"], {}, ["--frobnicate"]),
+        (["--host", "203.0.113.5"], {}, ["--host", "'203.0.113.5'"]),
+        (["--host", "nonsense.invalid"], {}, ["--host", "'nonsense.invalid'"]),
     ],
 )
 def test_a_bad_option_is_named_in_one_line_before_anything_starts(

@@ -7,6 +7,8 @@ import pytest
 
 from llama_ui.settings import OPTIONS, Settings, flag_name, load, table
 
+pytestmark = pytest.mark.loopback  # whether a host is this machine's is found out with a socket
+
 KEY = "LLAMA_STACK_CLIENT_API_KEY"
 # For each option three values as they are written, and what is read from them.
 SAMPLES: dict[str, list[tuple[str, Any]]] = {
