@@ -67,6 +67,7 @@ def test_the_example_env_file_sets_nothing_until_its_lines_are_uncommented() -> 
     assert dotenv_values(ROOT / ".env.example") == {}
 
 
+@pytest.mark.loopback
 def test_each_line_of_the_example_env_file_is_valid_once_uncommented() -> None:
     for name, option in OPTIONS.items():
         found = re.search(rf"^#{option.variable}=(.*)$", ENV_EXAMPLE, re.MULTILINE)
