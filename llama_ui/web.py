@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 from gradio.block_function import BlockFunction
@@ -334,6 +334,13 @@ class _Chat(gr.ChatInterface):
             api_visibility="private",
         )
 
+    def _append_message_to_history(
+        self, message: Any, history: Any, role: Literal["user", "assistant"] = "user"
+    ) -> Any:
+        if isinstance(message, str):
+            message = {"role": role, "content": _typed(message)}
+        return super()._append_message_to_history(message, history, role)
+
 
 def _event_name(root: BlocksConfig, fn: BlockFunction) -> str:
     """What set off the chain of events that a function belongs to: "submit", "retry", "edit", ..."""
@@ -346,9 +353,13 @@ def _unlocked() -> gr.Textbox:
     return gr.Textbox(interactive=True, submit_btn=True, stop_btn=False, placeholder=MESSAGE_PLACEHOLDER)
 
 
+def _typed(text: str) -> list[dict[str, str]]:
+    """The content of a message. A plain string would lose its indentation, through inspect.cleandoc in Gradio."""
+    return [{"type": "text", "text": text}]
+
+
 def _said(text: str) -> ChatMessage:
-    # A plain string would lose its indentation: Gradio passes it through inspect.cleandoc.
-    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
+    return {"role": "assistant", "content": _typed(text)}
 
 
 def _note(kind: str, text: str) -> ChatMessage:

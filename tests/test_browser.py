@@ -163,6 +163,17 @@ def test_retry_undo_and_edit_send_what_the_page_shows(chat: Chat, stack: FakeSta
     assert sent(stack) == [SYSTEM, ("user", "five")]
 
 
+def test_what_was_written_is_sent_as_it_was_on_later_turns_too(chat: Chat, stack: FakeStack) -> None:
+    written = "  if a:\n      print('<b>')  # `x` $y$ 😀"
+    stack.enqueue(written)
+    chat.box.fill(written)
+    chat.box.press("Enter")
+    expect(chat.replies.last).to_contain_text("print")
+    chat.at_rest()
+    chat.ask("two")
+    assert sent(stack) == [SYSTEM, ("user", written), ("assistant", written), ("user", "two")]
+
+
 def test_after_a_failure_the_partial_reply_stays_and_the_next_message_works(chat: Chat, stack: FakeStack) -> None:
     stack.enqueue("half a ", {"error": {"message": "<img src=x onerror=alert(1)>"}})
     chat.ask("one")
