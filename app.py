@@ -27,6 +27,10 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the app as Ctrl-C does
     _reach_loopback_without_proxy()
     try:
+        if settings.check or settings.json:
+            from llama_ui import doctor
+
+            return doctor.main(settings)
         _run(settings)
     except OSError as error:
         print(f"app.py: {error}", file=sys.stderr)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from llama_ui.errors import ChatError, Refused
-from llama_ui.events import Done, Event, Reasoning, Text, Usage
+from llama_ui.events import Done, Event, Notice, Reasoning, Text, Usage
+from llama_ui.explain import content_filtered
 from llama_ui.messages import Message, Options
 
 # Seconds between two updates of a page: more of them cost its browser more than they give to the reader.
@@ -25,13 +26,17 @@ class Streams(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What there is of a reply by now. `waited`: seconds since it was asked for, None once text has come."""
+    """What there is of a reply by now. `waited`: seconds since it was asked for, None once text has come.
+
+    `notices` are sentences in Markdown that a person should know beside the reply.
+    """
 
     text: str = ""
     reasoning: str = ""
     waited: float | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
+    notices: tuple[str, ...] = ()
     error: ChatError | None = None
 
 
@@ -101,6 +106,7 @@ async def respond(
 def _advanced(turn: Turn, events: Sequence[Event]) -> Turn:
     text = "".join(event.text for event in events if isinstance(event, Text))
     reasoning = "".join(event.text for event in events if isinstance(event, Reasoning))
+    notices = tuple(event.sentence for event in events if isinstance(event, Notice))
     usage, finish_reason = turn.usage, turn.finish_reason
     for event in events:
         match event:
@@ -114,10 +120,21 @@ def _advanced(turn: Turn, events: Sequence[Event]) -> Turn:
         waited=None if text else turn.waited,
         usage=usage,
         finish_reason=finish_reason,
+        notices=turn.notices + notices,
     )
 
 
 def _ended(turn: Turn, error: ChatError | None) -> Turn:
-    if error is None and not turn.text and not turn.reasoning:
-        error = Refused("The server sent an empty reply.", "Try again, or choose another model.")
-    return replace(turn, waited=None, error=error)
+    notices = turn.notices
+    match turn.finish_reason:
+        case _ if error:
+            pass
+        case "content_filter":
+            error = content_filtered()
+        case "length":
+            notices += ('The reply stopped at the token limit. "Max tokens" sets it.',)
+        case "tool_calls" | "function_call":
+            error = Refused("The model asked for a tool, and there is none here.", "Ask it to answer without.")
+        case _ if not turn.text:
+            error = Refused("The server sent an empty reply.", "Try again, or choose another model.")
+    return replace(turn, waited=None, notices=notices, error=error)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from llama_ui.errors import NoServer, UnknownModel
+from llama_ui.errors import NoServer
 from llama_ui.events import Event
 from llama_ui.local import LocalStack
 from llama_ui.messages import Message, Options
+from llama_ui.models import first_choice
 from llama_ui.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 # Llama Stack's default, and the one of its text generation guide.
 USUAL_URLS = ("http://localhost:8321", "http://localhost:5000")
 PROBE_TIMEOUT = 1.0
-GUIDE_MODEL = "Llama3.2-11B-Vision-Instruct"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Connection:
     async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
         """As `LlamaStack.stream`, once it is ready. A blank model: the one to begin with."""
         stack = await self.stack()
-        chosen = model.strip() or self._settings.model or first_choice(await _chat_models(stack))
+        chosen = model.strip() or self._settings.model or first_choice(await stack.chat_models())
         async with aclosing(stack.stream(chosen, messages, options)) as stream:
             async for event in stream:
                 yield event
@@ -78,8 +78,8 @@ class Connection:
     async def server(self) -> Server:
         """What the server says of itself now. Raises `ChatError`."""
         stack = await self.stack()
-        version, models = await asyncio.gather(stack.version(), _chat_models(stack))
-        return Server(stack.base_url, _name(version), models, self._uses_local)
+        identity, models = await asyncio.gather(stack.identity(), stack.chat_models())
+        return Server(stack.base_url, identity.name, models, self._uses_local)
 
     def summary(self) -> str:
         """One line on which server was chosen. Raises what the last attempt raised; call it after one has ended."""
@@ -117,18 +117,14 @@ class Connection:
         self._uses_local = False
         url = settings.base_url or next(filter(_is_llama_stack, USUAL_URLS), None)
         if url:
-            return LlamaStack(url, settings.api_key)
+            return LlamaStack(url, settings.api_key, timeout=settings.timeout)
         if settings.no_local:
             raise NoServer(
                 "No Llama Stack server is configured, and none answers at " + " or ".join(USUAL_URLS) + ".",
                 "Start the app with --base-url URL.",
             )
         self._uses_local = True
-        return LlamaStack(self._local.start())
-
-
-async def _chat_models(stack: "LlamaStack") -> list[str]:
-    return [model.id for model in await stack.models() if model.chats]
+        return LlamaStack(self._local.start(), timeout=settings.timeout)
 
 
 def _is_llama_stack(url: str) -> bool:
@@ -138,24 +134,3 @@ def _is_llama_stack(url: str) -> bool:
         return answer.is_success and "status" in answer.json()
     except (httpx.HTTPError, ValueError, TypeError):
         return False
-
-
-def _name(version: str | None) -> str:
-    """ "OGX 1.5.0", "Llama Stack 0.7.3": llama-stack's last series is 0.7, the renamed project went on from there."""
-    if version is None:
-        return "OpenAI-compatible server"
-    try:
-        renamed = tuple(map(int, version.split(".")[:2])) >= (0, 8)
-    except ValueError:
-        renamed = False
-    return f"{'OGX' if renamed else 'Llama Stack'} {version}"
-
-
-def first_choice(models: Sequence[str]) -> str:
-    """The model to begin with: the text generation guide's, under whatever prefix, else the first.
-
-    Raises `UnknownModel` where there is none.
-    """
-    if not models:
-        raise UnknownModel("The server lists no chat model.", "Register one there, or type its id into Model.")
-    return next((model for model in models if model.endswith(GUIDE_MODEL)), models[0])

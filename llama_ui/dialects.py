@@ -1,10 +1,10 @@
 """The wire formats of the server generations, as data: a route, the request's payload, and chunk -> events.  Pure.
 
 A generation that differs gets another `Dialect` in this file; nothing else changes. Shapes measured on OGX 1.5.0 and
-llama-stack 0.7.3.
+llama-stack 0.7.3, 0.3.5 and 0.2.12; of 0.1.9 read in its code.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,21 +17,37 @@ Chunk = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one generation of servers is asked for a streamed reply, and how its stream is read."""
+    """How one generation of servers is asked for a streamed reply, and how its stream is read.
+
+    `lacks` names the fields of `Options` that its route has no place for.
+    """
 
     route: str
     payload: Callable[[str, Sequence[Message], Options], Payload]
     events: Callable[[Chunk], Iterator[Event]]
+    lacks: tuple[str, ...] = ()
+
+    def unsent(self, options: Options) -> list[str]:
+        """The names of the options that were set and cannot be sent, as the page has them: "Seed"."""
+        return [name.replace("_", " ").capitalize() for name in self.lacks if getattr(options, name) is not None]
 
 
 def _chat_payload(model: str, messages: Sequence[Message], options: Options) -> Payload:
     return {
         "model": model,
-        "messages": [asdict(message) for message in messages],
+        "messages": [{"role": message.role, "content": _chat_content(message)} for message in messages],
         "stream": True,
         "stream_options": {"include_usage": True},
-        **{name: value for name, value in asdict(options).items() if value is not None},
+        **_set(options),
     }
+
+
+def _chat_content(message: Message) -> object:
+    images = [
+        {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{image.data}"}}
+        for image in message.images
+    ]
+    return [{"type": "text", "text": message.content}, *images] if images else message.content
 
 
 def _chat_events(chunk: Chunk) -> Iterator[Event]:
@@ -45,12 +61,69 @@ def _chat_events(chunk: Chunk) -> Iterator[Event]:
         delta = _of(dict, choice.get("delta"))
         if thought := _of(str, delta.get("reasoning_content")) or _of(str, delta.get("reasoning")):
             yield Reasoning(thought)
-        if text := _of(str, delta.get("content")):
+        # A refusal is the answer of a model that will not answer.
+        if text := _of(str, delta.get("content")) or _of(str, delta.get("refusal")):
             yield Text(text)
         if reason := _of(str, choice.get("finish_reason")):
             yield Done(reason)
     if usage := _of(dict, chunk.get("usage")):
         yield Usage(_of(int, usage.get("prompt_tokens")), _of(int, usage.get("completion_tokens")))
+
+
+# The legacy route's stop reasons in OpenAI's words.
+_FINISH_REASONS = {"end_of_turn": "stop", "end_of_message": "stop", "out_of_tokens": "length"}
+
+
+def _legacy_payload(model: str, messages: Sequence[Message], options: Options) -> Payload:
+    payload: Payload = {"model_id": model, "messages": [_legacy_message(message) for message in messages]}
+    if sampling := _legacy_sampling(options):
+        payload["sampling_params"] = sampling
+    return {**payload, "stream": True}
+
+
+def _legacy_message(message: Message) -> Payload:
+    images = [{"type": "image", "image": {"data": image.data}} for image in message.images]
+    text = {"type": "text", "text": message.content}
+    said: Payload = {"role": message.role, "content": [text, *images] if images else message.content}
+    # Without it the server answers 400.
+    return said | {"stop_reason": "end_of_turn"} if message.role == "assistant" else said
+
+
+def _legacy_sampling(options: Options) -> Payload:
+    """Empty where nothing is set: then the server samples greedily, with a limit of its own.
+
+    `top_p` needs a temperature above 0, and has 0.95 as its default: what was not set is sent as 1, which changes
+    nothing. A temperature of 0 is greedy by another name.
+    """
+    sampling: Payload = {}
+    if options.temperature == 0:
+        sampling["strategy"] = {"type": "greedy"}
+    elif options.temperature is not None or options.top_p is not None:
+        set_ones = {"temperature": options.temperature, "top_p": options.top_p}
+        sampling["strategy"] = {"type": "top_p", **{name: 1.0 if v is None else v for name, v in set_ones.items()}}
+    if options.max_tokens is not None:
+        sampling["max_tokens"] = options.max_tokens
+    return sampling
+
+
+def _legacy_events(chunk: Chunk) -> Iterator[Event]:
+    """Events of one chunk: `{"event": {"delta": {"type": "text", "text"}, "stop_reason"}, "metrics": [...]}`.
+
+    The counts are 0 where the server cannot count the model's tokens.
+    """
+    event = _of(dict, chunk.get("event"))
+    if text := _of(str, _of(dict, event.get("delta")).get("text")):
+        yield Text(text)
+    if reason := _of(str, event.get("stop_reason")):
+        yield Done(_FINISH_REASONS.get(reason, reason))
+    metrics = [_of(dict, metric) for metric in _of(list, chunk.get("metrics"))]
+    counts = {str(metric.get("metric")): _of(int, metric.get("value")) for metric in metrics}
+    if any(counts.values()):
+        yield Usage(counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0))
+
+
+def _set(options: Options) -> Payload:
+    return {name: value for name, value in asdict(options).items() if value is not None}
 
 
 def _of[T](kind: type[T], value: object) -> T:
@@ -59,3 +132,12 @@ def _of[T](kind: type[T], value: object) -> T:
 
 
 CHAT_COMPLETIONS = Dialect("/v1/chat/completions", _chat_payload, _chat_events)
+OPENAI_COMPATIBLE = Dialect("/v1/openai/v1/chat/completions", _chat_payload, _chat_events)
+LEGACY = Dialect("/v1/inference/chat-completion", _legacy_payload, _legacy_events, lacks=("seed",))
+# In the order of preference: llama-stack 0.2 has the second and the third, 0.3 the first two.
+DIALECTS = (CHAT_COMPLETIONS, OPENAI_COMPATIBLE, LEGACY)
+
+
+def choose(routes: Collection[str]) -> Dialect | None:
+    """The best of the dialects that a server with these routes speaks; None where it speaks none."""
+    return next((dialect for dialect in DIALECTS if dialect.route in routes), None)

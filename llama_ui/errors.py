@@ -1,21 +1,28 @@
 """What can go wrong, each as one plain sentence and one fix.
 
 ChatError
-├── InputError          what a person entered is blank, too long or out of range; nothing was sent
-├── NoServer            none is configured, found or to be started
-├── LocalStackError     the local demonstration stack cannot be made ready
+├── InputError           what a person entered is blank, too long or out of range; nothing was sent
+├── NoServer             none is configured, found or to be started
+├── LocalStackError      the local demonstration stack cannot be made ready
 └── ServerError
-    ├── Unreachable     no answer: nothing listens there, a wrong name, a wrong scheme, a lost connection
-    ├── TimedOut        no answer in time
-    ├── KeyRefused      401, 403
-    ├── UnknownModel    404 that names a model
-    ├── NoSuchPath      any other 404
-    └── Refused         every other answer that is no reply
+    ├── Unreachable
+    │   ├── NameNotFound   the address has a name that nobody knows
+    │   ├── NotListening   nothing listens there, or it does not take the connection in time
+    │   ├── TLSMismatch    https where there is none, or a certificate that cannot be trusted
+    │   └── NoAnswer       the connection was closed, or something else than HTTP came back
+    ├── ConnectionLost   in mid-reply
+    ├── TimedOut         no answer, no first token, or no next one in time
+    ├── KeyRefused       401, 403
+    ├── UnknownModel     404 that names a model
+    ├── NoSuchPath       any other 404: no Llama Stack, or /v1 too much in the address
+    ├── Busy             408, 429
+    ├── TooLong          400: more tokens than the model takes
+    └── Refused          every other answer that is no reply
 
-`stack.py` catches what the client library raises and asks `from_status` and `from_transport` for the error to tell.
+`explain.py` has the table from what the client library and httpx raise to these.
 """
 
-import httpx
+import re
 
 
 class ChatError(Exception):
@@ -44,7 +51,27 @@ class ServerError(ChatError):
 
 
 class Unreachable(ServerError):
-    """No connection to the server, or it was lost."""
+    """No connection to the server."""
+
+
+class NameNotFound(Unreachable):
+    """Nobody knows the host's name."""
+
+
+class NotListening(Unreachable):
+    """Nothing takes the connection."""
+
+
+class TLSMismatch(Unreachable):
+    """No encrypted connection can be made."""
+
+
+class NoAnswer(Unreachable):
+    """Connected, but what came back was no HTTP answer."""
+
+
+class ConnectionLost(ServerError):
+    """The connection ended before the reply did."""
 
 
 class TimedOut(ServerError):
@@ -63,40 +90,38 @@ class NoSuchPath(ServerError):
     """Something answers at the address, but has no such route."""
 
 
+class Busy(ServerError):
+    """The server has too much to do."""
+
+
+class TooLong(ServerError):
+    """The conversation has more tokens than the model takes."""
+
+
 class Refused(ServerError):
     """Any other answer that is no reply."""
 
 
+# What no visitor may read in a server's own words: keys, and paths of its files. Routes (/v1/...) are left.
+_SECRETS = [
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), r"\1 [key]"),
+    (re.compile(r"\b(?:sk|pk|hf|gsk|nvapi|xai|fw|tgp|csk|AIza)[-_][\w*.-]{4,}"), "[key]"),
+    (
+        re.compile(
+            r"(?i)\b((?:api[\s_-]?key|token|secret|password)(?:\s+provided)?['\"]?\s*[:=]\s*['\"]?)[\w*.~+/=-]{4,}"
+        ),
+        r"\1[key]",
+    ),
+    (re.compile(r"(?i)\bfile://\S+|\b[a-z]:\\[^\s'\"]+|(?<![\w/.:-])~?/(?!v\d)[\w.@+-]+(?:/[\w.@+-]+)+/?"), "[path]"),
+]
+
+
 def quoted(text: str, limit: int = 300) -> str:
-    """A server's own words as Markdown code, so that nothing in them is rendered: one line, at most `limit` long."""
+    """Somebody else's words as Markdown code, so that nothing in them is rendered: one line, at most `limit` long.
+
+    Without the keys and file paths in them.
+    """
     line = " ".join(text.replace("`", "'").split())
+    for secret, instead in _SECRETS:
+        line = secret.sub(instead, line)
     return f"`{line[:limit]}…`" if len(line) > limit else f"`{line or '(no text)'}`"
-
-
-def from_status(status: int, detail: str, model: str, base_url: str) -> ServerError:
-    """The error for an HTTP status that is no success. `detail` is the server's own text."""
-    match status:
-        case 401 | 403:
-            return KeyRefused(
-                "The server refused the key.", "Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
-            )
-        case 404 if "model" in detail.lower():
-            return UnknownModel(f"The server has no model {quoted(model)}.", "Choose one from the Model list.")
-        case 404:
-            return NoSuchPath(
-                f"There is no Llama Stack chat route at {base_url}.",
-                "Check the address; leave /v1 off its end.",
-            )
-        case 408 | 429:
-            return Refused(f"The server is busy: {quoted(detail)}.", "Try again in a moment.")
-        case _:
-            return Refused(f"The server answered with an error ({status}): {quoted(detail)}.", "Try again.")
-
-
-def from_transport(error: BaseException | None, base_url: str) -> ServerError:
-    """The error for a connection that failed before or while the server answered."""
-    if isinstance(error, httpx.TimeoutException):
-        return TimedOut(f"The server at {base_url} took too long to answer.", "Try again, or look at its log.")
-    if isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)):
-        return Unreachable(f"The connection to {base_url} was lost.", "Check that the server still runs; try again.")
-    return Unreachable(f"No server answers at {base_url}.", "Check that it runs and that the address is right.")

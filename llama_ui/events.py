@@ -1,7 +1,8 @@
 """What a model's reply is made of, as plain values.
 
 A reply is any number of `Text` and `Reasoning` deltas, at most one `Usage`, and one `Done`, in the order in which the
-server sent them. Whatever the server's generation, a stream of these is all that the rest of the program sees.
+server sent them; a `Notice` may come before. Whatever the server's generation, a stream of these is all that the rest
+of the program sees.
 """
 
 from dataclasses import dataclass
@@ -31,9 +32,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The model ended its reply, for the reason that the server names: "stop", "length", "content_filter", ..."""
+    """The model ended its reply; why, in OpenAI's words: "stop", "length", "content_filter", "tool_calls", ..."""
 
     finish_reason: str
 
 
-type Event = Text | Reasoning | Usage | Done
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What the person should know of how the request was sent: one sentence, in Markdown."""
+
+    sentence: str
+
+
+type Event = Text | Reasoning | Usage | Done | Notice

@@ -15,11 +15,20 @@ Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture. `media_type` is "image/png", ...; `data` its file in base64."""
+
+    media_type: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One message as the model gets it. `content` is never blank."""
+    """One message as the model gets it. `content` is never blank; only a user's message has images."""
 
     role: Role
     content: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

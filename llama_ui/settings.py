@@ -25,7 +25,7 @@ def _text(value: str) -> str:
     return value
 
 
-def _url(value: str) -> str:
+def parse_url(value: str) -> str:
     """An `http(s)://host[:port][/path]` address, without a trailing slash.
 
     Raises ValueError where it is none, or where it carries a user name, a query or a fragment: the address is shown to
@@ -73,6 +73,16 @@ def _count(value: str) -> int:
     return int(value)
 
 
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise ValueError("is not a number of seconds above 0")
+    return seconds
+
+
 def _flag(value: str) -> bool:
     words = {"1": True, "true": True, "yes": True, "on": True}
     words |= {"0": False, "false": False, "no": False, "off": False}
@@ -90,7 +100,8 @@ def _local_model(value: str) -> str:
 class Option:
     """How one field of `Settings` is read: from which variable, and how its text becomes a value.
 
-    `parse` raises ValueError with the second half of a sentence: "'abc' is not a port number".
+    `parse` raises ValueError with the second half of a sentence: "'abc' is not a port number". No variable: on the
+    command line only.
     """
 
     variable: str
@@ -112,7 +123,7 @@ class Settings:
         None,
         Option(
             "LLAMA_STACK_CLIENT_BASE_URL",
-            _url,
+            parse_url,
             "URL",
             "the Llama Stack server; when not set, one at http://localhost:8321 or http://localhost:5000 is used, "
             "else the local stack is started",
@@ -137,6 +148,10 @@ class Settings:
             "the model chosen at first; when not set, Llama3.2-11B-Vision-Instruct where the server has it, "
             "else its first chat model",
         ),
+    )
+    timeout: float = _option(
+        300.0,
+        Option("LLAMA_UI_TIMEOUT", _seconds, "S", "the longest wait for the next piece of a reply, in seconds"),
     )
     system_prompt: str = _option(
         FRIENDLY_ASSISTANT,
@@ -175,6 +190,14 @@ class Settings:
         32_000,
         Option("LLAMA_UI_MAX_MESSAGE_CHARS", _count, "N", "the most characters in a message or a system prompt"),
     )
+    check: bool = _option(
+        False,
+        Option("", _flag, "", "look at the server step by step, say what is wrong with it, and end"),
+    )
+    json: bool = _option(
+        False,
+        Option("", _flag, "", "as --check, with one JSON object as the answer"),
+    )
 
 
 OPTIONS: dict[str, Option] = {item.name: item.metadata["option"] for item in fields(Settings)}
@@ -197,7 +220,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=prog,
         description="A chat UI for every Llama Stack (OGX) server.",
-        epilog="Each option is also the environment variable named beside it, or a line VARIABLE=value in a .env file. "
+        epilog="An option is also the environment variable named beside it, or a line VARIABLE=value in a .env file. "
         "The server's key is read from LLAMA_STACK_CLIENT_API_KEY only.",
         allow_abbrev=False,
     )
@@ -209,7 +232,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         extra: dict[str, Any] = {"metavar": option.metavar}
         if option.parse is _flag:
             extra = {"metavar": "true|false", "nargs": "?", "const": "true"}
-        text = f"{option.help}{shown} [{option.variable}]".replace("%", "%%")
+        variable = f" [{option.variable}]" if option.variable else ""
+        text = f"{option.help}{shown}{variable}".replace("%", "%%")
         parser.add_argument(flag_name(name), dest=name, help=text, **extra)
     return parser
 
@@ -252,6 +276,9 @@ def load(
         try:
             values[name] = option.parse(raw)
         except ValueError as error:
+            if name == "base_url" and (arguments["check"] or arguments["json"]):
+                values[name] = raw  # the doctor says what is wrong with it
+                continue
             parser.error(f"{source}: {'the value' if option.secret else repr(raw)} {error}")
     return Settings(**values)
 
@@ -267,5 +294,6 @@ def table() -> str:
         else:
             shown = "" if default is None else f"`{str(default).lower() if default is False else default}`"
         left = "" if option.secret else f"`{value}`"
-        rows.append(f"| {left} | `{option.variable}` | {shown} | {option.help} |")
+        variable = f"`{option.variable}`" if option.variable else ""
+        rows.append(f"| {left} | {variable} | {shown} | {option.help} |")
     return "\n".join(rows)

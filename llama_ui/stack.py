@@ -1,45 +1,47 @@
 """The Llama Stack server. The only file that imports the vendor's client, which takes 0.8 s: import it late."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
 import httpx
-from llama_stack_client import (
-    APIConnectionError,
-    APIError,
-    APIStatusError,
-    APITimeoutError,
-    AsyncLlamaStackClient,
-    AsyncStream,
-    DefaultAsyncHttpxClient,
-)
+from llama_stack_client import AsyncLlamaStackClient, AsyncStream, DefaultAsyncHttpxClient
 from llama_stack_client._types import Omit
 
-from llama_ui import errors
-from llama_ui.dialects import CHAT_COMPLETIONS
-from llama_ui.events import Event
+from llama_ui import errors, models
+from llama_ui.dialects import CHAT_COMPLETIONS, Dialect, choose
+from llama_ui.errors import quoted
+from llama_ui.events import Done, Event, Notice
+from llama_ui.explain import Call, connection_lost, explain, no_llama_stack
 from llama_ui.messages import Message, Options
+from llama_ui.models import Model
 
-# The longest wait for the next byte of a reply, in seconds. A large model on a small machine thinks for minutes.
-READ_TIMEOUT = 300.0
 CONNECT_TIMEOUT = 5.0
 LOOKUP_TIMEOUT = 10.0
-# The client's default of 100 makes visitors wait for each other.
-CONNECTIONS = 1000
+# The client's default of 100 connections makes visitors wait for each other. Servers close an idle connection after
+# 5 s (uvicorn's default): a request must not meet that moment.
+LIMITS = httpx.Limits(max_connections=1000, keepalive_expiry=3.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model as the server lists it. `kind` is "llm", "embedding", ...; None where the server does not say."""
+@dataclass(frozen=True)
+class Identity:
+    """What a server is. `version` is None where it does not say, as with a plain OpenAI-compatible engine."""
 
-    id: str
-    kind: str | None
+    version: str | None
+    dialect: Dialect
 
     @property
-    def chats(self) -> bool:
-        return self.kind in (None, "llm")
+    def name(self) -> str:
+        """ "OGX 1.5.0", "Llama Stack 0.7.3": the last series before the project was renamed is 0.7."""
+        if self.version is None:
+            return "OpenAI-compatible server"
+        try:
+            renamed = tuple(map(int, self.version.split(".")[:2])) >= (0, 8)
+        except ValueError:
+            renamed = False
+        return f"{'OGX' if renamed else 'Llama Stack'} {self.version}"
 
 
 class _Client(AsyncLlamaStackClient):
@@ -53,15 +55,24 @@ class _Client(AsyncLlamaStackClient):
 class LlamaStack:
     """One server. All methods belong to one event loop; each raises `errors.ServerError`."""
 
-    def __init__(self, base_url: str, api_key: str | None = None, http: httpx.AsyncClient | None = None) -> None:
-        """`http` replaces the connection pool, for tests."""
+    def __init__(
+        self, base_url: str, api_key: str | None = None, http: httpx.AsyncClient | None = None, timeout: float = 300.0
+    ) -> None:
+        """`timeout`: the longest wait for the next byte of a reply, in seconds; a large model thinks for minutes.
+
+        `http` replaces the connection pool, for tests.
+        """
         self.base_url = base_url
+        self._timeout = timeout
+        self._lookup_timeout = httpx.Timeout(min(LOOKUP_TIMEOUT, timeout), connect=min(CONNECT_TIMEOUT, timeout))
+        self._dialect: Dialect | None = None
+        self._choosing = asyncio.Lock()
         self._client = _Client(
             base_url=base_url,
-            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+            timeout=httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout)),
             # A chat request costs money and time: it is sent once.
             max_retries=0,
-            http_client=http or DefaultAsyncHttpxClient(limits=httpx.Limits(max_connections=CONNECTIONS)),
+            http_client=http or DefaultAsyncHttpxClient(limits=LIMITS),
         )
         # Not through the constructor: given None it would take a key from the environment by itself.
         self._client.api_key = api_key
@@ -71,41 +82,43 @@ class LlamaStack:
         answer = await self._get("/v1/models")
         listed = answer.get("data") if isinstance(answer, dict) else None
         if not isinstance(listed, list):
-            raise self._no_llama_stack()
-        return [model for item in listed if (model := _model(item))]
+            raise no_llama_stack(Call(self.base_url))
+        return [model for item in listed if (model := models.from_listed(item))]
 
-    async def version(self) -> str | None:
-        """The server's version; None where it does not say, as with a plain OpenAI-compatible engine."""
-        try:
-            answer = await self._get("/v1/version")
-        except errors.NoSuchPath:
-            return None
-        version = answer.get("version") if isinstance(answer, dict) else None
-        return version if isinstance(version, str) else None
+    async def chat_models(self) -> list[str]:
+        """The ids of the models that chat."""
+        return [model.id for model in await self.models() if model.chats]
 
-    async def _get(self, path: str) -> object:
-        with self._explained(""):
-            return await self._client.get(path, cast_to=object, options={"timeout": LOOKUP_TIMEOUT})
+    async def identity(self) -> Identity:
+        """What the server is now. Looks its dialect up anew: another server may be at the address by now."""
+        self._dialect = None
+        version, dialect = await asyncio.gather(self._version(), self._chosen())
+        return Identity(version, dialect)
 
     async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
-        """One reply as it is generated. Closing this generator closes the request to the server at once."""
-        dialect = CHAT_COMPLETIONS
-        with self._explained(model):
-            # As plain dicts a chunk costs 16 us instead of the 88 us of the typed form.
-            stream = await self._client.post(
-                dialect.route,
-                cast_to=object,
-                body=dialect.payload(model, messages, options),
-                stream=True,
-                stream_cls=AsyncStream[object],
-            )
-            async with stream:
-                if not stream.response.headers.get("content-type", "").startswith("text/event-stream"):
-                    raise self._no_llama_stack()
-                async for chunk in stream:
-                    if isinstance(chunk, dict):
-                        for event in dialect.events(chunk):
-                            yield event
+        """One reply as it is generated. Closing this generator closes the request to the server at once.
+
+        A model that the server refuses is asked for again under the one name of its own for it, if there is one.
+        """
+        began = False
+        try:
+            async with aclosing(self._reply(model, messages, options)) as reply:
+                async for event in reply:
+                    began = True
+                    yield event
+            return
+        except errors.UnknownModel as error:
+            try:
+                listed = await self.chat_models()
+            except errors.ServerError:
+                raise error from error.__cause__
+            same = models.same_model(model, listed)
+            if began or not same:
+                raise models.unknown(model, listed) from error.__cause__
+        yield Notice(f"This server's name for the model {quoted(model)} is {quoted(same)}.")
+        async with aclosing(self._reply(same, messages, options)) as reply:
+            async for event in reply:
+                yield event
 
     async def aclose(self) -> None:
         await self._client.close()
@@ -116,48 +129,107 @@ class LlamaStack:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    async def _reply(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
+        call = Call(self.base_url, model, self._timeout)
+        dialect, stream = await self._ask(call, messages, options)
+        async with stream:
+            if unsent := " and ".join(dialect.unsent(options)):
+                yield Notice(f"{unsent} cannot be sent to this server: its route {quoted(dialect.route)} has none.")
+            with self._explained(call):
+                if not stream.response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise no_llama_stack(call)
+                ended = False
+                async for chunk in stream:
+                    for event in dialect.events(chunk) if isinstance(chunk, dict) else ():
+                        call.began = True
+                        ended = ended or isinstance(event, Done)
+                        yield event
+                if not ended and _open_ended(stream.response):
+                    raise connection_lost(call)
+
+    async def _ask(
+        self, call: Call, messages: Sequence[Message], options: Options
+    ) -> tuple[Dialect, AsyncStream[object]]:
+        """Sends the request, in the server's dialect. Where a server of another generation has taken its place, which
+        has no such route, the dialect is looked up again; the request has reached no model by then."""
+        dialect = await self._chosen()
+        try:
+            return dialect, await self._post(dialect, call, messages, options)
+        except errors.NoSuchPath:
+            self._dialect = None
+            if dialect == (dialect := await self._chosen()):
+                raise
+        return dialect, await self._post(dialect, call, messages, options)
+
+    async def _post(
+        self, dialect: Dialect, call: Call, messages: Sequence[Message], options: Options
+    ) -> AsyncStream[object]:
+        with self._explained(call):
+            # As plain dicts a chunk costs 16 us instead of the 88 us of the typed form.
+            stream = await self._client.post(
+                dialect.route,
+                cast_to=object,
+                body=dialect.payload(call.model, messages, options),
+                stream=True,
+                stream_cls=AsyncStream[object],
+            )
+            call.answered = True
+            return stream
+
+    async def _chosen(self) -> Dialect:
+        """The server's dialect. Looked up once, and again after the connection to the server was lost."""
+        async with self._choosing:
+            if self._dialect is None:
+                self._dialect = await self._look_up()
+            return self._dialect
+
+    async def _look_up(self) -> Dialect:
+        try:
+            answer = await self._get("/v1/inspect/routes")
+        except (errors.NoSuchPath, errors.KeyRefused):  # a plain engine; a gateway that knows no such route
+            return CHAT_COMPLETIONS
+        listed = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(listed, list):
+            return CHAT_COMPLETIONS
+        dialect = choose([str(item.get("route")) for item in listed if isinstance(item, dict)])
+        if dialect is None:
+            raise errors.NoSuchPath(
+                f"The Llama Stack at {self.base_url} has no chat route.", "Add the inference API to its configuration."
+            )
+        return dialect
+
+    async def _version(self) -> str | None:
+        try:
+            answer = await self._get("/v1/version")
+        except errors.NoSuchPath:
+            return None
+        version = answer.get("version") if isinstance(answer, dict) else None
+        return version if isinstance(version, str) else None
+
+    async def _get(self, path: str) -> object:
+        """What the server says of itself. Asked twice where it had closed a connection that was kept open."""
+        with suppress(errors.NoAnswer):
+            return await self._get_once(path)
+        return await self._get_once(path)
+
+    async def _get_once(self, path: str) -> object:
+        with self._explained(Call(self.base_url)):
+            return await self._client.get(path, cast_to=object, options={"timeout": self._lookup_timeout})
+
     @contextmanager
-    def _explained(self, model: str) -> Iterator[None]:
+    def _explained(self, call: Call) -> Iterator[None]:
         """Turns what the client library raises into a `ServerError`; the original stays as its cause."""
         try:
             yield
-        except APITimeoutError as error:
-            raise errors.TimedOut(
-                f"The server at {self.base_url} took too long to answer.", "Try again, or look at its log."
-            ) from error
-        except APIConnectionError as error:
-            raise errors.from_transport(error.__cause__, self.base_url) from error
-        except APIStatusError as error:
-            raise errors.from_status(error.status_code, _detail(error), model, self.base_url) from error
-        except APIError as error:
-            raise errors.Refused(
-                f"The server broke off with an error: {errors.quoted(error.message)}.", "Try again."
-            ) from error
-        except httpx.HTTPError as error:
-            raise errors.from_transport(error, self.base_url) from error
-        except ValueError as error:
-            raise self._no_llama_stack() from error
-
-    def _no_llama_stack(self) -> errors.ServerError:
-        return errors.NoSuchPath(
-            f"What answers at {self.base_url} does not speak Llama Stack.", "Check the address; leave /v1 off its end."
-        )
+        except Exception as error:
+            told = error if isinstance(error, errors.ServerError) else explain(error, call)
+            if isinstance(told, (errors.Unreachable, errors.ConnectionLost)):
+                self._dialect = None  # whatever answers there next may be another server
+            if told is None or told is error:
+                raise
+            raise told from error
 
 
-def _model(listed: object) -> Model | None:
-    """Old servers list `identifier` and `model_type`; new ones `id`, and the kind inside `custom_metadata`."""
-    if not isinstance(listed, dict):
-        return None
-    model_id = listed.get("identifier") or listed.get("id")
-    metadata = listed.get("custom_metadata")
-    kind = listed.get("model_type") or (metadata.get("model_type") if isinstance(metadata, dict) else None)
-    return Model(model_id, kind if isinstance(kind, str) else None) if isinstance(model_id, str) else None
-
-
-def _detail(error: APIStatusError) -> str:
-    """The server's own sentence, out of `{"error": {"message"}}`, `{"detail"}` or whatever it sent."""
-    body = error.body
-    if isinstance(body, dict):
-        inner = body.get("error") or body.get("detail") or body.get("message")
-        body = inner.get("message") if isinstance(inner, dict) else inner
-    return body if isinstance(body, str) else error.message
+def _open_ended(response: httpx.Response) -> bool:
+    """Whether the end of the connection alone marks the end of the answer, so that it may have been cut off."""
+    return "transfer-encoding" not in response.headers and "content-length" not in response.headers

@@ -18,9 +18,10 @@ from gradio.events import Dependency
 from gradio.tunneling import CURRENT_TUNNELS
 
 from llama_ui.chat import TICK, Turn, respond
-from llama_ui.connection import Connection, Server, first_choice
+from llama_ui.connection import Connection, Server
 from llama_ui.errors import ChatError, InputError
 from llama_ui.messages import from_gradio, options
+from llama_ui.models import first_choice
 from llama_ui.settings import Settings
 
 log = logging.getLogger(__name__)

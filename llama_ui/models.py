@@ -1,0 +1,71 @@
+"""The models that a server lists: read from every generation's list, and found by name.  Pure."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from llama_ui.errors import UnknownModel, quoted
+
+GUIDE_MODEL = "Llama3.2-11B-Vision-Instruct"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as the server lists it. `kind` is "llm", "embedding", ...; None where the server does not say."""
+
+    id: str
+    kind: str | None
+
+    @property
+    def chats(self) -> bool:
+        return self.kind in (None, "llm")
+
+
+def from_listed(item: object) -> Model | None:
+    """A model of a server's list; None for what is none.
+
+    llama-stack up to 0.3 lists `identifier` and `model_type`; later ones and OGX `id`, and the kind inside
+    `custom_metadata`; a plain engine `id` alone.
+    """
+    if not isinstance(item, Mapping):
+        return None
+    model_id = item.get("identifier") or item.get("id")
+    metadata = item.get("custom_metadata")
+    kind = item.get("model_type") or (metadata.get("model_type") if isinstance(metadata, Mapping) else None)
+    return Model(model_id, kind if isinstance(kind, str) else None) if isinstance(model_id, str) else None
+
+
+def first_choice(models: Sequence[str]) -> str:
+    """The model to begin with: the text generation guide's, under whatever prefix, else the first.
+
+    Raises `UnknownModel` where there is none.
+    """
+    if not models:
+        raise UnknownModel("The server lists no chat model.", "Register one there, or type its id into Model.")
+    return next((model for model in models if model.endswith(GUIDE_MODEL)), models[0])
+
+
+def same_model(model: str, models: Sequence[str]) -> str | None:
+    """The one listed model that differs from this one by a provider's name in front alone.
+
+    llama-stack up to 0.2 says "tiny" where later ones say "engine/tiny", and so does the text generation guide.
+    """
+    same = [listed for listed in models if listed.endswith(f"/{model}") or model.endswith(f"/{listed}")]
+    return same[0] if len(same) == 1 else None
+
+
+def unknown(model: str, models: Sequence[str]) -> UnknownModel:
+    """What to tell of a model that the server refuses, given the ids that it lists."""
+    if model in models:
+        return UnknownModel(
+            f"The server lists the model {quoted(model)}, but its engine does not have it.",
+            "Choose another model, or load this one there.",
+        )
+    lower = {listed.lower(): listed for listed in models}
+    closest = difflib.get_close_matches(model.lower(), lower, n=1, cutoff=0)
+    return UnknownModel(
+        f"The server has no model {quoted(model)}.",
+        f"The closest that it has is {quoted(lower[closest[0]])}: choose it, or another, from the Model list."
+        if closest
+        else "It lists no chat model at all: register one there.",
+    )
