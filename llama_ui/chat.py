@@ -28,7 +28,7 @@ class Streams(Protocol):
 class Turn:
     """What there is of a reply by now. `waited`: seconds since it was asked for, None once text has come.
 
-    `notices` are sentences in Markdown that a person should know beside the reply.
+    `notices`: sentences in Markdown on how the request was sent; `ending`: one on how the reply ended, if not as usual.
     """
 
     text: str = ""
@@ -37,6 +37,7 @@ class Turn:
     usage: Usage | None = None
     finish_reason: str | None = None
     notices: tuple[str, ...] = ()
+    ending: str = ""
     error: ChatError | None = None
 
 
@@ -125,16 +126,18 @@ def _advanced(turn: Turn, events: Sequence[Event]) -> Turn:
 
 
 def _ended(turn: Turn, error: ChatError | None) -> Turn:
-    notices = turn.notices
+    ending = ""
     match turn.finish_reason:
         case _ if error:
             pass
         case "content_filter":
             error = content_filtered()
         case "length":
-            notices += ('The reply stopped at the token limit. "Max tokens" sets it.',)
+            ending = 'The reply stopped at the token limit. "Max tokens" sets it.'
         case "tool_calls" | "function_call":
             error = Refused("The model asked for a tool, and there is none here.", "Ask it to answer without.")
+        case _ if not turn.text and turn.reasoning:
+            error = Refused("The model thought, and gave no answer.", "Try again.")
         case _ if not turn.text:
             error = Refused("The server sent an empty reply.", "Try again, or choose another model.")
-    return replace(turn, waited=None, notices=notices, error=error)
+    return replace(turn, waited=None, ending=ending, error=error)

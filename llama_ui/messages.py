@@ -54,7 +54,7 @@ def from_gradio(message: object, history: object, system_prompt: object) -> list
     """
     turns = [Message("system", _text(system_prompt))] if _text(system_prompt).strip() else []
     start = len(turns)
-    for role, text in [*_said(history), ("user", _text(message))]:
+    for role, text in [*_turns(history), ("user", _text(message))]:
         if not text.strip():
             continue
         if len(turns) == start and role == "assistant":
@@ -66,15 +66,20 @@ def from_gradio(message: object, history: object, system_prompt: object) -> list
     return turns
 
 
-def _said(history: object) -> Iterable[tuple[Role, str]]:
+def said(item: Mapping[str, object]) -> str:
+    """The text of one message of the history."""
+    return _text(item.get("content"))
+
+
+def _turns(history: object) -> Iterable[tuple[Role, str]]:
     for item in history if isinstance(history, Sequence) else ():
         if not isinstance(item, Mapping) or is_note(item):
             continue
         match item.get("role"):
             case "user":
-                yield "user", _text(item.get("content"))
+                yield "user", said(item)
             case "assistant":
-                yield "assistant", _text(item.get("content"))
+                yield "assistant", said(item)
 
 
 def is_note(item: Mapping[str, object]) -> bool:

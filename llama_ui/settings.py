@@ -100,8 +100,7 @@ def _local_model(value: str) -> str:
 class Option:
     """How one field of `Settings` is read: from which variable, and how its text becomes a value.
 
-    `parse` raises ValueError with the second half of a sentence: "'abc' is not a port number". No variable: on the
-    command line only.
+    `parse` raises ValueError with the second half of a sentence: "'abc' is not a port number".
     """
 
     variable: str
@@ -192,11 +191,11 @@ class Settings:
     )
     check: bool = _option(
         False,
-        Option("", _flag, "", "look at the server step by step, say what is wrong with it, and end"),
+        Option("LLAMA_UI_CHECK", _flag, "", "look at the server step by step, say what is wrong with it, and end"),
     )
     json: bool = _option(
         False,
-        Option("", _flag, "", "as --check, with one JSON object as the answer"),
+        Option("LLAMA_UI_JSON", _flag, "", "as --check, with one JSON object as the answer"),
     )
 
 
@@ -220,7 +219,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=prog,
         description="A chat UI for every Llama Stack (OGX) server.",
-        epilog="An option is also the environment variable named beside it, or a line VARIABLE=value in a .env file. "
+        epilog="Each option is also the environment variable named beside it, or a line VARIABLE=value in a .env file. "
         "The server's key is read from LLAMA_STACK_CLIENT_API_KEY only.",
         allow_abbrev=False,
     )
@@ -232,8 +231,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         extra: dict[str, Any] = {"metavar": option.metavar}
         if option.parse is _flag:
             extra = {"metavar": "true|false", "nargs": "?", "const": "true"}
-        variable = f" [{option.variable}]" if option.variable else ""
-        text = f"{option.help}{shown}{variable}".replace("%", "%%")
+        text = f"{option.help}{shown} [{option.variable}]".replace("%", "%%")
         parser.add_argument(flag_name(name), dest=name, help=text, **extra)
     return parser
 
@@ -276,7 +274,7 @@ def load(
         try:
             values[name] = option.parse(raw)
         except ValueError as error:
-            if name == "base_url" and (arguments["check"] or arguments["json"]):
+            if name == "base_url" and "true" in (arguments["check"], arguments["json"]):
                 values[name] = raw  # the doctor says what is wrong with it
                 continue
             parser.error(f"{source}: {'the value' if option.secret else repr(raw)} {error}")
@@ -294,6 +292,5 @@ def table() -> str:
         else:
             shown = "" if default is None else f"`{str(default).lower() if default is False else default}`"
         left = "" if option.secret else f"`{value}`"
-        variable = f"`{option.variable}`" if option.variable else ""
-        rows.append(f"| {left} | {variable} | {shown} | {option.help} |")
+        rows.append(f"| {left} | `{option.variable}` | {shown} | {option.help} |")
     return "\n".join(rows)

@@ -5,7 +5,7 @@ import html
 import json
 import logging
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +19,10 @@ from gradio.tunneling import CURRENT_TUNNELS
 
 from llama_ui.chat import TICK, Turn, respond
 from llama_ui.connection import Connection, Server
+from llama_ui.doctor import Finding, examine
 from llama_ui.errors import ChatError, InputError
-from llama_ui.messages import from_gradio, options
-from llama_ui.models import first_choice
+from llama_ui.messages import from_gradio, is_note, options, said
+from llama_ui.models import first_choice, same_model
 from llama_ui.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,10 @@ FOCUS = """() => {
   };
   focus(40);
 }"""
+# The status line and the list of models are looked at again after a failure, or when the server was found changed.
+LOOK_AGAIN = """(history) => {
+  if (["error", "notice"].includes(history.at(-1)?.metadata?.id)) document.querySelector("#refresh").click();
+}"""
 WITHOUT_WAITING = "(history) => [history.filter((message) => message.metadata?.id !== 'waiting')]"
 
 type ChatMessage = dict[str, Any]
@@ -63,6 +68,8 @@ def build(settings: Settings, connection: Connection) -> gr.Blocks:
     with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
         status = gr.HTML(_status_line("wait", "Connecting…"), elem_id="status")
+        with gr.Accordion("Check the connection", open=False, elem_id="details") as details:
+            findings = gr.HTML("", elem_id="findings")
         with gr.Row(elem_id="main"):  # laid out by page.css: on a narrow page the chat comes right after the prompt
             with gr.Column(elem_id="prompt"):
                 system_prompt = _render_system_prompt(settings)
@@ -84,16 +91,10 @@ def build(settings: Settings, connection: Connection) -> gr.Blocks:
                     api_description="Streams a reply. Sampling options that are left out are not sent to the server.",
                     analytics_enabled=False,
                 )
-        watching: dict[str, Any] = {
-            "fn": page.watch,
-            "inputs": [model],
-            "outputs": [status, model],
-            "api_visibility": "private",
-            "show_progress": "hidden",
-            "concurrency_limit": None,
-        }
-        demo.load(**watching)
-        refresh.click(**watching)
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+        details.expand(page.examine, [model], [findings], **quiet)
+        demo.load(page.watch, [model], [status, model], **quiet)
+        refresh.click(page.watch, [model], [status, model], **quiet)
         demo.load(None, js=FOCUS, api_visibility="private")
     return demo
 
@@ -231,9 +232,10 @@ class _Page:
                 raise InputError("The message is blank.", "Type something to send.")
             sampling = options(temperature, top_p, max_tokens, seed)
             messages = from_gradio(message, history, system_prompt)
+            told = {said(item) for item in history if is_note(item)}
             async with aclosing(respond(self._connection, model or "", messages, sampling)) as turns:
                 async for turn in turns:
-                    shown = self._shown(turn)
+                    shown = self._shown(turn, told)
                     yield shown
         except ChatError as error:
             yield [*shown, _error_note(error)]
@@ -258,6 +260,8 @@ class _Page:
                 yield _status_line("wait", html.escape(self._connection.progress) + "…"), gr.skip()
             server = await asking
             chosen = model or self._settings.model or (first_choice(server.models) if server.models else None)
+            if chosen and chosen not in server.models:
+                chosen = same_model(chosen, server.models) or chosen
             yield _server_line(server), gr.Dropdown(choices=server.models, value=chosen)
         except ChatError as error:
             yield _status_line("error", _escaped(error)), gr.skip()
@@ -267,6 +271,20 @@ class _Page:
         finally:
             asking.cancel()
 
+    async def examine(self, model: str | None) -> AsyncGenerator[str, None]:
+        """Yields what the doctor finds, line by line."""
+        lines: list[str] = []
+        try:
+            async with aclosing(examine(self._settings, self._connection, model or "")) as findings:
+                yield _findings([*lines, "<li>Looking…</li>"])
+                async for finding in findings:
+                    lines.append(_finding_line(finding))
+                    yield _findings([*lines, "<li>Looking…</li>"])
+        except Exception:
+            log.exception("Error while looking at the server")
+            lines.append("<li class='error'>The check itself failed; the log says more.</li>")
+        yield _findings(lines)
+
     def _check_text(self, label: str, text: str) -> None:
         if any("\ud800" <= char <= "\udfff" for char in text):
             raise InputError(f"The {label} has characters that cannot be sent.", "Remove them.")
@@ -274,11 +292,17 @@ class _Page:
         if len(text) > most:
             raise InputError(f"The {label} has {len(text):,} characters; at most {most:,} are sent.", "Shorten it.")
 
-    def _shown(self, turn: Turn) -> list[ChatMessage]:
+    def _shown(self, turn: Turn, told: set[str]) -> list[ChatMessage]:
+        """The messages to show. A notice that the conversation has already (`told`) is not given again."""
         if turn.waited is not None:
             return [_note("waiting", self._waiting(turn))]
-        answer = [_said(turn.text)] if turn.text else []
-        return [*answer, _error_note(turn.error)] if turn.error else answer
+        shown = [_reply(turn.text)] if turn.text else []
+        shown += [note for text in turn.notices if said(note := _note("notice", f"ℹ️ {text}")) not in told]
+        if turn.ending:
+            shown.append(_note("ending", f"ℹ️ {turn.ending}"))
+        if turn.error:
+            shown.append(_error_note(turn.error))
+        return shown
 
     def _waiting(self, turn: Turn) -> str:
         seconds = int(turn.waited or 0)
@@ -317,6 +341,7 @@ class _Chat(gr.ChatInterface):
         for name, submit in submits.items():
             submit.failure(**unlock)
             submit.then(None, js=FOCUS, api_visibility="private")
+            submit.then(None, self.chatbot, js=LOOK_AGAIN, api_visibility="private")
             if name in ("edit", "example_select", "option_select"):
                 submit.then(**unlock)
         for fn in root.fns.values():
@@ -359,13 +384,13 @@ def _typed(text: str) -> list[dict[str, str]]:
     return [{"type": "text", "text": text}]
 
 
-def _said(text: str) -> ChatMessage:
+def _reply(text: str) -> ChatMessage:
     return {"role": "assistant", "content": _typed(text)}
 
 
 def _note(kind: str, text: str) -> ChatMessage:
     """A message of the page itself. By its `metadata.id` it is kept out of what the server gets."""
-    return _said(text) | {"metadata": {"id": kind}}
+    return _reply(text) | {"metadata": {"id": kind}}
 
 
 def _error_note(error: ChatError) -> ChatMessage:
@@ -379,6 +404,15 @@ def _status_line(state: str, text: str) -> str:
 
 def _escaped(error: ChatError) -> str:
     return html.escape(str(error)).replace("`", "")
+
+
+def _finding_line(finding: Finding) -> str:
+    text = html.escape(f"{finding.message} {finding.fix}".replace("`", ""))
+    return f'<li class="{"ready" if finding.passed else "error"}"><b>{html.escape(finding.check)}</b> {text}</li>'
+
+
+def _findings(lines: Sequence[str]) -> str:
+    return f"<ul>{''.join(lines)}</ul>"
 
 
 def _server_line(server: Server) -> str:

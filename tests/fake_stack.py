@@ -12,7 +12,7 @@ from typing import Any, Self
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 MODEL = "fake/llama"
@@ -27,13 +27,25 @@ class Hold:
     release: threading.Event = field(default_factory=threading.Event)
 
 
+class Break:
+    """A place in a reply at which the server's end of the connection is gone."""
+
+
+type Item = str | dict[str, Any] | Hold | Break
+
+
 @dataclass
 class Reply:
-    """What the server answers to one chat request: deltas, raw chunks and holds; or a status with a body."""
+    """What the server answers to one chat request: deltas, raw chunks, holds and breaks; or a status with a body.
 
-    items: list[str | dict[str, Any] | Hold]
+    A body that is a text is sent as HTML, any other as JSON. `finish_reason` None: the stream just ends.
+    """
+
+    items: list[Item]
     status: int = 200
     body: object = None
+    headers: dict[str, str] = field(default_factory=dict)
+    finish_reason: str | None = "stop"
     ended: threading.Event = field(default_factory=threading.Event)
 
 
@@ -49,14 +61,28 @@ class FakeStack:
     def forget(self) -> None:
         """Everything as at the start."""
         self.requests: list[dict[str, Any]] = []
+        self.asked: list[str] = []
         self.keys: list[str | None] = []
         self.replies: deque[Reply] = deque()
         self.models: list[dict[str, Any]] = [_model(MODEL, "llm"), _model("fake/embed", "embedding")]
         self.version: str | None = "1.5.0"
+        self.routes: list[str] | None = ["/v1/chat/completions"]
         self.key: str | None = None
 
-    def enqueue(self, *items: str | dict[str, Any] | Hold, status: int = 200, body: object = None) -> Reply:
-        reply = Reply(list(items), status, body)
+    def be_an_engine(self, *models: str) -> None:
+        """A plain OpenAI-compatible engine with these models: no version, and no list of routes."""
+        self.version = self.routes = None
+        self.models = [{"id": model, "object": "model", "created": 0, "owned_by": "x"} for model in models]
+
+    def enqueue(
+        self,
+        *items: Item,
+        status: int = 200,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        finish_reason: str | None = "stop",
+    ) -> Reply:
+        reply = Reply(list(items), status, body, headers or {}, finish_reason)
         self.replies.append(reply)
         return reply
 
@@ -64,8 +90,10 @@ class FakeStack:
         routes = [
             Route("/v1/health", lambda _: JSONResponse({"status": "OK"})),
             Route("/v1/version", self._version),
+            Route("/v1/inspect/routes", self._routes),
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            Route("/v1/openai/v1/chat/completions", self._chat, methods=["POST"]),
         ]
         config = uvicorn.Config(Starlette(routes=routes), log_level="critical", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
@@ -79,6 +107,7 @@ class FakeStack:
         self._socket.close()
 
     def _refused(self, request: Request) -> Response | None:
+        self.asked.append(f"{request.method} {request.url.path}")
         sent = request.headers.get("authorization")
         self.keys.append(sent)
         if self.key and sent != f"Bearer {self.key}":
@@ -90,20 +119,31 @@ class FakeStack:
             return JSONResponse({"detail": "Not Found"}, 404)
         return JSONResponse({"version": self.version})
 
+    async def _routes(self, request: Request) -> Response:
+        if refused := self._refused(request):
+            return refused
+        if self.routes is None:
+            return JSONResponse({"detail": "Not Found"}, 404)
+        return JSONResponse({"data": [{"route": route, "method": "POST"} for route in self.routes]})
+
     async def _models(self, request: Request) -> Response:
         return self._refused(request) or JSONResponse({"data": self.models})
 
     async def _chat(self, request: Request) -> Response:
         if refused := self._refused(request):
             return refused
+        if self.routes is not None and request.url.path not in self.routes:
+            return JSONResponse({"detail": "Not Found"}, 404)
         body = await request.json()
         self.requests.append(body)
         known = [model["id"] for model in self.models]
         if body["model"] not in known:
             return JSONResponse({"error": {"message": f"Model '{body['model']}' not found."}}, 404)
         reply = self.replies.popleft() if self.replies else Reply(["Hello", " there", "."])
-        if reply.status != 200:
-            return JSONResponse(reply.body, reply.status)
+        if isinstance(reply.body, str):
+            return HTMLResponse(reply.body, reply.status, reply.headers)
+        if reply.body is not None or reply.status != 200:
+            return JSONResponse(reply.body, reply.status, reply.headers)
         return StreamingResponse(_stream(reply), media_type="text/event-stream")
 
 
@@ -122,11 +162,15 @@ async def _stream(reply: Reply) -> AsyncIterator[str]:
                     item.reached.set()
                     while not item.release.is_set():  # noqa: ASYNC110 - set by a thread of the test
                         await asyncio.sleep(0.005)
+                case Break():
+                    raise ConnectionAbortedError  # uvicorn closes the connection, without an end of the body
                 case str():
                     yield line({"choices": [{"index": 0, "delta": {"content": item}, "finish_reason": None}]})
                 case _:
                     yield line(item)
-        yield line({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        if reply.finish_reason is None:
+            return
+        yield line({"choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}]})
         yield line({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(reply.items)}})
     finally:
         reply.ended.set()
