@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-.PHONY: help run check test screenshot bench clean
+.PHONY: help run check test contract screenshot bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -18,6 +18,9 @@ check: .venv/dev  ## style and types
 
 test: .venv/dev  ## all tests; those in a browser are skipped where there is no Chromium
 	$(BIN)/python -m pytest --browser $(PYTEST_ARGS)
+
+contract: .venv/dev  ## the tests on real servers of every generation, which are installed once (900 MB)
+	$(BIN)/python -m pytest --contract tests/test_contract.py $(PYTEST_ARGS)
 
 screenshot: .venv/dev  ## make docs/*.png anew
 	$(BIN)/python -m pytest --browser --screenshots -k screenshots

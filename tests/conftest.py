@@ -16,14 +16,18 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--browser", action="store_true", help="also run the tests in a real Chromium")
+    parser.addoption("--contract", action="store_true", help="also run the tests on real servers of every generation")
+    parser.addoption("--write-matrix", action="store_true", help="write the README's server matrix anew")
     parser.addoption("--screenshots", action="store_true", help="write the README's screenshots anew")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         # Sockets are denied by default (--disable-socket); who asks for some reaches this machine only.
-        if any(item.get_closest_marker(name) for name in ("loopback", "real_stack", "browser")):
+        if any(item.get_closest_marker(name) for name in ("loopback", "real_stack", "contract", "browser")):
             item.add_marker(pytest.mark.allow_hosts(["127.0.0.1", "localhost", "::1"]))
+        if item.get_closest_marker("contract") and not config.getoption("--contract"):
+            item.add_marker(pytest.mark.skip(reason="the tests on real servers run with --contract"))
         if item.get_closest_marker("browser"):
             if not config.getoption("--browser"):
                 item.add_marker(pytest.mark.skip(reason="browser tests run with --browser"))

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import uvicorn
@@ -31,7 +32,11 @@ class Break:
     """A place in a reply at which the server's end of the connection is gone."""
 
 
-type Item = str | dict[str, Any] | Hold | Break
+class Endless:
+    """From this place of a reply on a token every 10 ms, until nobody listens any more."""
+
+
+type Item = str | dict[str, Any] | Hold | Break | Endless
 
 
 @dataclass
@@ -52,11 +57,13 @@ class Reply:
 class FakeStack:
     """Start it with `with FakeStack() as stack`. Replies come from `enqueue`; without any it says "Hello there."."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, certificate: Path | None = None) -> None:
+        """`certificate`: a file with a key, too, for https."""
         self.forget()
+        self._certificate = certificate
         self._socket = socket.create_server(("127.0.0.1", port))
         self.port = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' * bool(certificate)}://127.0.0.1:{self.port}"
 
     def forget(self) -> None:
         """Everything as at the start."""
@@ -95,13 +102,22 @@ class FakeStack:
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/v1/openai/v1/chat/completions", self._chat, methods=["POST"]),
         ]
-        config = uvicorn.Config(Starlette(routes=routes), log_level="critical", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            Starlette(routes=routes),
+            log_level="critical",
+            timeout_graceful_shutdown=1,
+            ssl_certfile=self._certificate,
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Nothing listens any more."""
         self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()
@@ -151,6 +167,13 @@ def _model(model_id: str, kind: str) -> dict[str, Any]:
     return {"id": model_id, "object": "model", "created": 0, "owned_by": "x", "custom_metadata": {"model_type": kind}}
 
 
+async def wait_for(hold: Hold) -> None:
+    """Stays at this place of a reply until the test lets it go on."""
+    hold.reached.set()
+    while not hold.release.is_set():  # noqa: ASYNC110 - set by a thread of the test
+        await asyncio.sleep(0.005)
+
+
 async def _stream(reply: Reply) -> AsyncIterator[str]:
     def line(chunk: dict[str, Any]) -> str:
         return f"data: {json.dumps({'object': 'chat.completion.chunk', **chunk})}\n\n"
@@ -159,11 +182,13 @@ async def _stream(reply: Reply) -> AsyncIterator[str]:
         for item in reply.items:
             match item:
                 case Hold():
-                    item.reached.set()
-                    while not item.release.is_set():  # noqa: ASYNC110 - set by a thread of the test
-                        await asyncio.sleep(0.005)
+                    await wait_for(item)
                 case Break():
                     raise ConnectionAbortedError  # uvicorn closes the connection, without an end of the body
+                case Endless():
+                    while True:
+                        yield line({"choices": [{"index": 0, "delta": {"content": "more "}, "finish_reason": None}]})
+                        await asyncio.sleep(0.01)
                 case str():
                     yield line({"choices": [{"index": 0, "delta": {"content": item}, "finish_reason": None}]})
                 case _:

@@ -40,7 +40,7 @@ class RealServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self.model = "tiny" if name == "llama-stack-0.2.12" else "engine/tiny"
         self.engine = engine or FakeStack()
-        self.engine.be_an_engine(*ENGINE_MODELS)
+        self.be_as_at_the_start()
 
     def __enter__(self) -> Self:
         self._cleanup = contextlib.ExitStack()
@@ -50,13 +50,14 @@ class RealServer:
         template = string.Template((HERE / f"{self.name}.yaml").read_text())
         config.write_text(template.substitute(folder=folder, engine=f"{self.engine.url}/v1", port=self.port))
         program, *arguments = COMMANDS[self.name].format(config=config, port=self.port).split()
-        self._log = self._cleanup.enter_context((folder / "log").open("w+"))
+        log = self._cleanup.enter_context((folder / "log").open("w"))
+        self._log = self._cleanup.enter_context((folder / "log").open(errors="replace"))
         self.process = subprocess.Popen(
             [install(self.name) / "bin" / program, *arguments],
             cwd=folder,
             env=self._environment(folder),
             stdin=subprocess.DEVNULL,
-            stdout=self._log,
+            stdout=log,
             stderr=subprocess.STDOUT,
         )
         self._cleanup.callback(self._end)
@@ -64,6 +65,10 @@ class RealServer:
 
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
+
+    def be_as_at_the_start(self) -> None:
+        self.engine.forget()
+        self.engine.be_an_engine(*ENGINE_MODELS)
 
     def await_ready(self) -> Self:
         """Waits until the server answers. Fails with what it printed where it never does."""
@@ -73,8 +78,15 @@ class RealServer:
                 if httpx.get(f"{self.url}/v1/health", trust_env=False, timeout=2).is_success:
                     return self
             time.sleep(0.1)  # there is no event to wait for in another program
-        self._log.seek(0)
         raise AssertionError(f"{self.name} did not start. It printed:\n{self._log.read()[-4000:]}")
+
+    def await_line(self, text: str, seconds: float) -> None:
+        """Waits until the server has printed this, since it was last asked here."""
+        deadline = time.monotonic() + seconds
+        printed = ""
+        while text not in (printed := printed + self._log.read()):
+            assert time.monotonic() < deadline, f"{self.name} did not print {text!r}, but:\n{printed[-4000:]}"
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """Ends the process at once."""
@@ -92,5 +104,3 @@ class RealServer:
         # As JSON, since pretty tracebacks hold the server up for seconds. With a home of its own: it writes there.
         formats = {"OGX_LOG_FORMAT": "json", "LLAMA_STACK_LOG_FORMAT": "json"}
         return clean(os.environ) | formats | {"HOME": str(folder), "NO_PROXY": "127.0.0.1,localhost"}
-
-
