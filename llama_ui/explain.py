@@ -109,6 +109,11 @@ def _no_answer(error: Exception, call: Call) -> ServerError:
         return connection_lost(call)
     if any(isinstance(cause, ssl.SSLError) for cause in _chain(error)):
         return _not_connected(error, call)
+    if "illegal" in str(error):  # h11's word for a first line that is none of HTTP
+        return errors.NoAnswer(
+            f"What listens at {call.base_url} does not speak HTTP.",
+            "Check that the address is right; one with TLS needs https://.",
+        )
     return errors.NoAnswer(
         f"What listens at {call.base_url} closed the connection without an answer.",
         "Check that the server still runs and that the address is right; one with TLS needs https://.",
@@ -122,7 +127,7 @@ def _proxy(_: Exception, call: Call) -> ServerError:
 
 
 def _read_timeout(_: Exception, call: Call) -> ServerError:
-    waited = f"for {call.timeout:g} seconds"
+    waited = f"for {call.timeout:g} second{'s' * (call.timeout != 1)}"
     if call.began:
         return errors.TimedOut(
             f"The reply stalled: nothing came {waited}.",
@@ -157,19 +162,25 @@ def _no_llama_stack(_: Exception, call: Call) -> ServerError:
 
 @dataclass(frozen=True)
 class _Answer:
-    """An error as a server put it. `by_engine`: the server hands on what the engine behind it said."""
+    """An error as a server put it. `by_engine`: the server hands on what the engine behind it said.
+
+    `code`: the error's name in OpenAI's words, such as "content_filter"; blank without one.
+    """
 
     status: int
     detail: str
     retry_after: float | None = None
     by_engine: bool = False
+    code: str = ""
 
 
 def _status_error(error: Exception, call: Call) -> ServerError:
     """An HTTP status that is no success. All such exceptions have `status_code`, `response` and `body`."""
     response = error.response  # type: ignore[attr-defined] # the client library's, which is not imported here
-    detail = _sentence(getattr(error, "body", None)) or str(error)
-    return from_answer(_unwrapped(response.status_code, detail, _retry_after(response.headers)), call)
+    body = getattr(error, "body", None)
+    # Not the exception's own text: its "Error code: 401" is how a server hands on the words of its engine.
+    detail = _sentence(body) or str(body or "")
+    return from_answer(_unwrapped(response.status_code, detail, _retry_after(response.headers), _code(body)), call)
 
 
 def _stream_error(error: Exception, call: Call) -> ServerError:
@@ -177,7 +188,7 @@ def _stream_error(error: Exception, call: Call) -> ServerError:
     body = getattr(error, "body", None)
     code = body.get("code") if isinstance(body, dict) else None
     status = code if isinstance(code, int) and 400 <= code < 600 else 0
-    return from_answer(_unwrapped(status, _sentence(body) or str(error), None), call)
+    return from_answer(_unwrapped(status, _sentence(body) or str(error), None, _code(body)), call)
 
 
 def _sentence(body: object) -> str:
@@ -190,7 +201,15 @@ def _sentence(body: object) -> str:
     return body if isinstance(body, str) else ""
 
 
-def _unwrapped(status: int, detail: str, retry_after: float | None) -> _Answer:
+def _code(body: object) -> str:
+    """A server's name for an error, out of `{"error": {"code"}}` or `{"code"}`; blank where it is none or a number."""
+    if not isinstance(body, dict):
+        return ""
+    code = body.get("code")
+    return code if isinstance(code, str) else _code(body.get("error"))
+
+
+def _unwrapped(status: int, detail: str, retry_after: float | None, code: str = "") -> _Answer:
     """Takes off what servers put around an engine's words: "429: Error code: 429 - {'error': {'message': ...}}"."""
     by_engine = False
     if prefixed := re.match(r"(\d{3}): (.*)", detail, re.DOTALL):
@@ -198,8 +217,9 @@ def _unwrapped(status: int, detail: str, retry_after: float | None) -> _Answer:
     if handed_on := re.match(r"Error code: (\d{3})(?: - (.*))?", detail, re.DOTALL):
         status, detail, by_engine = int(handed_on[1]), handed_on[2] or "", True
         with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-            detail = _sentence(ast.literal_eval(detail)) or detail
-    return _Answer(status, detail, retry_after, by_engine)
+            body = ast.literal_eval(detail)
+            detail, code = _sentence(body) or detail, _code(body) or code
+    return _Answer(status, detail, retry_after, by_engine, code)
 
 
 def _retry_after(headers: object) -> float | None:
@@ -218,9 +238,9 @@ def from_answer(answer: _Answer, call: Call) -> ServerError:
     who = "The model engine behind the server" if answer.by_engine else "The server"
     if _names_no_model(answer, call):
         return errors.UnknownModel(f"The server has no model {quoted(call.model)}.", "Choose one from the Model list.")
-    if answer.status in (0, 400, 413, 422, 500) and _TOO_LONG.search(answer.detail):
+    if answer.status in (0, 400, 413, 422, 500) and _TOO_LONG.search(f"{answer.code} {answer.detail}"):
         return _too_long(answer.detail)
-    if answer.status in (0, 400, 403, 422) and _FILTERED.search(answer.detail):
+    if answer.status in (0, 400, 403, 422) and _FILTERED.search(f"{answer.code} {answer.detail}"):
         return content_filtered()
     match answer.status:
         case 401 | 403 if answer.by_engine:

@@ -58,6 +58,8 @@ LOOK_AGAIN = """(history) => {
 }"""
 WITHOUT_WAITING = "(history) => [history.filter((message) => message.metadata?.id !== 'waiting')]"
 
+LOOKING = '<li class="status wait">Looking…</li>'
+
 type ChatMessage = dict[str, Any]
 
 
@@ -276,13 +278,13 @@ class _Page:
         lines: list[str] = []
         try:
             async with aclosing(examine(self._settings, self._connection, model or "")) as findings:
-                yield _findings([*lines, "<li>Looking…</li>"])
+                yield _findings([*lines, LOOKING])
                 async for finding in findings:
                     lines.append(_finding_line(finding))
-                    yield _findings([*lines, "<li>Looking…</li>"])
+                    yield _findings([*lines, LOOKING])
         except Exception:
             log.exception("Error while looking at the server")
-            lines.append("<li class='error'>The check itself failed; the log says more.</li>")
+            lines.append('<li class="status error">The check itself failed; the log says more.</li>')
         yield _findings(lines)
 
     def _check_text(self, label: str, text: str) -> None:
@@ -408,7 +410,7 @@ def _escaped(error: ChatError) -> str:
 
 def _finding_line(finding: Finding) -> str:
     text = html.escape(f"{finding.message} {finding.fix}".replace("`", ""))
-    return f'<li class="{"ready" if finding.passed else "error"}"><b>{html.escape(finding.check)}</b> {text}</li>'
+    return f'<li class="status {"ready" if finding.passed else "error"}"><b>{finding.check}</b> {text}</li>'
 
 
 def _findings(lines: Sequence[str]) -> str:
