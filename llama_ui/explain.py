@@ -109,13 +109,8 @@ def _no_answer(error: Exception, call: Call) -> ServerError:
         return connection_lost(call)
     if any(isinstance(cause, ssl.SSLError) for cause in _chain(error)):
         return _not_connected(error, call)
-    if "illegal" in str(error):  # h11's word for a first line that is none of HTTP
-        return errors.NoAnswer(
-            f"What listens at {call.base_url} does not speak HTTP.",
-            "Check that the address is right; one with TLS needs https://.",
-        )
     return errors.NoAnswer(
-        f"What listens at {call.base_url} closed the connection without an answer.",
+        f"What listens at {call.base_url} closed the connection without an HTTP answer.",
         "Check that the server still runs and that the address is right; one with TLS needs https://.",
     )
 
@@ -151,10 +146,6 @@ def _pool_timeout(_: Exception, call: Call) -> ServerError:
 
 def _redirects(_: Exception, call: Call) -> ServerError:
     return errors.NoSuchPath(f"The address {call.base_url} leads round in a circle.", _address_fix(call))
-
-
-def _no_llama_stack(_: Exception, call: Call) -> ServerError:
-    return no_llama_stack(call)
 
 
 # The answer is an error
@@ -343,54 +334,27 @@ def content_filtered() -> ServerError:
     return errors.Refused("A content filter stopped the reply.", "Put the message in other words.")
 
 
-# Most of the names are told apart by the connection's or the server's own words; the most specific class wins.
+# Each exception by its class's name; the most specific class wins.
 TABLE: dict[str, Explain] = {
-    # llama_stack_client
-    "LlamaStackClientError": _no_llama_stack,
-    "StreamAlreadyConsumed": _no_llama_stack,
-    "APIError": _stream_error,
-    "APIResponseValidationError": _no_llama_stack,
-    "APIConnectionError": _wrapped,
-    "APITimeoutError": _wrapped,
-    "APIStatusError": _status_error,
-    "BadRequestError": _status_error,
-    "AuthenticationError": _status_error,
-    "PermissionDeniedError": _status_error,
-    "NotFoundError": _status_error,
-    "ConflictError": _status_error,
-    "UnprocessableEntityError": _status_error,
-    "RateLimitError": _status_error,
-    "InternalServerError": _status_error,
-    # httpx
-    "HTTPError": _no_answer,
-    "RequestError": _no_answer,
-    "TransportError": _no_answer,
-    "TimeoutException": _other_timeout,
-    "ConnectTimeout": _connect_timeout,
-    "ReadTimeout": _read_timeout,
-    "WriteTimeout": _other_timeout,
-    "PoolTimeout": _pool_timeout,
-    "NetworkError": _no_answer,
-    "ConnectError": _not_connected,
-    "ReadError": _no_answer,
-    "WriteError": _no_answer,
-    "CloseError": _no_answer,
-    "ProtocolError": _no_answer,
-    "LocalProtocolError": _no_answer,
-    "RemoteProtocolError": _no_answer,
-    "UnsupportedProtocol": _not_connected,
-    "ProxyError": _proxy,
-    "DecodingError": _no_llama_stack,
-    "TooManyRedirects": _redirects,
-    "HTTPStatusError": _status_error,
-    "InvalidURL": _no_llama_stack,
-    "CookieConflict": _no_llama_stack,
-    "StreamError": _no_answer,
-    "StreamConsumed": _no_answer,
-    "ResponseNotRead": _no_answer,
-    "RequestNotRead": _no_answer,
-    "StreamClosed": _no_answer,
-    # what is neither JSON nor text
-    "JSONDecodeError": _no_llama_stack,
-    "UnicodeDecodeError": _no_llama_stack,
+    name: tell
+    for tell, names in {
+        _status_error: "APIStatusError BadRequestError AuthenticationError PermissionDeniedError NotFoundError "
+        "ConflictError UnprocessableEntityError RateLimitError InternalServerError HTTPStatusError",
+        _stream_error: "APIError",
+        _wrapped: "APIConnectionError APITimeoutError",
+        _not_connected: "ConnectError UnsupportedProtocol",
+        _connect_timeout: "ConnectTimeout",
+        _read_timeout: "ReadTimeout",
+        _other_timeout: "TimeoutException WriteTimeout",
+        _pool_timeout: "PoolTimeout",
+        _proxy: "ProxyError",
+        _redirects: "TooManyRedirects",
+        _no_answer: "HTTPError RequestError TransportError NetworkError ReadError WriteError CloseError ProtocolError "
+        "LocalProtocolError RemoteProtocolError StreamError StreamConsumed StreamClosed ResponseNotRead RequestNotRead",
+        lambda _, call: no_llama_stack(
+            call
+        ): "LlamaStackClientError APIResponseValidationError StreamAlreadyConsumed DecodingError "
+        "InvalidURL CookieConflict JSONDecodeError UnicodeDecodeError",
+    }.items()
+    for name in names.split()
 }
