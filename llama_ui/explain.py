@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llama_ui import errors
 from llama_ui.errors import ServerError, quoted
@@ -23,7 +23,7 @@ class Call:
     """What is being done: the address, the model asked (blank: none), and how far it got.
 
     `timeout`: the longest wait for the next piece of a reply, in seconds. `answered`: the server has begun to answer;
-    `began`: part of the reply has come.
+    `began`: part of the reply has come. `key`: is taken out of the server's words.
     """
 
     base_url: str
@@ -31,6 +31,7 @@ class Call:
     timeout: float = 0.0
     answered: bool = False
     began: bool = False
+    key: str | None = field(default=None, repr=False)
 
 
 type Explain = Callable[[Exception, Call], ServerError]
@@ -225,7 +226,7 @@ def _retry_after(headers: object) -> float | None:
 
 def from_answer(answer: _Answer, call: Call) -> ServerError:
     """The error for a status and the server's words on it. Status 0: the server named none."""
-    words = quoted(answer.detail)
+    words = quoted(answer.detail.replace(call.key, "[key]") if call.key else answer.detail)
     who = "The model engine behind the server" if answer.by_engine else "The server"
     if _names_no_model(answer, call):
         return errors.UnknownModel(f"The server has no model {quoted(call.model)}.", "Choose one from the Model list.")

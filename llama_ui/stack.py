@@ -130,7 +130,7 @@ class LlamaStack:
         await self.aclose()
 
     async def _reply(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
-        call = Call(self.base_url, model, self._timeout)
+        call = Call(self.base_url, model, self._timeout, key=self._client.api_key)
         dialect, stream = await self._ask(call, messages, options)
         async with stream:
             if unsent := " and ".join(dialect.unsent(options)):
@@ -213,7 +213,7 @@ class LlamaStack:
         return await self._get_once(path)
 
     async def _get_once(self, path: str) -> object:
-        with self._explained(Call(self.base_url)):
+        with self._explained(Call(self.base_url, key=self._client.api_key)):
             return await self._client.get(path, cast_to=object, options={"timeout": self._lookup_timeout})
 
     @contextmanager
