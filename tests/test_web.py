@@ -1,17 +1,14 @@
 """The page through its own API, against a scripted server: what it sends, and what it shows."""
 
+import contextlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
-from typing import Any
 
 import httpx
 import pytest
 from gradio_client import Client
 
-from llama_ui import web
-from llama_ui.connection import Connection
-from llama_ui.settings import Settings
 from tests.fake_stack import MODEL, FakeStack, Hold
+from tests.page import said, served
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
@@ -20,30 +17,13 @@ SECONDS = 20.0
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Client]]:
     """Serves the page with the settings given, and connects a client to it."""
-    ends: list[Callable[[], None]] = []
-
-    def serve(**values: Any) -> Client:
-        settings = Settings(**values)
-        connection = Connection(settings)
-        page = web.build(settings, connection)
-        url = web.launch(page, settings)
-        wait([connection.start()])
-        ends.extend([lambda: page.close(verbose=False), connection.close])
-        return Client(url, verbose=False)
-
-    yield serve
-    for end in ends:
-        end()
+    with contextlib.ExitStack() as cleanup:
+        yield lambda **values: Client(cleanup.enter_context(served(**values)), verbose=False)
 
 
 @pytest.fixture
 def client(serve: Callable[..., Client], stack: FakeStack) -> Client:
     return serve(base_url=stack.url)
-
-
-def said(output: list[dict[str, Any]]) -> str:
-    """What one output of /chat shows, notes included."""
-    return "\n".join(part["text"] for message in output for part in message["content"])
 
 
 def test_a_reply_is_streamed_in_partial_updates(client: Client, stack: FakeStack) -> None:

@@ -1,0 +1,30 @@
+"""The page in this process, served as the app serves it, for tests that talk to its API."""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import wait
+from typing import Any
+
+from llama_ui import web
+from llama_ui.connection import Connection
+from llama_ui.settings import Settings
+
+
+@contextlib.contextmanager
+def served(**values: Any) -> Iterator[str]:
+    """The address of a page with these settings."""
+    settings = Settings(**values)
+    connection = Connection(settings)
+    page = web.build(settings, connection)
+    url = web.launch(page, settings)
+    try:
+        wait([connection.start()])
+        yield url
+    finally:
+        page.close(verbose=False)
+        connection.close()
+
+
+def said(output: list[dict[str, Any]]) -> str:
+    """What one output of /chat shows, notes included."""
+    return "\n".join(part["text"] for message in output for part in message["content"])
