@@ -52,9 +52,11 @@ FOCUS = """() => {
   };
   focus(40);
 }"""
-# The status line and the list of models are looked at again after a failure, or when the server was found changed.
+# The status line and the list of models are looked at again after a failure, when the server was found changed, and
+# after a reply from a server that the status line still calls gone.
 LOOK_AGAIN = """(history) => {
-  if (["error", "notice"].includes(history.at(-1)?.metadata?.id)) document.querySelector("#refresh").click();
+  const changed = ["error", "notice"].includes(history.at(-1)?.metadata?.id);
+  if (changed || document.querySelector("#status .error")) document.querySelector("#refresh").click();
 }"""
 WITHOUT_WAITING = "(history) => [history.filter((message) => message.metadata?.id !== 'waiting')]"
 

@@ -1,13 +1,17 @@
 """The real app in a real Chromium. `pytest --browser`; with `--screenshots` the pictures in docs/ are made anew."""
 
+import contextlib
+import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.app_process import ROOT, AppProcess
+from tests.bad_servers import HTML, Address, RawServer
 from tests.conftest import CHROMIUM
-from tests.fake_stack import FakeStack, Hold
+from tests.fake_stack import Break, FakeStack, Hold
 
 pytestmark = pytest.mark.browser
 SECONDS = 20.0
@@ -39,7 +43,13 @@ def stack(served: tuple[AppProcess, FakeStack]) -> FakeStack:
 
 @pytest.fixture
 def chat(browser: Browser, served: tuple[AppProcess, FakeStack], stack: FakeStack) -> "Iterator[Chat]":
-    url = served[0].url
+    with opened(browser, served[0].url) as chat:
+        yield chat
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, url: str) -> "Iterator[Chat]":
+    """A new page of the app at this address, which may load nothing from elsewhere."""
     page = browser.new_page(viewport=WIDE)
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
@@ -59,6 +69,7 @@ class Chat:
         self.stop_button = page.locator("#message .stop-button")
         self.status = page.locator("#status")
         self.system_prompt = page.get_by_role("textbox", name="System prompt")
+        self.conversation = page.locator("#conversation")
         self.replies = page.locator("#conversation .bot.message")
         self.said = page.locator("#conversation .user.message")
         expect(self.box).to_be_visible()
@@ -181,6 +192,123 @@ def test_after_a_failure_the_partial_reply_stays_and_the_next_message_works(chat
     expect(chat.replies.last).to_contain_text("<img src=x onerror=alert(1)>")
     chat.ask("two")
     assert sent(stack) == [SYSTEM, ("user", "one"), ("assistant", "half a "), ("user", "two")]
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppProcess, Address]]:
+    """An app that waits a second at most, and the address at which it looks for its server."""
+    address = Address()
+    arguments = ("--base-url", address.url, "--timeout", "1")
+    with AppProcess(arguments, {}, tmp_path_factory.mktemp("impatient")) as app:
+        yield app, address
+    address.clear()
+
+
+# What goes wrong, what comes of the reply, and what is told behind it.
+FAILURES: dict[str, tuple[Callable[[Address, FakeStack], object], str, str]] = {
+    "the server gone": (lambda address, _: address.clear(), "", "No server answers at"),
+    "another web server in its place": (
+        lambda address, _: address.put(RawServer, HTML),
+        "",
+        "does not speak Llama Stack",
+    ),
+    "an unknown model": (
+        lambda _, stack: stack.models.append(stack.models.pop(0) | {"id": "fake/lama"}),
+        "",
+        "The server has no model fake/llama. The closest that it has is fake/lama",
+    ),
+    "a stall": (lambda _, stack: stack.enqueue("half a ", Hold()), "half a ", "The reply stalled: nothing came for"),
+    "the connection lost": (
+        lambda _, stack: stack.enqueue("half a ", Break()),
+        "half a ",
+        "was lost in the middle of the reply",
+    ),
+    "too many requests": (
+        lambda _, stack: stack.enqueue(
+            status=429, body={"error": {"message": "Slow down."}}, headers={"Retry-After": "7"}
+        ),
+        "",
+        "The server is busy (429): Slow down.. Try again in 7 seconds.",
+    ),
+    "a content filter": (
+        lambda _, stack: stack.enqueue("half a ", finish_reason="content_filter"),
+        "half a ",
+        "A content filter stopped the reply.",
+    ),
+    "markup in the server's words": (
+        lambda _, stack: stack.enqueue(status=500, body={"detail": "<img src=x onerror=alert(1)> `**b** <b>b</b>"}),
+        "",
+        "The server failed (500): <img src=x onerror=alert(1)> '**b** <b>b</b>.",
+    ),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_after_a_failure_retry_works_and_so_does_the_next_message(
+    browser: Browser, impatient: tuple[AppProcess, Address], failure: tuple[Callable[..., Any], str, str]
+) -> None:
+    app, address = impatient
+    begin, partial, told = failure
+    stack = address.put(FakeStack)
+    with opened(browser, app.url) as chat:
+        chat.ask("zero")
+        begin(address, stack)
+        chat.ask("one")
+        expect(chat.replies.last).to_contain_text(re.compile(f"^{partial}.*{re.escape(told)}", re.DOTALL))
+        expect(chat.conversation.locator("img, b, strong")).to_have_count(0)
+        stack = address.put(FakeStack)
+        chat.press("Retry")
+        expect(chat.replies.last).to_have_text("Hello there.")
+        expect(chat.conversation).not_to_contain_text(told)
+        chat.at_rest()
+        assert sent(stack) == [SYSTEM, ("user", "zero"), HELLO, ("user", "one")]
+        begin(address, stack)
+        chat.ask("two")
+        expect(chat.replies.last).to_contain_text(told)
+        stack = address.put(FakeStack)
+        chat.ask("three")
+        expect(chat.replies.last).to_have_text("Hello there.")
+    asked = [("user", "two"), ("assistant", partial), ("user", "three")] if partial else [("user", "two\n\nthree")]
+    assert sent(stack) == [SYSTEM, ("user", "zero"), HELLO, ("user", "one"), HELLO, *asked]
+
+
+def test_the_status_line_follows_the_server(browser: Browser, impatient: tuple[AppProcess, Address]) -> None:
+    app, address = impatient
+    address.clear()
+    with opened(browser, app.url) as chat:
+        gone, there = chat.status.locator(".error"), chat.status.locator(".ready")
+        expect(gone).to_contain_text(f"No server answers at {address.url}.")
+        address.put(FakeStack)
+        chat.ask("one")
+        expect(there).to_contain_text(f"OGX 1.5.0 at {address.url}")
+        address.clear()
+        chat.ask("two")
+        expect(gone).to_contain_text("No server answers")
+        address.put(FakeStack)
+        chat.button("Refresh models").click()
+        expect(there).to_contain_text("OGX 1.5.0")
+
+
+def test_the_connection_can_be_checked_step_by_step(browser: Browser, impatient: tuple[AppProcess, Address]) -> None:
+    app, address = impatient
+    address.put(FakeStack)
+    with opened(browser, app.url) as chat:
+        check, findings = chat.button("Check the connection"), chat.page.locator("#findings li")
+        check.click()
+        steps = ["Address", "Name", "Connection", "HTTP", "Server", "Key", "Models", "Reply"]
+        expect(findings).to_have_text([re.compile(step) for step in steps])
+        expect(chat.page.locator("#findings li.ready")).to_have_count(len(steps))
+        address.clear()
+        check.click()
+        check.click()
+        expect(findings).to_have_text(
+            [
+                re.compile("Address"),
+                re.compile("Name"),
+                f"Connection No server answers at {address.url}. Check that it runs and that the address is right.",
+            ]
+        )
+        expect(findings.last).to_have_class(re.compile("error"))
 
 
 def test_a_value_that_a_component_refuses_does_not_lock_the_page(chat: Chat, stack: FakeStack) -> None:
