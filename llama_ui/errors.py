@@ -105,14 +105,14 @@ class Refused(ServerError):
 # What no visitor may read in a server's own words: keys, and paths of its files. Routes (/v1/...) are left.
 _SECRETS = [
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), r"\1 [key]"),
-    (re.compile(r"\b(?:sk|pk|hf|gsk|nvapi|xai|fw|tgp|csk|AIza)[-_][\w*.-]{4,}"), "[key]"),
+    (re.compile(r"\b(?:(?:sk|pk|gsk|nvapi|xai|fw|tgp|csk)[-_]|hf_|AIza)[\w*.-]{4,}"), "[key]"),
     (
         re.compile(
             r"(?i)\b((?:api[\s_-]?key|token|secret|password)(?:\s+provided)?['\"]?\s*[:=]\s*['\"]?)[\w*.~+/=-]{4,}"
         ),
         r"\1[key]",
     ),
-    (re.compile(r"(?i)\bfile://\S+|\b[a-z]:\\[^\s'\"]+|(?<![\w/.:-])~?/(?!v\d)[\w.@+-]+(?:/[\w.@+-]+)+/?"), "[path]"),
+    (re.compile(r"(?i)\bfile://\S+|\b[a-z]:\\[^\s'\"]+|(?<![\w/.-])~?/(?!v\d)[\w.@+-]+(?:/[\w.@+-]+)+/?"), "[path]"),
 ]
 
 

@@ -34,6 +34,9 @@ class Call:
     key: str | None = field(default=None, repr=False)
 
 
+# No more than a day is told, whatever a server asks for: in seconds.
+LONGEST_WAIT = 86_400.0
+
 type Explain = Callable[[Exception, Call], ServerError]
 
 
@@ -208,7 +211,7 @@ def _unwrapped(status: int, detail: str, retry_after: float | None, code: str = 
         status, detail = int(prefixed[1]), prefixed[2]
     if handed_on := re.match(r"Error code: (\d{3})(?: - (.*))?", detail, re.DOTALL):
         status, detail, by_engine = int(handed_on[1]), handed_on[2] or "", True
-        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+        with contextlib.suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             body = ast.literal_eval(detail)
             detail, code = _sentence(body) or detail, _code(body) or code
     return _Answer(status, detail, retry_after, by_engine, code)
@@ -218,9 +221,9 @@ def _retry_after(headers: object) -> float | None:
     """The header's seconds, or those until its date; None without it."""
     value = str(getattr(headers, "get", lambda _: None)("retry-after") or "")
     with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
+        return min(max(0.0, float(value)), LONGEST_WAIT)
     with contextlib.suppress(ValueError, TypeError):
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        return min(max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time()), LONGEST_WAIT)
     return None
 
 
@@ -241,7 +244,7 @@ def from_answer(answer: _Answer, call: Call) -> ServerError:
             return errors.KeyRefused(
                 "The server refused the key.", "Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
             )
-        case 404 | 405:
+        case 404 | 405 if not answer.by_engine:
             return errors.NoSuchPath(f"There is no Llama Stack chat route at {call.base_url}.", _address_fix(call))
         case 400 if "No endpoint found" in answer.detail:  # how llama-stack 0.1 says it
             return errors.NoSuchPath(f"There is no Llama Stack chat route at {call.base_url}.", _address_fix(call))
@@ -286,7 +289,7 @@ def _names_no_model(answer: _Answer, call: Call) -> bool:
 
 _TOO_LONG = re.compile(
     r"(?i)context[ _](length|size|window)|maximum (model|sequence) length|prompt is too long|too many tokens"
-    r"|reduce the length|exceed_context"
+    r"|reduce the length|exceed_context|must be <= [\d,]+\. Given|must have less than [\d,]+ tokens"
 )
 _FILTERED = re.compile(r"(?i)content[ _](filter|management policy|policy)|violat\w+ .{0,40}(safety|shield|policy)")
 # What the model takes, and what it was given, in the words of vLLM, llama.cpp, OpenAI and TGI.
@@ -296,6 +299,7 @@ _LIMITS = [
     r"model length (?:is |of )?\(?([\d,]+)",
     r"> ([\d,]+) maximum",
     r"must be <= ([\d,]+)",
+    r"must have less than ([\d,]+)",
 ]
 _GIVEN = [
     r"requested (?:about )?([\d,]+)",
@@ -307,13 +311,18 @@ _GIVEN = [
     r"contains (?:at least )?([\d,]+)",
     r"has ([\d,]+) input tokens",
 ]
+# The message and the reply's limit apart: vLLM's "(max_tokens > limit - message)" and its latest words, and TGI's.
+_GIVEN_IN_TWO = re.compile(
+    r"\((\d{1,11}) > \d+ - (\d{1,11})\)|passed (\d{1,11}) input tokens and requested (\d{1,11})"
+    r"|Given: (\d{1,11}) \S+ tokens and (\d{1,11})"
+)
 
 
 def _too_long(detail: str) -> ServerError:
     limit, given = _first_number(_LIMITS, detail), _first_number(_GIVEN, detail)
     fix = 'Clear the conversation, shorten the message, or lower "Max tokens".'
-    if limit and (room := re.search(r"\((\d+) > (\d+) - (\d+)\)", detail)):  # vLLM: max_tokens > limit - input
-        given = int(room[1]) + int(room[3])
+    if parts := _GIVEN_IN_TWO.search(detail):
+        given = sum(int(part) for part in parts.groups() if part)
     if limit and given and given > limit:
         return errors.TooLong(
             f"The conversation is too long for the model: {given:,} tokens, {given - limit:,} more than the {limit:,} "
