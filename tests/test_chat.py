@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llama_ui.chat import FRAME, TICK, Turn, respond
 from llama_ui.errors import Refused, Unreachable
-from llama_ui.events import Done, Event, Reasoning, Text, Usage
+from llama_ui.events import Done, Event, Notice, Reasoning, Text, Usage
 from llama_ui.messages import Message, Options
 
 MESSAGES = [Message("user", "Hi.")]
@@ -184,8 +184,67 @@ async def test_the_reply_that_comes_at_once_is_shown_in_full() -> None:
 
 @jumping
 async def test_what_comes_after_the_text_is_in_the_last_snapshot() -> None:
-    turns = await shown(Script(Text("Hello"), 1.0, Done("length"), 1.0, Usage(7, 1), 1.0))
-    assert turns[-1] == Turn(text="Hello", usage=Usage(7, 1), finish_reason="length")
+    turns = await shown(Script(Text("Hello"), 1.0, Done("stop"), 1.0, Usage(7, 1), 1.0))
+    assert turns[-1] == Turn(text="Hello", usage=Usage(7, 1), finish_reason="stop")
+
+
+@pytest.mark.parametrize("text", ["Once upon", ""])
+@jumping
+async def test_a_reply_that_met_the_token_limit_says_so_at_its_end_and_is_no_failure(text: str) -> None:
+    turns = await shown(Script(*filter(None, [Text(text)]), Done("length"), 1.0))
+    assert turns[-1].text == text
+    assert turns[-1].error is None
+    assert "token limit" in turns[-1].ending
+    assert all(turn.ending == "" for turn in turns[:-1])
+
+
+@pytest.mark.parametrize("reason", ["stop", "end_turn", "something_new"])
+@jumping
+async def test_a_reply_that_ended_as_usual_says_nothing_of_it(reason: str) -> None:
+    last = (await shown(Script(Text("Hello."), Done(reason))))[-1]
+    assert (last.ending, last.error) == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"), [("content_filter", "content filter"), ("tool_calls", "tool"), ("function_call", "tool")]
+)
+@jumping
+async def test_a_reply_that_was_ended_early_keeps_its_text_and_says_why(reason: str, told: str) -> None:
+    for steps in ((), (Text("Once upon"),)):
+        last = (await shown(Script(*steps, Done(reason))))[-1]
+        assert last.text == "".join(step.text for step in steps)
+        assert isinstance(last.error, Refused)
+        assert told in last.error.sentence
+        assert last.error.fix
+
+
+@jumping
+async def test_a_failure_after_the_reason_for_the_end_is_what_is_told() -> None:
+    last = (await shown(Script(Text("Once"), Done("length"), LOST)))[-1]
+    assert (last.error, last.ending) == (LOST, "")
+
+
+@jumping
+async def test_a_model_that_only_thinks_gives_no_answer() -> None:
+    last = (await shown(Script(Reasoning("Hm."), Done("stop"))))[-1]
+    assert last.reasoning == "Hm."
+    assert isinstance(last.error, Refused)
+    assert "thought, and gave no answer" in last.error.sentence
+
+
+@jumping
+async def test_notices_are_shown_while_the_reply_is_waited_for_and_stay() -> None:
+    turns = await shown(Script(Notice("One."), TICK * 1.5, Notice("Two."), Text("Hello"), 1.0, Text(".")))
+    assert (turns[0].notices, turns[0].text) == (("One.",), "")
+    assert turns[0].waited is not None
+    assert turns[-1] == Turn(text="Hello.", notices=("One.", "Two."))
+
+
+@jumping
+async def test_a_notice_alone_is_no_reply() -> None:
+    last = (await shown(Script(Notice("One."), LOST)))[-1]
+    assert last == Turn(notices=("One.",), error=LOST)
+    assert isinstance((await shown(Script(Notice("One."))))[-1].error, Refused)
 
 
 @jumping
@@ -344,5 +403,5 @@ async def test_however_a_reply_is_cut_and_timed_all_of_it_is_shown(
         assert later.waited is None or earlier.waited is not None
     if fails:
         assert turns[-1].error is LOST
-    elif turns[-1].text or turns[-1].reasoning:
-        assert turns[-1].error is None
+    else:
+        assert (turns[-1].error is None) == bool(turns[-1].text)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llama_ui import connection
-from llama_ui.connection import USUAL_URLS, Connection, Server, _name, first_choice
+from llama_ui.connection import USUAL_URLS, Connection, Server
 from llama_ui.errors import LocalStackError, NoServer, UnknownModel, Unreachable
 from llama_ui.events import Text
 from llama_ui.messages import Message, Options
@@ -424,17 +424,6 @@ async def test_a_server_without_a_chat_model_is_told_of(stack: FakeStack) -> Non
     assert stack.requests == []
 
 
-@pytest.mark.parametrize("prefix", ["", "meta-llama/", "ollama/meta-llama/"])
-def test_the_guides_model_comes_first_under_any_prefix(prefix: str) -> None:
-    guides = f"{prefix}Llama3.2-11B-Vision-Instruct"
-    assert first_choice(["one", guides, "two"]) == guides
-
-
-def test_without_the_guides_model_the_servers_first_is_chosen() -> None:
-    assert first_choice(["Llama3.2-11B-Vision-Instruct-GGUF", "two"]) == "Llama3.2-11B-Vision-Instruct-GGUF"
-    assert first_choice(["one", "two"]) == "one"
-
-
 # What is said of the server
 
 
@@ -446,7 +435,7 @@ async def test_the_server_is_described_with_its_name_and_the_models_that_chat(st
 
 @pytest.mark.loopback
 async def test_a_plain_engine_is_described_as_one(stack: FakeStack) -> None:
-    stack.version = None
+    stack.be_an_engine("llama")
     assert (await Connection(Settings(base_url=stack.url)).server()).name == "OpenAI-compatible server"
 
 
@@ -458,21 +447,12 @@ async def test_models_that_the_server_gets_later_are_found(stack: FakeStack) -> 
     assert (await connected.server()).models == [MODEL, "new/llama"]
 
 
-@pytest.mark.parametrize(
-    ("version", "name"),
-    [
-        ("0.2.12", "Llama Stack 0.2.12"),
-        ("0.7.3", "Llama Stack 0.7.3"),
-        ("0.8.0", "OGX 0.8.0"),
-        ("1.5.0", "OGX 1.5.0"),
-        ("1.6.0rc1", "OGX 1.6.0rc1"),
-        ("0.10.1", "OGX 0.10.1"),
-        ("dev", "Llama Stack dev"),
-        (None, "OpenAI-compatible server"),
-    ],
-)
-def test_a_version_tells_the_projects_name(version: str | None, name: str) -> None:
-    assert _name(version) == name
+@pytest.mark.loopback
+async def test_another_server_at_the_address_is_described_as_what_it_is(stack: FakeStack) -> None:
+    connected = Connection(Settings(base_url=stack.url))
+    assert (await connected.server()).name == "OGX 1.5.0"
+    stack.version = "0.2.12"
+    assert (await connected.server()).name == "Llama Stack 0.2.12"
 
 
 @pytest.mark.loopback

@@ -15,6 +15,7 @@ SAMPLES: dict[str, list[tuple[str, Any]]] = {
     "base_url": [(f"http://stack{number}.test:8321", f"http://stack{number}.test:8321") for number in range(3)],
     "api_key": [("key-0", "key-0"), ("key-1", "key-1"), ("key-2", "key-2")],
     "model": [("one/model", "one/model"), ("two", "two"), ("three", "three")],
+    "timeout": [("30", 30.0), ("0.5", 0.5), ("3600", 3600.0)],
     "system_prompt": [
         ("You are shakespeare.", "You are shakespeare."),
         ("Be brief.", "Be brief."),
@@ -29,7 +30,10 @@ SAMPLES: dict[str, list[tuple[str, Any]]] = {
     ],
     "cache": [("/tmp/one", Path("/tmp/one")), ("/tmp/two", Path("/tmp/two")), ("/tmp/three", Path("/tmp/three"))],
     "max_message_chars": [("1", 1), ("500", 500), ("100000", 100_000)],
+    "check": [("true", True), ("off", False), ("1", True)],
+    "json": [("yes", True), ("0", False), ("on", True)],
 }
+FLAGS = ["share", "no_local", "check", "json"]
 PUBLIC = [name for name, option in OPTIONS.items() if not option.secret]
 BAD = {
     "base_url": [
@@ -47,6 +51,9 @@ BAD = {
         "http://stack.test/#",
         "http://stack\n.test",
     ],
+    "timeout": ["0", "-1", "soon", "nan", "inf", "1000001", "5s"],
+    "check": ["maybe", "2"],
+    "json": ["maybe", "2"],
     "port": ["0", "65536", "-5", "abc", "78.60", "٧٨٦٠", "9" * 400],
     "share": ["maybe", "2"],
     "no_local": ["maybe", "2"],
@@ -87,6 +94,8 @@ def test_without_anything_set_the_defaults_hold(env_file: Path) -> None:
     assert settings.share is False
     assert settings.no_local is False
     assert settings.max_message_chars == 32_000
+    assert settings.timeout == 300.0
+    assert (settings.check, settings.json) == (False, False)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -149,10 +158,19 @@ def test_share_works_with_and_without_a_value(arguments: list[str], share: bool,
     assert load(arguments, {"GRADIO_SHARE": "true"}, env_file).share is share
 
 
-def test_share_and_no_local_are_switched_on_by_their_names_alone(env_file: Path) -> None:
-    settings = load(["--share", "--no-local"], {}, env_file)
-    assert settings.share is True
-    assert settings.no_local is True
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_switch_is_switched_on_by_its_name_alone(name: str, env_file: Path) -> None:
+    assert load([flag_name(name)], {}, env_file) == Settings(**{name: True})
+    assert load([*map(flag_name, FLAGS)], {}, env_file) == Settings(share=True, no_local=True, check=True, json=True)
+
+
+@pytest.mark.parametrize("arguments", [["--check"], ["--json"], ["--check", "--json"]])
+def test_where_the_server_is_to_be_looked_at_a_bad_address_is_left_to_be_told_then(
+    arguments: list[str], env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert load(["--base-url", "nonsense", *arguments], {}, env_file).base_url == "nonsense"
+    assert load(arguments, {"LLAMA_STACK_CLIENT_BASE_URL": "nonsense"}, env_file).base_url == "nonsense"
+    assert "--port" in complaint(capsys, ["--port", "abc", *arguments], {}, env_file)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +224,7 @@ def test_an_unknown_option_gets_one_line_that_names_it(
     assert arguments[0].splitlines()[0] in complaint(capsys, arguments, {}, env_file)
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in ("share", "no_local")])
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in FLAGS])
 def test_an_option_without_its_value_gets_one_line_that_names_it(
     name: str, env_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

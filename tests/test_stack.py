@@ -9,40 +9,71 @@ from typing import Any
 import httpx
 import pytest
 
+from llama_ui.dialects import CHAT_COMPLETIONS, LEGACY, OPENAI_COMPATIBLE, Dialect
 from llama_ui.errors import (
+    Busy,
+    ConnectionLost,
     KeyRefused,
+    NoAnswer,
     NoSuchPath,
+    NotListening,
     Refused,
     ServerError,
     TimedOut,
     UnknownModel,
-    Unreachable,
 )
-from llama_ui.events import Done, Event, Reasoning, Text, Usage
+from llama_ui.events import Done, Event, Notice, Reasoning, Text, Usage
 from llama_ui.messages import Message, Options
-from llama_ui.stack import LlamaStack, Model
+from llama_ui.models import Model
+from llama_ui.stack import Identity, LlamaStack
 
 URL = "http://stack.test:8321"
+ROUTES = "/v1/inspect/routes"
 MESSAGES = [Message("system", "Be brief."), Message("user", "Hi.")]
 HELLO = {"choices": [{"index": 0, "delta": {"content": "Hello"}, "finish_reason": None}]}
+
+LEGACY_HELLO = {"event": {"event_type": "progress", "delta": {"type": "text", "text": "Hello"}, "stop_reason": None}}
 
 type Handler = Callable[[httpx.Request], httpx.Response]
 
 
 class Server:
-    """Answers by a handler, and keeps what was asked."""
+    """Answers by a handler, and keeps what was asked. Whom it tells its routes is up to `routes`.
 
-    def __init__(self, handler: Handler, key: str | None = None, url: str = URL) -> None:
+    `routes` None: the handler is asked for them, too. Both can be changed: another server at the same address.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        key: str | None = None,
+        url: str = URL,
+        routes: tuple[str, ...] | None = (CHAT_COMPLETIONS.route,),
+    ) -> None:
         self.requests: list[httpx.Request] = []
-        self._handler = handler
+        self.handler = handler
+        self.routes = routes
         self.stack = LlamaStack(url, key, http=httpx.AsyncClient(transport=httpx.MockTransport(self._answer)))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        return self._handler(request)
+        if self.routes is not None and request.url.path.endswith(ROUTES):
+            return httpx.Response(200, json={"data": [{"route": route, "method": "post"} for route in self.routes]})
+        return self.handler(request)
 
-    async def reply(self) -> list[Event]:
-        return [event async for event in self.stack.stream("one/model", MESSAGES, Options())]
+    @property
+    def asked(self) -> list[str]:
+        return [f"{request.method} {request.url.path}" for request in self.requests]
+
+    @property
+    def posts(self) -> list[httpx.Request]:
+        return [request for request in self.requests if request.method == "POST"]
+
+    def lookups(self) -> int:
+        return self.asked.count(f"GET {ROUTES}")
+
+    async def reply(self, options: Options = Options()) -> list[Event]:  # noqa: B008
+        return [event async for event in self.stack.stream("one/model", MESSAGES, options)]
 
 
 class Body(httpx.AsyncByteStream):
@@ -73,10 +104,9 @@ def sse(*chunks: object) -> bytes:
 
 
 def streamed(content: bytes | Body) -> httpx.Response:
-    headers = {"content-type": "text/event-stream"}
-    if isinstance(content, Body):
-        return httpx.Response(200, headers=headers, stream=content)
-    return httpx.Response(200, headers=headers, content=content)
+    headers = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
+    body = content if isinstance(content, Body) else Body(content)
+    return httpx.Response(200, headers=headers, stream=body)
 
 
 def answering(status: int, body: object) -> Handler:
@@ -97,8 +127,8 @@ async def test_a_reply_is_asked_for_with_one_request_of_exactly_this_body() -> N
     server = Server(lambda _: streamed(sse(HELLO)))
     chosen = Options(temperature=0.5, max_tokens=100)
     assert [event async for event in server.stack.stream("one/model", MESSAGES, chosen)] == [Text("Hello")]
-    (request,) = server.requests
-    assert (request.method, str(request.url)) == ("POST", f"{URL}/v1/chat/completions")
+    (request,) = server.posts
+    assert str(request.url) == f"{URL}/v1/chat/completions"
     assert json.loads(request.content) == {
         "model": "one/model",
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}],
@@ -112,29 +142,57 @@ async def test_a_reply_is_asked_for_with_one_request_of_exactly_this_body() -> N
 async def test_a_server_behind_a_path_is_asked_below_it() -> None:
     server = Server(lambda _: streamed(sse(HELLO)), url="https://stack.test/llama")
     await server.reply()
-    assert str(server.requests[0].url) == "https://stack.test/llama/v1/chat/completions"
+    base = "https://stack.test/llama/v1"
+    assert [str(request.url) for request in server.requests] == [f"{base}/inspect/routes", f"{base}/chat/completions"]
+
+
+@pytest.mark.parametrize(
+    ("longest", "lookup", "connect"), [(300.0, 10.0, 5.0), (7.0, 7.0, 5.0), (0.5, 0.5, 0.5)], ids=str
+)
+async def test_the_timeout_is_the_wait_for_a_token_and_what_a_server_says_of_itself_comes_sooner(
+    longest: float, lookup: float, connect: float
+) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return friendly(request)
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    async with LlamaStack(URL, http=http, timeout=longest) as stack:
+        assert [event async for event in stack.stream("one/model", MESSAGES, Options())] == [Text("Hello")]
+    waits = [(request.extensions["timeout"]["read"], request.extensions["timeout"]["connect"]) for request in asked]
+    assert waits == [(lookup, connect), (longest, connect)]
+
+
+EVERYTHING = ["GET /v1/inspect/routes", "POST /v1/chat/completions", "GET /v1/models", "GET /v1/version"]
 
 
 async def ask_everything(server: Server) -> list[httpx.Request]:
     await server.reply()
     await server.stack.models()
-    await server.stack.version()
+    await server.stack.identity()
+    assert set(server.asked) == set(EVERYTHING)
     return server.requests
 
 
 def friendly(request: httpx.Request) -> httpx.Response:
     match request.url.path:
-        case "/v1/chat/completions":
-            return streamed(sse(HELLO))
         case "/v1/models":
             return httpx.Response(200, json={"data": []})
-        case _:
+        case "/v1/version":
             return httpx.Response(200, json={"version": "1.5.0"})
+        case path if path in (CHAT_COMPLETIONS.route, OPENAI_COMPATIBLE.route):
+            return streamed(sse(HELLO))
+        case path if path == LEGACY.route:
+            return streamed(sse(LEGACY_HELLO))
+        case _:
+            return httpx.Response(404, json={"detail": "Not Found"})
 
 
 async def test_the_key_is_sent_as_a_bearer_token_with_every_request() -> None:
     requests = await ask_everything(Server(friendly, key="sk-given"))
-    assert [request.headers["Authorization"] for request in requests] == ["Bearer sk-given"] * 3
+    assert {request.headers["Authorization"] for request in requests} == {"Bearer sk-given"}
 
 
 async def test_no_key_is_sent_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +205,7 @@ async def test_no_key_is_sent_where_none_is_given(monkeypatch: pytest.MonkeyPatc
 async def test_the_key_that_is_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLAMA_STACK_CLIENT_API_KEY", "sk-environment")
     requests = await ask_everything(Server(friendly, key="sk-given"))
-    assert [request.headers["Authorization"] for request in requests] == ["Bearer sk-given"] * 3
+    assert {request.headers["Authorization"] for request in requests} == {"Bearer sk-given"}
 
 
 async def test_the_address_that_is_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,13 +214,17 @@ async def test_the_address_that_is_given_wins_over_the_environment(monkeypatch: 
     assert {request.url.host for request in requests} == {"stack.test"}
 
 
-async def test_no_version_is_sent_for_which_a_server_would_turn_the_client_away() -> None:
+@pytest.mark.parametrize("asked", EVERYTHING)
+async def test_no_version_is_sent_for_which_a_server_would_turn_the_client_away(asked: str) -> None:
     def picky(request: httpx.Request) -> httpx.Response:
-        if "X-LlamaStack-Client-Version" in request.headers:
+        told = request.headers.get("X-LlamaStack-Client-Version")
+        if told is not None and asked == f"{request.method} {request.url.path}":
             return httpx.Response(426, json={"error": {"message": "Client version is not compatible"}})
+        if request.url.path == ROUTES:
+            return httpx.Response(200, json={"data": [{"route": CHAT_COMPLETIONS.route}]})
         return friendly(request)
 
-    for request in await ask_everything(Server(picky)):
+    for request in await ask_everything(Server(picky, routes=None)):
         assert "X-LlamaStack-Client-Version" not in request.headers
 
 
@@ -171,7 +233,7 @@ async def test_a_failed_request_is_not_sent_again(status: int) -> None:
     server = Server(answering(status, {"error": {"message": "Not now."}}))
     with pytest.raises(ServerError):
         await server.reply()
-    assert len(server.requests) == 1
+    assert len(server.posts) == 1
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), httpx.ReadError("reset")])
@@ -179,7 +241,7 @@ async def test_a_request_that_got_no_answer_is_not_sent_again(error: Exception) 
     server = Server(failing(error))
     with pytest.raises(ServerError):
         await server.reply()
-    assert len(server.requests) == 1
+    assert len(server.posts) == 1
 
 
 # Replies
@@ -263,7 +325,6 @@ async def failure(server: Server) -> ServerError:
     assert error.sentence.endswith(".")
     assert error.fix.endswith(".")
     assert len(str(error).splitlines()) == 1
-    assert error.__cause__ is not None
     return error
 
 
@@ -274,11 +335,11 @@ async def failure(server: Server) -> ServerError:
         (401, KeyRefused, "LLAMA_STACK_CLIENT_API_KEY"),
         (403, KeyRefused, "LLAMA_STACK_CLIENT_API_KEY"),
         (404, NoSuchPath, URL),
-        (408, Refused, "Try again"),
+        (408, Busy, "Try again"),
         (409, Refused, "409"),
         (422, Refused, "422"),
         (426, Refused, "426"),
-        (429, Refused, "busy"),
+        (429, Busy, "busy"),
         (500, Refused, "500"),
         (503, Refused, "`Not like that.`"),
     ],
@@ -289,16 +350,10 @@ async def test_a_status_becomes_a_sentence_with_a_fix(status: int, kind: type[Se
     assert told in str(error)
 
 
-async def test_an_unknown_model_is_named() -> None:
-    error = await failure(Server(answering(404, {"error": {"message": "Model 'one/model' not found."}})))
-    assert type(error) is UnknownModel
-    assert "`one/model`" in error.sentence
-
-
 async def test_an_address_that_ends_in_v1_is_told_of() -> None:
     error = await failure(Server(answering(404, {"detail": "Not Found"}), url=f"{URL}/v1"))
     assert type(error) is NoSuchPath
-    assert "leave /v1 off" in error.fix
+    assert error.fix == f"Leave /v1 off the address: {URL}."
 
 
 @pytest.mark.parametrize(
@@ -334,14 +389,12 @@ async def test_an_error_page_becomes_one_line_of_code() -> None:
 @pytest.mark.parametrize(
     ("cause", "kind", "told"),
     [
-        (httpx.ConnectError("refused"), Unreachable, "No server answers"),
-        (httpx.UnsupportedProtocol("no scheme"), Unreachable, "No server answers"),
-        (httpx.ConnectTimeout("slow"), TimedOut, "too long"),
-        (httpx.ReadTimeout("slow"), TimedOut, "too long"),
-        (httpx.PoolTimeout("slow"), TimedOut, "too long"),
-        (httpx.RemoteProtocolError("gone"), Unreachable, "was lost"),
-        (httpx.ReadError("gone"), Unreachable, "was lost"),
-        (httpx.WriteError("gone"), Unreachable, "was lost"),
+        (httpx.ConnectError("refused"), NotListening, "No server answers"),
+        (httpx.ConnectTimeout("slow"), NotListening, "did not take the connection"),
+        (httpx.ReadTimeout("slow"), TimedOut, "no first token for 300 seconds"),
+        (httpx.RemoteProtocolError("gone"), NoAnswer, "without an HTTP answer"),
+        (httpx.ReadError("gone"), NoAnswer, "without an HTTP answer"),
+        (httpx.WriteError("gone"), NoAnswer, "without an HTTP answer"),
     ],
 )
 async def test_a_connection_that_fails_before_the_answer_is_explained(
@@ -365,9 +418,9 @@ async def until_failure(server: Server) -> tuple[list[Event], ServerError]:
 @pytest.mark.parametrize(
     ("cause", "kind", "told"),
     [
-        (httpx.RemoteProtocolError("incomplete chunked read"), Unreachable, "was lost"),
-        (httpx.ReadError("reset"), Unreachable, "was lost"),
-        (httpx.ReadTimeout("slow"), TimedOut, "too long"),
+        (httpx.RemoteProtocolError("incomplete chunked read"), ConnectionLost, "in the middle of the reply"),
+        (httpx.ReadError("reset"), ConnectionLost, "in the middle of the reply"),
+        (httpx.ReadTimeout("slow"), TimedOut, "stalled: nothing came for 300 seconds"),
     ],
 )
 async def test_a_connection_lost_in_the_middle_of_a_reply_is_explained(
@@ -385,8 +438,8 @@ async def test_a_connection_lost_in_the_middle_of_a_reply_is_explained(
     ("sent", "told"),
     [
         ({"message": "Internal `server` error"}, "`Internal 'server' error`"),
-        ("Out of memory", "error"),
-        ({"code": 500}, "error"),
+        ("Out of memory", "broke off with an error: `Out of memory`"),
+        ({"code": 500}, "failed (500)"),
     ],
 )
 async def test_an_error_inside_the_stream_is_told(sent: object, told: str) -> None:
@@ -414,23 +467,294 @@ EACH_STRANGER = pytest.mark.parametrize("answer", STRANGERS.values(), ids=STRANG
 
 
 @EACH_STRANGER
-async def test_an_answer_that_is_no_stream_of_a_reply_is_an_error(answer: dict[str, Any]) -> None:
-    with pytest.raises(ServerError):
-        await Server(lambda _: httpx.Response(200, **answer)).reply()
+async def test_an_answer_that_is_no_stream_of_a_reply_is_told_as_that(answer: dict[str, Any]) -> None:
+    error = await failure(Server(lambda _: httpx.Response(200, **answer), routes=None))
+    assert "does not speak Llama Stack" in error.sentence
 
 
 @EACH_STRANGER
-async def test_an_answer_that_is_no_list_of_models_is_an_error(answer: dict[str, Any]) -> None:
-    with pytest.raises(ServerError):
+async def test_an_answer_that_is_no_list_of_models_is_told_as_that(answer: dict[str, Any]) -> None:
+    with pytest.raises(NoSuchPath, match="does not speak Llama Stack"):
         await Server(lambda _: httpx.Response(200, **answer)).stack.models()
 
 
 @EACH_STRANGER
-async def test_an_answer_that_is_no_version_is_none_or_an_error(answer: dict[str, Any]) -> None:
-    try:
-        assert await Server(lambda _: httpx.Response(200, **answer)).stack.version() is None
-    except ServerError as error:
-        assert URL in error.sentence
+async def test_an_answer_that_is_no_version_is_none(answer: dict[str, Any]) -> None:
+    stranger = Server(lambda _: httpx.Response(200, **answer), routes=None)
+    assert await stranger.stack.identity() == Identity(None, CHAT_COMPLETIONS)
+
+
+# The dialect
+
+
+@pytest.mark.parametrize("dialect", [CHAT_COMPLETIONS, OPENAI_COMPATIBLE, LEGACY], ids=lambda dialect: dialect.route)
+async def test_a_server_is_asked_at_the_route_that_it_has_and_in_its_words(dialect: Dialect) -> None:
+    server = Server(friendly, routes=("/v1/models", dialect.route))
+    assert await server.reply() == [Text("Hello")]
+    assert server.asked == [f"GET {ROUTES}", f"POST {dialect.route}"]
+    assert json.loads(server.posts[0].content) == dialect.payload("one/model", MESSAGES, Options())
+
+
+async def test_the_dialect_is_looked_up_once_for_many_replies() -> None:
+    server = Server(friendly)
+    for _ in range(3):
+        assert await server.reply() == [Text("Hello")]
+    assert server.asked == [f"GET {ROUTES}", *["POST /v1/chat/completions"] * 3]
+
+
+async def test_the_dialect_is_looked_up_once_for_many_first_replies_at_once() -> None:
+    reached, release, lookups = asyncio.Event(), asyncio.Event(), []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path != ROUTES:
+            return friendly(request)
+        lookups.append(request)
+        reached.set()
+        await release.wait()
+        return httpx.Response(200, json={"data": [{"route": CHAT_COMPLETIONS.route}]})
+
+    async def reply() -> list[Event]:
+        return [event async for event in stack.stream("one/model", MESSAGES, Options())]
+
+    stack = LlamaStack(URL, http=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+    replies = [asyncio.create_task(reply()) for _ in range(20)]
+    await reached.wait()
+    release.set()
+    assert await asyncio.gather(*replies) == [[Text("Hello")]] * 20
+    assert len(lookups) == 1
+
+
+async def test_a_visitor_who_leaves_during_the_lookup_does_not_end_it_for_the_others() -> None:
+    reached, release = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path != ROUTES:
+            return friendly(request)
+        reached.set()
+        await release.wait()
+        return httpx.Response(200, json={"data": [{"route": CHAT_COMPLETIONS.route}]})
+
+    async def reply() -> list[Event]:
+        return [event async for event in stack.stream("one/model", MESSAGES, Options())]
+
+    stack = LlamaStack(URL, http=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+    leaving, staying = asyncio.create_task(reply()), asyncio.create_task(reply())
+    await reached.wait()
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    release.set()
+    assert await staying == [Text("Hello")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status_code": 404, "json": {"detail": "Not Found"}},
+        {"status_code": 405, "json": {"detail": "Method Not Allowed"}},
+        {"status_code": 401, "json": {"detail": "No."}},
+        {"status_code": 200, "html": "<!doctype html><title>An engine's page</title>"},
+        {"status_code": 200, "json": {"data": None}},
+    ],
+    ids=["404", "405", "401", "HTML", "other JSON"],
+)
+async def test_a_server_that_does_not_list_its_routes_is_asked_at_the_one_of_today(answer: dict[str, Any]) -> None:
+    server = Server(
+        lambda request: httpx.Response(**answer) if request.method == "GET" else friendly(request), routes=None
+    )
+    assert await server.reply() == [Text("Hello")]
+    assert server.asked == [f"GET {ROUTES}", "POST /v1/chat/completions"]
+
+
+async def test_a_server_without_a_chat_route_is_told_and_nothing_is_posted() -> None:
+    server = Server(friendly, routes=("/v1/models", "/v1/vector-io/query"))
+    error = await failure(server)
+    assert type(error) is NoSuchPath
+    assert "has no chat route" in error.sentence
+    assert server.posts == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(CHAT_COMPLETIONS, LEGACY), (LEGACY, OPENAI_COMPATIBLE), (OPENAI_COMPATIBLE, CHAT_COMPLETIONS)],
+    ids=lambda dialect: dialect.route,
+)
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, {"detail": "Not Found"}),
+        (405, {"detail": "Method Not Allowed"}),
+        (400, {"error": {"detail": "Invalid value: No endpoint found for this route"}}),
+    ],
+)
+async def test_a_server_replaced_by_one_of_another_generation_answers_the_next_reply(
+    before: Dialect, after: Dialect, status: int, body: object
+) -> None:
+    def only_its_own_route(request: httpx.Request) -> httpx.Response:
+        assert server.routes
+        return friendly(request) if request.url.path in server.routes else httpx.Response(status, json=body)
+
+    server = Server(only_its_own_route, routes=(before.route,))
+    assert await server.reply() == [Text("Hello")]
+    server.routes = (after.route,)
+    server.requests.clear()
+    assert await server.reply() == [Text("Hello")]
+    assert server.asked == [f"POST {before.route}", f"GET {ROUTES}", f"POST {after.route}"]
+    server.requests.clear()
+    assert await server.reply() == [Text("Hello")]
+    assert server.asked == [f"POST {after.route}"]
+
+
+async def test_a_route_that_is_listed_and_missing_is_told_after_one_request() -> None:
+    server = Server(lambda _: httpx.Response(404, json={"detail": "Not Found"}))
+    assert type(await failure(server)) is NoSuchPath
+    assert len(server.posts) == 1
+
+
+@pytest.mark.parametrize("cause", [httpx.ConnectError("refused"), httpx.ReadError("reset")], ids=repr)
+async def test_after_the_connection_failed_the_dialect_is_looked_up_again(cause: Exception) -> None:
+    server = Server(friendly)
+    await server.reply()
+    server.handler = failing(cause)
+    await failure(server)
+    server.handler, server.routes = friendly, (LEGACY.route,)
+    assert await server.reply() == [Text("Hello")]
+    assert server.asked[-2:] == [f"GET {ROUTES}", f"POST {LEGACY.route}"]
+
+
+async def test_after_the_connection_was_lost_in_mid_reply_the_dialect_is_looked_up_again() -> None:
+    server = Server(lambda _: streamed(Body(sse(HELLO), httpx.ReadError("reset"))))
+    await until_failure(server)
+    server.handler, server.routes = friendly, (LEGACY.route,)
+    assert await server.reply() == [Text("Hello")]
+    assert server.lookups() == 2
+
+
+async def test_what_is_said_about_the_server_is_about_the_one_that_is_there_now() -> None:
+    server = Server(friendly)
+    assert (await server.stack.identity()).dialect == CHAT_COMPLETIONS
+    server.routes = (LEGACY.route,)
+    assert (await server.stack.identity()).dialect == LEGACY
+
+
+async def test_a_setting_that_cannot_be_sent_is_told_before_the_reply() -> None:
+    server = Server(friendly, routes=(LEGACY.route,))
+    notice, *rest = await server.reply(Options(temperature=0.5, seed=7))
+    assert isinstance(notice, Notice)
+    assert notice.sentence.startswith("Seed cannot be sent to this server")
+    assert rest == [Text("Hello")]
+    assert b"seed" not in server.posts[0].content
+
+
+async def test_where_every_setting_is_sent_nothing_is_told() -> None:
+    assert await Server(friendly).reply(Options(temperature=0.5, seed=7)) == [Text("Hello")]
+    assert await Server(friendly, routes=(LEGACY.route,)).reply(Options(temperature=0.5)) == [Text("Hello")]
+
+
+# Unknown models
+
+
+def knowing(*models: str, refused: str | None = None) -> Handler:
+    """A server that has these models. `refused`: lists that one, too, and does not have it."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": [{"id": model} for model in (*models, refused) if model]})
+        if json.loads(request.content)["model"] in models:
+            return streamed(sse(HELLO))
+        return httpx.Response(404, json={"error": {"message": "Model not found."}})
+
+    return answer
+
+
+async def test_an_unknown_model_is_told_with_the_closest_one_that_there_is() -> None:
+    server = Server(knowing("other/mistral", "one/modell"))
+    error = await failure(server)
+    assert type(error) is UnknownModel
+    assert error.sentence == "The server has no model `one/model`."
+    assert "`one/modell`" in error.fix
+    assert len(server.posts) == 1
+
+
+@pytest.mark.parametrize("listed", ["model", "engine/one/model"])
+async def test_a_model_that_the_server_lists_under_another_prefix_is_asked_for_under_that_name(listed: str) -> None:
+    server = Server(knowing("other", listed))
+    assert await server.reply() == [
+        Notice(f"This server's name for the model `one/model` is `{listed}`."),
+        Text("Hello"),
+    ]
+    assert [json.loads(request.content)["model"] for request in server.posts] == ["one/model", listed]
+
+
+async def test_a_model_whose_other_name_is_refused_too_is_not_asked_for_again_and_again() -> None:
+    server = Server(knowing("other", refused="engine/one/model"))
+    events, error = await until_failure(server)
+    assert [type(event) for event in events] == [Notice]
+    assert type(error) is UnknownModel
+    assert len(server.posts) == 2
+
+
+async def test_a_model_that_is_listed_and_refused_is_told_as_that() -> None:
+    error = await failure(Server(knowing("other", refused="one/model")))
+    assert "lists the model `one/model`" in error.sentence
+
+
+async def test_an_unknown_model_is_told_where_the_server_lists_none_when_asked() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(500, json={"detail": "No."})
+        return httpx.Response(404, json={"error": {"message": "Model not found."}})
+
+    error = await failure(Server(answer))
+    assert error.sentence == "The server has no model `one/model`."
+
+
+async def test_a_model_that_becomes_unknown_in_mid_reply_is_not_asked_for_again() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, json={"data": [{"id": "model"}]})
+        return streamed(sse(HELLO, {"error": {"message": "400: Model 'one/model' not found"}}))
+
+    server = Server(answer)
+    events, error = await until_failure(server)
+    assert events == [Text("Hello")]
+    assert type(error) is UnknownModel
+    assert len(server.posts) == 1
+
+
+# The end of a reply
+
+
+END = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+
+
+def framed(content: bytes, **headers: str) -> Handler:
+    named = {"content-type": "text/event-stream"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _: httpx.Response(200, headers=named, stream=Body(content))
+
+
+async def test_a_reply_that_only_the_end_of_the_connection_ends_may_be_cut_off() -> None:
+    events, error = await until_failure(Server(framed(sse(HELLO))))
+    assert events == [Text("Hello")]
+    assert type(error) is ConnectionLost
+    assert "in the middle of the reply" in error.sentence
+
+
+async def test_a_reply_that_was_cut_off_before_its_first_token_is_lost_before_the_reply() -> None:
+    events, error = await until_failure(Server(framed(b": ping\n\n")))
+    assert events == []
+    assert type(error) is ConnectionLost
+    assert "before the reply" in error.sentence
+
+
+async def test_a_reply_with_a_reason_for_its_end_is_whole_however_it_is_framed() -> None:
+    assert await Server(framed(sse(HELLO, END))).reply() == [Text("Hello"), Done("stop")]
+
+
+async def test_a_reply_that_was_framed_is_whole_without_a_reason_for_its_end() -> None:
+    content = sse(HELLO)
+    assert await Server(framed(content, transfer_encoding="chunked")).reply() == [Text("Hello")]
+    assert await Server(framed(content, content_length=str(len(content)))).reply() == [Text("Hello")]
 
 
 # Models and version
@@ -440,35 +764,27 @@ async def listed(*models: object) -> list[Model]:
     return await Server(answering(200, {"data": models})).stack.models()
 
 
-async def test_models_are_read_from_the_list_of_today() -> None:
+async def test_models_are_read_in_the_order_of_the_servers_list_without_what_is_none() -> None:
     models = await listed(
         {"id": "x/chat", "created": 0, "owned_by": "x", "custom_metadata": {"model_type": "llm", "provider_id": "x"}},
-        {"id": "x/embed", "created": 0, "owned_by": "x", "custom_metadata": {"model_type": "embedding"}},
-    )
-    assert models == [Model("x/chat", "llm"), Model("x/embed", "embedding")]
-
-
-async def test_models_are_read_from_the_list_of_old_servers() -> None:
-    models = await listed(
-        {"identifier": "chat", "model_type": "llm", "provider_id": "x", "provider_resource_id": "y", "metadata": {}},
+        None,
         {"identifier": "embed", "model_type": "embedding", "provider_id": "x", "metadata": {"dimension": 384}},
+        {"id": "llama", "object": "model", "created": 1, "owned_by": "vllm"},
     )
-    assert models == [Model("chat", "llm"), Model("embed", "embedding")]
+    assert models == [Model("x/chat", "llm"), Model("embed", "embedding"), Model("llama", None)]
 
 
-async def test_models_of_a_plain_engine_have_no_kind() -> None:
-    assert await listed({"id": "llama", "object": "model", "created": 1, "owned_by": "vllm"}) == [Model("llama", None)]
+async def test_the_models_to_choose_from_are_those_that_chat() -> None:
+    data = [
+        {"identifier": "embed", "model_type": "embedding"},
+        {"identifier": "chat", "model_type": "llm"},
+        {"id": "x"},
+    ]
+    assert await Server(answering(200, {"data": data})).stack.chat_models() == ["chat", "x"]
 
 
 async def test_a_server_without_models_lists_none() -> None:
     assert await listed() == []
-
-
-def test_only_models_that_generate_text_chat() -> None:
-    assert Model("a", "llm").chats
-    assert Model("a", None).chats
-    assert not Model("a", "embedding").chats
-    assert not Model("a", "rerank").chats
 
 
 async def test_a_refused_key_is_told_when_models_are_listed() -> None:
@@ -476,31 +792,78 @@ async def test_a_refused_key_is_told_when_models_are_listed() -> None:
         await Server(answering(401, {"error": {"message": "Authentication required."}})).stack.models()
 
 
-async def test_the_version_is_what_the_server_says() -> None:
-    server = Server(answering(200, {"version": "1.5.0"}))
-    assert await server.stack.version() == "1.5.0"
-    assert server.requests[0].url.path == "/v1/version"
+async def test_a_server_is_known_by_its_version_and_its_route() -> None:
+    server = Server(answering(200, {"version": "0.2.12"}), routes=(LEGACY.route, OPENAI_COMPATIBLE.route))
+    assert await server.stack.identity() == Identity("0.2.12", OPENAI_COMPATIBLE)
+    assert sorted(server.asked) == [f"GET {ROUTES}", "GET /v1/version"]
 
 
 @pytest.mark.parametrize("body", [{"detail": "Not Found"}, {"error": {"message": "File Not Found"}}, None])
 async def test_a_plain_engine_has_no_version(body: object) -> None:
-    assert await Server(answering(404, body)).stack.version() is None
+    assert await Server(answering(404, body), routes=None).stack.identity() == Identity(None, CHAT_COMPLETIONS)
 
 
-@pytest.mark.parametrize("ask", [LlamaStack.models, LlamaStack.version])
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [
+        ("0.1.9", "Llama Stack 0.1.9"),
+        ("0.2.12", "Llama Stack 0.2.12"),
+        ("0.7.3", "Llama Stack 0.7.3"),
+        ("0.8.0", "OGX 0.8.0"),
+        ("1.5.0", "OGX 1.5.0"),
+        ("1.6.0rc1", "OGX 1.6.0rc1"),
+        ("0.10.1", "OGX 0.10.1"),
+        ("dev", "Llama Stack dev"),
+        (None, "OpenAI-compatible server"),
+    ],
+)
+def test_a_version_tells_the_projects_name(version: str | None, name: str) -> None:
+    assert Identity(version, CHAT_COMPLETIONS).name == name
+
+
+GETS = pytest.mark.parametrize("ask", [LlamaStack.models, LlamaStack.chat_models, LlamaStack.identity])
+
+
+@GETS
 @pytest.mark.parametrize(
     ("cause", "kind"),
-    [(httpx.ConnectError("refused"), Unreachable), (httpx.ReadTimeout("slow"), TimedOut)],
+    [(httpx.ConnectError("refused"), NotListening), (httpx.ReadTimeout("slow"), TimedOut)],
 )
 async def test_a_server_that_is_not_there_is_told_when_it_is_asked_about_itself(
     ask: Callable[[LlamaStack], Any], cause: Exception, kind: type[ServerError]
 ) -> None:
     with pytest.raises(kind):
-        await ask(Server(failing(cause)).stack)
+        await ask(Server(failing(cause), routes=None).stack)
+
+
+@GETS
+@pytest.mark.parametrize("cause", [httpx.ReadError("reset"), httpx.RemoteProtocolError("gone")], ids=repr)
+async def test_a_question_that_met_a_closing_connection_is_asked_again(
+    ask: Callable[[LlamaStack], Any], cause: Exception
+) -> None:
+    closed = set()
+
+    def close_each_once(request: httpx.Request) -> httpx.Response:
+        if request.url.path not in closed:
+            closed.add(request.url.path)
+            raise cause
+        return friendly(request)
+
+    server = Server(close_each_once, routes=None)
+    await ask(server.stack)
+    assert {server.asked.count(asked) for asked in server.asked} == {2}
+
+
+@GETS
+async def test_a_question_is_asked_twice_at_most(ask: Callable[[LlamaStack], Any]) -> None:
+    server = Server(failing(httpx.ReadError("reset")), routes=None)
+    with pytest.raises(NoAnswer):
+        await ask(server.stack)
+    assert max(server.asked.count(asked) for asked in server.asked) == 2
 
 
 async def test_leaving_closes_the_connections() -> None:
     http = httpx.AsyncClient(transport=httpx.MockTransport(friendly))
     async with LlamaStack(URL, http=http) as stack:
-        assert await stack.version() == "1.5.0"
+        assert await stack.models() == []
     assert http.is_closed
