@@ -12,6 +12,7 @@ from tests.app_process import ROOT, AppProcess
 from tests.bad_servers import HTML, Address, RawServer
 from tests.conftest import CHROMIUM
 from tests.fake_stack import Break, FakeStack, Hold
+from tests.servers.recorded import RecordedServer
 
 pytestmark = pytest.mark.browser
 SECONDS = 20.0
@@ -270,6 +271,31 @@ def test_after_a_failure_retry_works_and_so_does_the_next_message(
         expect(chat.replies.last).to_have_text("Hello there.")
     asked = [("user", "two"), ("assistant", partial), ("user", "three")] if partial else [("user", "two\n\nthree")]
     assert sent(stack) == [SYSTEM, ("user", "zero"), HELLO, ("user", "one"), HELLO, *asked]
+
+
+def test_a_server_of_another_generation_in_its_place_answers_the_next_message(
+    browser: Browser, impatient: tuple[AppProcess, Address]
+) -> None:
+    app, address = impatient
+    stack = address.put(FakeStack)
+    stack.models = [stack.models[0] | {"id": "engine/tiny"}]
+    with opened(browser, app.url) as chat:
+        expect(chat.status).to_contain_text("OGX 1.5.0")
+        chat.ask("one")
+        old = address.put(RecordedServer)
+        chat.ask("two")
+        expect(chat.replies.last).to_contain_text("tok0 tok1 tok2")
+        expect(chat.replies.last).to_contain_text("This server's name for the model engine/tiny is tiny.")
+        expect(chat.status).to_contain_text("Llama Stack 0.1.9")
+        chat.ask("three")
+        stack = address.put(FakeStack)
+        stack.models = [stack.models[0] | {"id": "engine/tiny"}]
+        chat.ask("four")
+        expect(chat.replies.last).to_contain_text("Hello there.")
+        expect(chat.status).to_contain_text("OGX 1.5.0")
+    said = [message["content"] for message in old.requests[-1]["messages"]]
+    assert said[1:] == ["one", "Hello there.", "two", "tok0 tok1 tok2 ", "three"]
+    assert [text for _, text in sent(stack)][-3:] == ["three", "tok0 tok1 tok2 ", "four"]
 
 
 def test_the_status_line_follows_the_server(browser: Browser, impatient: tuple[AppProcess, Address]) -> None:

@@ -1,4 +1,4 @@
-"""llama-stack 0.1.9, played from the bodies in tests/wire/0.1.9. It is its own engine: scripts and requests are here."""
+"""llama-stack 0.1.9, played from the bodies in tests/wire/0.1.9. It is its own engine, with scripts and requests."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ class RecordedServer:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
-        return self
+        return self.await_ready()
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
