@@ -118,8 +118,9 @@ def _legacy_events(chunk: Chunk) -> Iterator[Event]:
         yield Done(_FINISH_REASONS.get(reason, reason))
     metrics = [_of(dict, metric) for metric in _of(list, chunk.get("metrics"))]
     counts = {str(metric.get("metric")): _of(int, metric.get("value")) for metric in metrics}
-    if any(counts.values()):
-        yield Usage(counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0))
+    usage = Usage(counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0))
+    if usage != Usage(0, 0):
+        yield usage
 
 
 def _set(options: Options) -> Payload:

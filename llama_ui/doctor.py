@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from llama_ui import errors, models
 from llama_ui.connection import Connection
-from llama_ui.errors import ChatError, quoted
+from llama_ui.errors import ChatError, as_code
 from llama_ui.events import Reasoning, Text
 from llama_ui.messages import Message, Options
-from llama_ui.settings import Settings, parse_url
+from llama_ui.settings import Settings, parse_url, shown_url
 
 if TYPE_CHECKING:
     from llama_ui.stack import Identity, LlamaStack
@@ -57,7 +57,9 @@ async def examine(settings: Settings, connection: Connection, model: str = "") -
             parse_url(settings.base_url)
         stack = await connection.stack()
     except ValueError as error:
-        yield Finding("Address", False, f"{quoted(settings.base_url or '')} {error}.", "Correct --base-url.")
+        yield Finding(
+            "Address", False, f"{as_code(shown_url(settings.base_url or ''))} {error}.", "Correct --base-url."
+        )
         return
     except ChatError as error:
         yield _failed("Address", error)
@@ -89,7 +91,7 @@ def _findings(url: str, identity: "Identity | None", failure: ChatError | None, 
     no_server = isinstance(failure, errors.NoSuchPath) and identity and identity.version is None
     if identity and not no_server:
         data = {"server": identity.name, "version": identity.version, "route": identity.dialect.route}
-        yield Finding("Server", True, f"{identity.name}, asked at {quoted(identity.dialect.route)}", data=data)
+        yield Finding("Server", True, f"{identity.name}, asked at {as_code(identity.dialect.route)}", data=data)
     elif failure and not isinstance(failure, errors.KeyRefused):
         yield _failed("Server", failure)
     if isinstance(failure, errors.KeyRefused):
@@ -111,7 +113,7 @@ def _models(chosen: str, listed: list[str]) -> Finding:
         error = models.unknown(chosen, listed)
         return Finding("Models", False, error.sentence, error.fix, data)
     count = f"{len(listed)} chat model{'s' * (len(listed) > 1)}"
-    return Finding("Models", True, f"{count}; {quoted(model)} is chosen", data=data | {"model": model})
+    return Finding("Models", True, f"{count}; {as_code(model)} is chosen", data=data | {"model": model})
 
 
 async def _reply(stack: "LlamaStack", model: str) -> Finding:

@@ -104,24 +104,32 @@ class Refused(ServerError):
 
 # What no visitor may read in a server's own words: keys, and paths of its files. Routes (/v1/...) are left.
 _SECRETS = [
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), r"\1 [key]"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+(?=[\w.~+/=-]*\d)[\w.~+/=-]{6,}"), r"\1 [key]"),
     (re.compile(r"\b(?:(?:sk|pk|gsk|nvapi|xai|fw|tgp|csk)[-_]|hf_|AIza)[\w*.-]{4,}"), "[key]"),
     (
         re.compile(
-            r"(?i)\b((?:api[\s_-]?key|token|secret|password)(?:\s+provided)?['\"]?\s*[:=]\s*['\"]?)[\w*.~+/=-]{4,}"
+            r"(?i)\b((?:api[\s_-]?key|token|secret|password)(?:\s+provided)?['\"]?\s*[:=]\s*['\"]?)(?!\d+\b)[\w*.~+/=-]{4,}"
         ),
         r"\1[key]",
     ),
-    (re.compile(r"(?i)\bfile://\S+|\b[a-z]:\\[^\s'\"]+|(?<![\w/.-])~?/(?!v\d)[\w.@+-]+(?:/[\w.@+-]+)+/?"), "[path]"),
+    (
+        re.compile(
+            r"(?i)\bfile://\S+|\b[a-z]:\\[^\s'\"]+|\\\\[^\s'\"]+|(?<![\w/.-])~?/(?!v\d)[\w.@+-]+(?:/[\w.@+-]+)+/?"
+        ),
+        "[path]",
+    ),
 ]
 
 
-def quoted(text: str, limit: int = 300) -> str:
-    """Somebody else's words as Markdown code, so that nothing in them is rendered: one line, at most `limit` long.
-
-    Without the keys and file paths in them.
-    """
+def as_code(text: str, limit: int = 300) -> str:
+    """Any text as Markdown code, so that nothing in it is rendered: one line, at most `limit` long."""
     line = " ".join(text.replace("`", "'").split())
-    for secret, instead in _SECRETS:
-        line = secret.sub(instead, line)
     return f"`{line[:limit]}…`" if len(line) > limit else f"`{line or '(no text)'}`"
+
+
+def quoted(text: str, key: str | None = None) -> str:
+    """A server's own words as Markdown code, without the keys and file paths in them."""
+    text = text[:10_000].replace(key, "[key]") if key else text[:10_000]
+    for secret, instead in _SECRETS:
+        text = secret.sub(instead, text)
+    return as_code(text)

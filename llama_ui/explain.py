@@ -11,11 +11,12 @@ import re
 import socket
 import ssl
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from llama_ui import errors
-from llama_ui.errors import ServerError, quoted
+from llama_ui.errors import ServerError, as_code, quoted
 
 
 @dataclass
@@ -49,7 +50,9 @@ def explain(error: Exception, call: Call) -> ServerError | None:
 
 
 def no_llama_stack(call: Call) -> ServerError:
-    """Something else answers there."""
+    """Something else answers there; in mid-reply: something broke."""
+    if call.began:
+        return errors.Refused("The reply broke off: what came next cannot be read.", "Try again.")
     return errors.NoSuchPath(f"What answers at {call.base_url} does not speak Llama Stack.", _address_fix(call))
 
 
@@ -206,13 +209,14 @@ def _code(body: object) -> str:
 
 def _unwrapped(status: int, detail: str, retry_after: float | None, code: str = "") -> _Answer:
     """Takes off what servers put around an engine's words: "429: Error code: 429 - {'error': {'message': ...}}"."""
-    by_engine = False
+    by_engine, detail = False, detail[:10_000]
     if prefixed := re.match(r"(\d{3}): (.*)", detail, re.DOTALL):
         status, detail = int(prefixed[1]), prefixed[2]
     if handed_on := re.match(r"Error code: (\d{3})(?: - (.*))?", detail, re.DOTALL):
         status, detail, by_engine = int(handed_on[1]), handed_on[2] or "", True
         with contextlib.suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            body = ast.literal_eval(detail)
+            with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
+                body = ast.literal_eval(detail)
             detail, code = _sentence(body) or detail, _code(body) or code
     return _Answer(status, detail, retry_after, by_engine, code)
 
@@ -229,10 +233,10 @@ def _retry_after(headers: object) -> float | None:
 
 def from_answer(answer: _Answer, call: Call) -> ServerError:
     """The error for a status and the server's words on it. Status 0: the server named none."""
-    words = quoted(answer.detail.replace(call.key, "[key]") if call.key else answer.detail)
+    words = quoted(answer.detail, call.key)
     who = "The model engine behind the server" if answer.by_engine else "The server"
     if _names_no_model(answer, call):
-        return errors.UnknownModel(f"The server has no model {quoted(call.model)}.", "Choose one from the Model list.")
+        return errors.UnknownModel(f"The server has no model {as_code(call.model)}.", "Choose one from the Model list.")
     if answer.status in (0, 400, 413, 422, 500) and _TOO_LONG.search(f"{answer.code} {answer.detail}"):
         return _too_long(answer.detail)
     if answer.status in (0, 400, 403, 422) and _FILTERED.search(f"{answer.code} {answer.detail}"):

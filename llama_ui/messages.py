@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llama_ui.errors import InputError, quoted
+from llama_ui.errors import InputError, as_code
 
 Role = Literal["system", "user", "assistant"]
 
@@ -124,7 +124,7 @@ def _number(label: str, value: object, least: float, most: float) -> float | Non
     except ValueError:
         number = math.nan
     if not least <= number <= most:
-        raise InputError(f"{label} is {quoted(text, 40)}.", f"Enter a number from {least} to {most}, or nothing.")
+        raise InputError(f"{label} is {as_code(text, 40)}.", f"Enter a number from {least} to {most}, or nothing.")
     return number
 
 
@@ -134,7 +134,7 @@ def _whole(label: str, value: object, least: int) -> int | None:
         return None
     digits = text.removesuffix(".0")  # of a number that a program sent
     if not (digits.isascii() and digits.isdigit() and least <= int(digits[:20]) < 2**31):
-        raise InputError(f"{label} is {quoted(text, 40)}.", f"Enter a whole number from {least}, or nothing.")
+        raise InputError(f"{label} is {as_code(text, 40)}.", f"Enter a whole number from {least}, or nothing.")
     return int(digits)
 
 

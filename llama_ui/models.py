@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llama_ui.errors import UnknownModel, quoted
+from llama_ui.errors import UnknownModel, as_code
 
 GUIDE_MODEL = "Llama3.2-11B-Vision-Instruct"
 
@@ -32,7 +32,7 @@ def from_listed(item: object) -> Model | None:
     model_id = item.get("identifier") or item.get("id")
     metadata = item.get("custom_metadata")
     kind = item.get("model_type") or (metadata.get("model_type") if isinstance(metadata, Mapping) else None)
-    return Model(model_id, kind if isinstance(kind, str) else None) if isinstance(model_id, str) else None
+    return Model(model_id, kind if isinstance(kind, str) else None) if model_id and isinstance(model_id, str) else None
 
 
 def first_choice(models: Sequence[str]) -> str:
@@ -58,14 +58,14 @@ def unknown(model: str, models: Sequence[str]) -> UnknownModel:
     """What to tell of a model that the server refuses, given the ids that it lists."""
     if model in models:
         return UnknownModel(
-            f"The server lists the model {quoted(model)}, but its engine does not have it.",
+            f"The server lists the model {as_code(model)}, but its engine does not have it.",
             "Choose another model, or load this one there.",
         )
     lower = {listed.lower(): listed for listed in models}
     closest = difflib.get_close_matches(model.lower(), lower, n=1, cutoff=0)
     return UnknownModel(
-        f"The server has no model {quoted(model)}.",
-        f"The closest that it has is {quoted(lower[closest[0]])}: choose it, or another, from the Model list."
+        f"The server has no model {as_code(model)}.",
+        f"The closest that it has is {as_code(lower[closest[0]])}: choose it, or another, from the Model list."
         if closest
         else "It lists no chat model at all: register one there.",
     )

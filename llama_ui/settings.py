@@ -6,6 +6,7 @@ the default; an empty variable counts as not set.
 """
 
 import argparse
+import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -40,6 +41,11 @@ def parse_url(value: str) -> str:
     if url.userinfo or "?" in value or "#" in value:
         raise ValueError("must be a plain address; a key belongs into LLAMA_STACK_CLIENT_API_KEY")
     return str(url).rstrip("/")
+
+
+def shown_url(value: str) -> str:
+    """A value as it may be shown: a password in an address is left out."""
+    return re.sub(r"//[^/@]*@", "//…@", value)
 
 
 def _key(value: str) -> str:
@@ -263,7 +269,7 @@ def load(
     except (OSError, UnicodeDecodeError) as error:
         parser.error(f"{env_file} cannot be read: {error}")
     values: dict[str, Any] = {}
-    for name, option in OPTIONS.items():
+    for name, option in sorted(OPTIONS.items(), key=lambda item: item[0] == "base_url"):  # it last, for `check`
         raw = arguments.get(name)
         source = flag_name(name)
         if raw is None:
@@ -274,10 +280,10 @@ def load(
         try:
             values[name] = option.parse(raw)
         except ValueError as error:
-            if name == "base_url" and "true" in (arguments["check"], arguments["json"]):
+            if name == "base_url" and (values.get("check") or values.get("json")):
                 values[name] = raw  # the doctor says what is wrong with it
                 continue
-            parser.error(f"{source}: {'the value' if option.secret else repr(raw)} {error}")
+            parser.error(f"{source}: {'the value' if option.secret else repr(shown_url(raw))} {error}")
     return Settings(**values)
 
 

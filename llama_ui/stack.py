@@ -12,7 +12,7 @@ from llama_stack_client._types import Omit
 
 from llama_ui import errors, models
 from llama_ui.dialects import CHAT_COMPLETIONS, Dialect, choose
-from llama_ui.errors import quoted
+from llama_ui.errors import as_code
 from llama_ui.events import Done, Event, Notice
 from llama_ui.explain import Call, connection_lost, explain, no_llama_stack
 from llama_ui.messages import Message, Options
@@ -115,7 +115,7 @@ class LlamaStack:
             same = models.same_model(model, listed)
             if began or not same:
                 raise models.unknown(model, listed) from error.__cause__
-        yield Notice(f"This server's name for the model {quoted(model)} is {quoted(same)}.")
+        yield Notice(f"This server's name for the model {as_code(model)} is {as_code(same)}.")
         async with aclosing(self._reply(same, messages, options)) as reply:
             async for event in reply:
                 yield event
@@ -134,7 +134,7 @@ class LlamaStack:
         dialect, stream = await self._ask(call, messages, options)
         async with stream:
             if unsent := " and ".join(dialect.unsent(options)):
-                yield Notice(f"{unsent} cannot be sent to this server: its route {quoted(dialect.route)} has none.")
+                yield Notice(f"{unsent} cannot be sent to this server: its route {as_code(dialect.route)} has none.")
             with self._explained(call):
                 if not stream.response.headers.get("content-type", "").startswith("text/event-stream"):
                     raise no_llama_stack(call)

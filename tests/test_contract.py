@@ -1,7 +1,7 @@
 """The same assertions on every generation of servers: four real ones, and llama-stack 0.1.9 played from its records.
 
-`pytest --contract`. The last test compares what was found with the server matrix in the README; with `--write-matrix` it writes
-the matrix there.
+`pytest --contract`. The last test compares what was found with the server matrix in the README; with `--write-matrix`
+it writes the matrix there.
 """
 
 import asyncio

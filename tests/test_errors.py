@@ -26,6 +26,7 @@ from llama_ui.errors import (
     TooLong,
     UnknownModel,
     Unreachable,
+    as_code,
     quoted,
 )
 
@@ -72,7 +73,7 @@ def test_words_on_many_lines_become_one() -> None:
 def test_long_words_are_cut() -> None:
     assert quoted("x" * 301) == "`" + "x" * 300 + "…`"
     assert quoted("x" * 300) == "`" + "x" * 300 + "`"
-    assert quoted("abcdef", 3) == "`abc…`"
+    assert as_code("abcdef", 3) == "`abc…`"
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n"])
@@ -107,6 +108,7 @@ def test_keys_are_taken_out_of_a_servers_words(said: str, left: str) -> None:
         ("error:/home/x/y.py", "error:[path]"),
         ("cache=~/x/y.gguf (missing)", "cache=[path] (missing)"),
         (r"C:\x\y is missing", "[path] is missing"),
+        (r"\\server\share\f is missing", "[path] is missing"),
         ("C:/Users/x/y is missing", "C:[path] is missing"),
         ("see file:///home/x/y", "see [path]"),
     ],
@@ -125,6 +127,9 @@ def test_file_paths_are_taken_out_of_a_servers_words(said: str, left: str) -> No
         "hf-internal-testing/tiny-random-llama",
         "http://localhost:11434/api/chat",
         "max_tokens: 8192",
+        "token: 8192",
+        "Bearer authentication required",
+        "basic functionality",
         "and/or 1/2",
     ],
 )
@@ -136,10 +141,18 @@ def test_a_key_is_not_shown_in_part_where_long_words_are_cut() -> None:
     assert "sk-" not in quoted("x" * 295 + " sk-abcdef0123456789")
 
 
+def test_the_key_in_use_is_taken_out_whatever_its_form() -> None:
+    assert quoted("wrong key: open sesame, try again", "open sesame") == "`wrong key: [key], try again`"
+
+
+def test_a_persons_own_words_and_model_ids_stand_as_they_are() -> None:
+    assert as_code("/models/Llama-3.2-3B") == "`/models/Llama-3.2-3B`"
+
+
 @given(st.text(), st.integers(1, 400))
-def test_quoted_words_are_always_one_short_piece_of_code(text: str, limit: int) -> None:
-    found = quoted(text, limit)
-    assert found[0] == found[-1] == "`"
-    assert "`" not in found[1:-1]
-    assert len(found.splitlines()) == 1
-    assert len(found) <= max(limit + 3, len("`(no text)`"))
+def test_text_as_code_is_always_one_short_piece_of_code(text: str, limit: int) -> None:
+    for found in (as_code(text, limit), quoted(text)):
+        assert found[0] == found[-1] == "`"
+        assert "`" not in found[1:-1]
+        assert len(found.splitlines()) == 1
+    assert len(as_code(text, limit)) <= max(limit + 3, len("`(no text)`"))

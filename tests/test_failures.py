@@ -259,7 +259,7 @@ RAW: dict[str, tuple[Callable[..., Any] | None, tuple[object, ...], str]] = {
     "events that stop being JSON": (
         RawServer,
         (HALF_A_REPLY + b"data: <h1>Hi</h1>\n\n",),
-        "half a \n" + NO_LLAMA_STACK,
+        "half a \n" + "⚠️ The reply broke off: what came next cannot be read. Try again.",
     ),
     "an answer that only the connection's end marks the end of": (RawServer, (HALF_A_REPLY,), "half a \n" + LOST),
 }

@@ -190,7 +190,7 @@ def test_a_bad_value_on_the_command_line_is_named_with_its_option(
 ) -> None:
     line = complaint(capsys, [f"{flag_name(name)}={value}"], {}, env_file)
     assert flag_name(name) in line
-    assert repr(value) in line
+    assert repr(value.replace("me:secret@", "…@")) in line
 
 
 @EACH_BAD_VALUE
@@ -201,7 +201,7 @@ def test_a_bad_value_in_the_environment_is_named_with_its_option_and_variable(
     line = complaint(capsys, [], {variable: value}, env_file)
     assert flag_name(name) in line
     assert variable in line
-    assert repr(value) in line
+    assert repr(value.replace("me:secret@", "…@")) in line
 
 
 def test_a_bad_value_in_the_env_file_is_named_with_its_option_and_variable(
