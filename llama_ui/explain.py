@@ -233,46 +233,54 @@ def _retry_after(headers: object) -> float | None:
 
 def from_answer(answer: _Answer, call: Call) -> ServerError:
     """The error for a status and the server's words on it. Status 0: the server named none."""
-    words = quoted(answer.detail, call.key)
-    who = "The model engine behind the server" if answer.by_engine else "The server"
+    return _by_words(answer, call) or _by_status(answer, call)
+
+
+def _by_words(answer: _Answer, call: Call) -> ServerError | None:
+    """What servers say in many ways, with the one or the other status."""
+    said = f"{answer.code} {answer.detail}"
     if _names_no_model(answer, call):
         return errors.UnknownModel(f"The server has no model {as_code(call.model)}.", "Choose one from the Model list.")
-    if answer.status in (0, 400, 413, 422, 500) and _TOO_LONG.search(f"{answer.code} {answer.detail}"):
+    if answer.status in (0, 400, 413, 422, 500) and _TOO_LONG.search(said):
         return _too_long(answer.detail)
-    if answer.status in (0, 400, 403, 422) and _FILTERED.search(f"{answer.code} {answer.detail}"):
+    if answer.status in (0, 400, 403, 422) and _FILTERED.search(said):
         return content_filtered()
-    match answer.status:
+    if answer.status == 400 and "No endpoint found" in said:  # how llama-stack 0.1 says 404
+        return _no_such_path(call)
+    return None
+
+
+def _no_such_path(call: Call) -> ServerError:
+    return errors.NoSuchPath(f"There is no Llama Stack chat route at {call.base_url}.", _address_fix(call))
+
+
+def _by_status(answer: _Answer, call: Call) -> ServerError:
+    status, words = answer.status, quoted(answer.detail, call.key)
+    who = "The model engine behind the server" if answer.by_engine else "The server"
+    again = f"Try again {_when(answer.retry_after)}."
+    match status:
         case 401 | 403 if answer.by_engine:
             return errors.Refused(f"{who} refused the server's own key.", "Correct it in the server's configuration.")
         case 401 | 403:
-            return errors.KeyRefused(
-                "The server refused the key.", "Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
-            )
+            fix = "Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
+            return errors.KeyRefused("The server refused the key.", fix)
         case 404 | 405 if not answer.by_engine:
-            return errors.NoSuchPath(f"There is no Llama Stack chat route at {call.base_url}.", _address_fix(call))
-        case 400 if "No endpoint found" in answer.detail:  # how llama-stack 0.1 says it
-            return errors.NoSuchPath(f"There is no Llama Stack chat route at {call.base_url}.", _address_fix(call))
+            return _no_such_path(call)
         case 408 | 429:
-            return errors.Busy(f"{who} is busy ({answer.status}): {words}.", f"Try again {_when(answer.retry_after)}.")
+            return errors.Busy(f"{who} is busy ({status}): {words}.", again)
         case 426:
-            return errors.Refused(
-                f"The server wants another version of the client (426): {words}.", "Update the app, or the server."
-            )
+            wants = f"The server wants another version of the client (426): {words}."
+            return errors.Refused(wants, "Update the app, or the server.")
         case 502 | 503 | 504:
-            return errors.Refused(
-                f"{who} is not available ({answer.status}): {words}.", f"Try again {_when(answer.retry_after)}."
-            )
+            return errors.Refused(f"{who} is not available ({status}): {words}.", again)
         case 0:
             return errors.Refused(f"The server broke off with an error: {words}.", "Try again.")
-        case status if status >= 500:
-            return errors.Refused(
-                f"{who} failed ({status}): {words}.",
-                "Try again; the server's log says why. The model engine behind it may be down.",
-            )
-        case status:
-            return errors.Refused(
-                f"{who} answered with an error ({status}): {words}.", "Change the request, or try again."
-            )
+        case _ if status >= 500:
+            fix = "Try again; the server's log says why. The model engine behind it may be down."
+            return errors.Refused(f"{who} failed ({status}): {words}.", fix)
+        case _:
+            answered = f"{who} answered with an error ({status}): {words}."
+            return errors.Refused(answered, "Change the request, or try again.")
 
 
 def _when(retry_after: float | None) -> str:
