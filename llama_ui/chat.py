@@ -7,9 +7,9 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from llama_ui.answers import content_filtered
 from llama_ui.errors import ChatError, Refused
 from llama_ui.events import Done, Event, Notice, Reasoning, Text, Usage
-from llama_ui.explain import content_filtered
 from llama_ui.messages import Message, Options
 
 # Seconds between two updates of a page: more of them cost its browser more than they give to the reader.

@@ -11,10 +11,11 @@ from llama_stack_client import AsyncLlamaStackClient, AsyncStream, DefaultAsyncH
 from llama_stack_client._types import Omit
 
 from llama_ui import errors, models
+from llama_ui.answers import Call
 from llama_ui.dialects import CHAT_COMPLETIONS, Dialect, choose
 from llama_ui.errors import as_code
 from llama_ui.events import Done, Event, Notice
-from llama_ui.explain import Call, connection_lost, explain, no_llama_stack
+from llama_ui.explain import connection_lost, explain, no_llama_stack
 from llama_ui.messages import Message, Options
 from llama_ui.models import Model
 

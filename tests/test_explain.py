@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llama_stack_client import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
+from llama_ui.answers import Call
 from llama_ui.errors import (
     Busy,
     ChatError,
@@ -31,7 +32,7 @@ from llama_ui.errors import (
     TooLong,
     UnknownModel,
 )
-from llama_ui.explain import TABLE, Call, connection_lost, explain
+from llama_ui.explain import TABLE, connection_lost, explain
 
 URL = "http://stack.test:8321"
 MODEL = "some/model"

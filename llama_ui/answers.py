@@ -1,0 +1,231 @@
+"""What a server says instead of a reply: its status and its words, read into the error that a person is told.  Pure."""
+
+import ast
+import contextlib
+import email.utils
+import re
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from llama_ui import errors
+from llama_ui.errors import ServerError, as_code, quoted
+
+# No more than a day is told, whatever a server asks for: in seconds.
+LONGEST_WAIT = 86_400.0
+
+
+@dataclass
+class Call:
+    """What is being done: the address, the model asked (blank: none), and how far it got.
+
+    `timeout`: the longest wait for the next piece of a reply, in seconds. `answered`: the server has begun to answer;
+    `began`: part of the reply has come. `key`: is taken out of the server's words.
+    """
+
+    base_url: str
+    model: str = ""
+    timeout: float = 0.0
+    answered: bool = False
+    began: bool = False
+    key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An error as a server put it. `by_engine`: the server hands on what the engine behind it said.
+
+    `status` 0: the server named none. `code`: the error's name, such as "content_filter"; blank without one.
+    """
+
+    status: int
+    detail: str
+    retry_after: float | None = None
+    by_engine: bool = False
+    code: str = ""
+
+
+def explain_status(status: int, body: object, headers: Mapping[str, str], call: Call) -> ServerError:
+    """The error for an HTTP status that is no success. `body`: its JSON, or its text."""
+    return _explain(_unwrapped(status, _sentence(body) or str(body or ""), _retry_after(headers), _code(body)), call)
+
+
+def explain_event(body: object, text: str, call: Call) -> ServerError:
+    """The error for one inside of a stream: the status is 200 by then, and old servers put theirs in front: "429: "."""
+    code = body.get("code") if isinstance(body, dict) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 0
+    return _explain(_unwrapped(status, _sentence(body) or text, None, _code(body)), call)
+
+
+def address_fix(call: Call) -> str:
+    """What to do about an address at which something else answers."""
+    if call.base_url.endswith("/v1"):
+        return f"Leave /v1 off the address: {call.base_url.removesuffix('/v1')}."
+    return "Check the address: it is the one that the server prints at its start, without a path."
+
+
+def _sentence(body: object) -> str:
+    """A server's own sentence, out of `{"error": {"message"}}`, `{"error": {"detail"}}`, `{"detail"}` or the like."""
+    if isinstance(body, dict):
+        inner = body.get("error") or body.get("detail") or body.get("message") or body.get("errors") or body.get("msg")
+        return _sentence(inner)
+    if isinstance(body, list):
+        return "; ".join(filter(None, map(_sentence, body)))
+    return body if isinstance(body, str) else ""
+
+
+def _code(body: object) -> str:
+    """A server's name for an error, out of `{"error": {"code"}}` or `{"code"}`; blank where it is none or a number."""
+    if not isinstance(body, dict):
+        return ""
+    code = body.get("code")
+    return code if isinstance(code, str) else _code(body.get("error"))
+
+
+def _unwrapped(status: int, detail: str, retry_after: float | None, code: str = "") -> _Answer:
+    """Takes off what servers put around an engine's words: "429: Error code: 429 - {'error': {'message': ...}}"."""
+    by_engine, detail = False, detail[:10_000]
+    if prefixed := re.match(r"(\d{3}): (.*)", detail, re.DOTALL):
+        status, detail = int(prefixed[1]), prefixed[2]
+    if handed_on := re.match(r"Error code: (\d{3})(?: - (.*))?", detail, re.DOTALL):
+        status, detail, by_engine = int(handed_on[1]), handed_on[2] or "", True
+        with contextlib.suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
+                body = ast.literal_eval(detail)
+            detail, code = _sentence(body) or detail, _code(body) or code
+    return _Answer(status, detail, retry_after, by_engine, code)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """The header's seconds, or those until its date; None without it."""
+    value = headers.get("retry-after") or ""
+    with contextlib.suppress(ValueError):
+        return min(max(0.0, float(value)), LONGEST_WAIT)
+    with contextlib.suppress(ValueError, TypeError):
+        return min(max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time()), LONGEST_WAIT)
+    return None
+
+
+def _explain(answer: _Answer, call: Call) -> ServerError:
+    return _by_words(answer, call) or _by_status(answer, call)
+
+
+def _by_words(answer: _Answer, call: Call) -> ServerError | None:
+    """What servers say in many ways, with the one or the other status."""
+    said = f"{answer.code} {answer.detail}"
+    if _names_no_model(answer, call):
+        return errors.UnknownModel(f"The server has no model {as_code(call.model)}.", "Choose one from the Model list.")
+    if answer.status in (0, 400, 413, 422, 500) and _TOO_LONG.search(said):
+        return _too_long(answer.detail)
+    if answer.status in (0, 400, 403, 422) and _FILTERED.search(said):
+        return content_filtered()
+    if answer.status == 400 and "No endpoint found" in said:  # how llama-stack 0.1 says 404
+        return _no_such_path(call)
+    return None
+
+
+def _no_such_path(call: Call) -> ServerError:
+    return errors.NoSuchPath(f"There is no Llama Stack chat route at {call.base_url}.", address_fix(call))
+
+
+def _by_status(answer: _Answer, call: Call) -> ServerError:
+    status, words = answer.status, quoted(answer.detail, call.key)
+    who = "The model engine behind the server" if answer.by_engine else "The server"
+    again = f"Try again {_when(answer.retry_after)}."
+    match status:
+        case 401 | 403 if answer.by_engine:
+            return errors.Refused(f"{who} refused the server's own key.", "Correct it in the server's configuration.")
+        case 401 | 403:
+            fix = "Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
+            return errors.KeyRefused("The server refused the key.", fix)
+        case 404 | 405 if not answer.by_engine:
+            return _no_such_path(call)
+        case 408 | 429:
+            return errors.Busy(f"{who} is busy ({status}): {words}.", again)
+        case 426:
+            wants = f"The server wants another version of the client (426): {words}."
+            return errors.Refused(wants, "Update the app, or the server.")
+        case 502 | 503 | 504:
+            return errors.Refused(f"{who} is not available ({status}): {words}.", again)
+        case 0:
+            return errors.Refused(f"The server broke off with an error: {words}.", "Try again.")
+        case _ if status >= 500:
+            fix = "Try again; the server's log says why. The model engine behind it may be down."
+            return errors.Refused(f"{who} failed ({status}): {words}.", fix)
+        case _:
+            answered = f"{who} answered with an error ({status}): {words}."
+            return errors.Refused(answered, "Change the request, or try again.")
+
+
+def _when(retry_after: float | None) -> str:
+    if retry_after is None:
+        return "in a moment"
+    seconds = max(1, round(retry_after))
+    return f"in {seconds} second{'s' * (seconds > 1)}" if seconds < 120 else f"in {round(seconds / 60)} minutes"
+
+
+def _names_no_model(answer: _Answer, call: Call) -> bool:
+    if not call.model or answer.status not in (0, 400, 404):
+        return False
+    said = answer.detail.lower()
+    return "model" in said and (
+        answer.status == 404 or re.search(r"not (found|exist)|no such|unknown", said) is not None
+    )
+
+
+_TOO_LONG = re.compile(
+    r"(?i)context[ _](length|size|window)|maximum (model|sequence) length|prompt is too long|too many tokens"
+    r"|reduce the length|exceed_context|must be <= [\d,]+\. Given|must have less than [\d,]+ tokens"
+)
+_FILTERED = re.compile(r"(?i)content[ _](filter|management policy|policy)|violat\w+ .{0,40}(safety|shield|policy)")
+# What the model takes, and what it was given, in the words of vLLM, llama.cpp, OpenAI and TGI.
+_LIMITS = [
+    r"context length (?:is|of) (?:only )?([\d,]+)",
+    r"context size (?:of )?\(?([\d,]+)",
+    r"model length (?:is |of )?\(?([\d,]+)",
+    r"> ([\d,]+) maximum",
+    r"must be <= ([\d,]+)",
+    r"must have less than ([\d,]+)",
+]
+_GIVEN = [
+    r"requested (?:about )?([\d,]+)",
+    r"resulted in ([\d,]+)",
+    r"request \(([\d,]+) tokens",
+    r"\(length ([\d,]+)\)",
+    r"too long: ([\d,]+)",
+    r"[Gg]iven: ([\d,]+)",
+    r"contains (?:at least )?([\d,]+)",
+    r"has ([\d,]+) input tokens",
+]
+# The message and the reply's limit apart: vLLM's "(max_tokens > limit - message)" and its latest words, and TGI's.
+_GIVEN_IN_TWO = re.compile(
+    r"\((\d{1,11}) > \d+ - (\d{1,11})\)|passed (\d{1,11}) input tokens and requested (\d{1,11})"
+    r"|Given: (\d{1,11}) \S+ tokens and (\d{1,11})"
+)
+
+
+def _too_long(detail: str) -> ServerError:
+    limit, given = _first_number(_LIMITS, detail), _first_number(_GIVEN, detail)
+    fix = 'Clear the conversation, shorten the message, or lower "Max tokens".'
+    if parts := _GIVEN_IN_TWO.search(detail):
+        given = sum(int(part) for part in parts.groups() if part)
+    if limit and given and given > limit:
+        return errors.TooLong(
+            f"The conversation is too long for the model: {given:,} tokens, {given - limit:,} more than the {limit:,} "
+            "that it takes.",
+            fix,
+        )
+    takes = f" It takes {limit:,} tokens." if limit else ""
+    return errors.TooLong(f"The conversation is too long for the model.{takes}", fix)
+
+
+def _first_number(patterns: list[str], text: str) -> int | None:
+    found = next((match for pattern in patterns if (match := re.search(pattern, text))), None)
+    digits = found[1].replace(",", "") if found else ""
+    return int(digits) if digits and len(digits) < 12 else None
+
+
+def content_filtered() -> ServerError:
+    """The server, or the engine behind it, withholds the reply."""
+    return errors.Refused("A content filter stopped the reply.", "Put the message in other words.")
