@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -867,3 +868,32 @@ async def test_leaving_closes_the_connections() -> None:
     async with LlamaStack(URL, http=http) as stack:
         assert await stack.models() == []
     assert http.is_closed
+
+
+@pytest.mark.loopback
+async def test_the_message_after_an_error_does_not_meet_a_connection_that_the_server_is_about_to_close() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Llama Stack 0.7 closes the connection a while after an error, and with it what was sent by then."""
+        nonlocal failed
+        while request := await reader.readuntil(b"\r\n\r\n"):
+            length = re.search(rb"content-length: (\d+)", request, re.IGNORECASE)
+            await reader.readexactly(int(length[1]) if length else 0)
+            if request.startswith(b"GET"):
+                status, kind, body = "404 Not Found", "application/json", b"{}"
+            elif not failed:
+                failed, status, kind, body = writer, "429 Too Many Requests", "application/json", b"{}"
+            elif writer is failed:
+                break
+            else:
+                status, kind, body = "200 OK", "text/event-stream", sse(HELLO)
+            head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+        writer.close()
+
+    failed: asyncio.StreamWriter | None = None
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, LlamaStack(url) as stack:
+        with pytest.raises(Busy):
+            _ = [event async for event in stack.stream("one/model", MESSAGES, Options())]
+        assert [event async for event in stack.stream("one/model", MESSAGES, Options())] == [Text("Hello")]
