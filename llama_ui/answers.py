@@ -60,8 +60,8 @@ def explain_event(body: object, text: str, call: Call) -> ServerError:
 
 def address_fix(call: Call) -> str:
     """What to do about an address at which something else answers."""
-    if call.base_url.endswith("/v1"):
-        return f"Leave /v1 off the address: {call.base_url.removesuffix('/v1')}."
+    if path := re.search(r"/v1(/.*)?$", call.base_url):
+        return f"Leave {path[0]} off the address: {call.base_url.removesuffix(path[0])}."
     return "Check the address: it is the one that the server prints at its start, without a path."
 
 
@@ -80,7 +80,7 @@ def _code(body: object) -> str:
     if not isinstance(body, dict):
         return ""
     code = body.get("code")
-    return code if isinstance(code, str) else _code(body.get("error"))
+    return code[:100] if isinstance(code, str) else _code(body.get("error"))
 
 
 def _unwrapped(status: int, detail: str, retry_after: float | None, code: str = "") -> _Answer:
@@ -94,7 +94,7 @@ def _unwrapped(status: int, detail: str, retry_after: float | None, code: str = 
             with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
                 body = ast.literal_eval(detail)
             detail, code = _sentence(body) or detail, _code(body) or code
-    return _Answer(status, detail, retry_after, by_engine, code)
+    return _Answer(status, detail[:2_000], retry_after, by_engine, code)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -113,15 +113,22 @@ def _explain(answer: _Answer, call: Call) -> ServerError:
 
 def _by_words(answer: _Answer, call: Call) -> ServerError | None:
     """What servers say in many ways, with the one or the other status."""
-    said = f"{answer.code} {answer.detail}"
+    status, said = answer.status, answer.detail
     if _names_no_model(answer, call):
+        if answer.by_engine:
+            missing = f"The model engine behind the server has no model {as_code(call.model)}."
+            return errors.Refused(missing, "Choose another model, or load this one there.")
         return errors.UnknownModel(f"The server has no model {as_code(call.model)}.", "Choose one from the Model list.")
-    if answer.status in (0, 400, 413, 422, 500) and _TOO_LONG.search(said):
-        return _too_long(answer.detail)
-    if answer.status in (0, 400, 403, 422) and _FILTERED.search(said):
+    if status in (0, 400, 413, 422, 500) and _is_too_long(f"{answer.code} {said}"):
+        return _too_long(said)
+    if answer.code == "content_filter" or (status in (0, 400, 403, 422) and _FILTERED.search(said)):
         return content_filtered()
-    if answer.status == 400 and "No endpoint found" in said:  # how llama-stack 0.1 says 404
+    if status == 400 and "No endpoint found" in said:  # how llama-stack 0.1 says 404
         return _no_such_path(call)
+    if status == 400 and re.search(r"HTTP request (was sent )?to (an )?HTTPS", said):  # nginx, Go
+        return errors.TLSMismatch(
+            f"What listens at {call.base_url} expects TLS.", "Write https:// in place of http://."
+        )
     return None
 
 
@@ -138,7 +145,7 @@ def _by_status(answer: _Answer, call: Call) -> ServerError:
             return errors.Refused(f"{who} refused the server's own key.", "Correct it in the server's configuration.")
         case 401 | 403:
             fix = "Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
-            return errors.KeyRefused("The server refused the key.", fix)
+            return errors.KeyRefused(f"The server {'refused the' if call.key else 'wants a'} key.", fix)
         case 404 | 405 if not answer.by_engine:
             return _no_such_path(call)
         case 408 | 429:
@@ -165,38 +172,24 @@ def _when(retry_after: float | None) -> str:
     return f"in {seconds} second{'s' * (seconds > 1)}" if seconds < 120 else f"in {round(seconds / 60)} minutes"
 
 
-def _names_no_model(answer: _Answer, call: Call) -> bool:
-    if not call.model or answer.status not in (0, 400, 404):
-        return False
-    said = answer.detail.lower()
-    return "model" in said and (
-        answer.status == 404 or re.search(r"not (found|exist)|no such|unknown", said) is not None
-    )
-
-
-_TOO_LONG = re.compile(
-    r"(?i)context[ _](length|size|window)|maximum (model|sequence) length|prompt is too long|too many tokens"
-    r"|reduce the length|exceed_context|must be <= [\d,]+\. Given|must have less than [\d,]+ tokens"
+_NO_MODEL = re.compile(
+    r"(?is)\bmodel\b.{0,200}?\b(not found|not exist|not available)|(unknown|no such|invalid) model\b|model_not_found"
 )
-_FILTERED = re.compile(r"(?i)content[ _](filter|management policy|policy)|violat\w+ .{0,40}(safety|shield|policy)")
-# What the model takes, and what it was given, in the words of vLLM, llama.cpp, OpenAI and TGI.
+_FILTERED = re.compile(
+    r"(?i)content management policy|\b(response|prompt|request|content) was filtered"
+    r"|violat\w{1,8} .{0,40}(safety|shield|policy)|blocked by .{0,20}content"
+    r"|content[ _]filter\w{0,8} (was )?(triggered|blocked|stopped)"
+)
+_LENGTH = re.compile(r"(?i)context|length|tokens|prompt|input")
+_TOO_MUCH = re.compile(
+    r"(?i)exceed|maximum (context|model|sequence) length|longer than|too (long|large|many)|reduce the length|only \d"
+    r"|must (be <=|have less than)"
+)
+# What the model takes, in the words of TGI; vLLM, llama.cpp, OpenAI, SGLang; and the number in front of its name.
 _LIMITS = [
-    r"context length (?:is|of) (?:only )?([\d,]+)",
-    r"context size (?:of )?\(?([\d,]+)",
-    r"model length (?:is |of )?\(?([\d,]+)",
-    r"> ([\d,]+) maximum",
-    r"must be <= ([\d,]+)",
-    r"must have less than ([\d,]+)",
-]
-_GIVEN = [
-    r"requested (?:about )?([\d,]+)",
-    r"resulted in ([\d,]+)",
-    r"request \(([\d,]+) tokens",
-    r"\(length ([\d,]+)\)",
-    r"too long: ([\d,]+)",
-    r"[Gg]iven: ([\d,]+)",
-    r"contains (?:at least )?([\d,]+)",
-    r"has ([\d,]+) input tokens",
+    r"(?:<=|less than) ([\d,]+)",
+    r"(?i)(?:context|maximum|limit)[^\d.;]{0,40}([\d,]+)",
+    r"(?i)(?<![\d,])([\d,]{1,14})[^\d.;]{0,20}(?:maximum|limit)",
 ]
 # The message and the reply's limit apart: vLLM's "(max_tokens > limit - message)" and its latest words, and TGI's.
 _GIVEN_IN_TWO = re.compile(
@@ -205,12 +198,22 @@ _GIVEN_IN_TWO = re.compile(
 )
 
 
+def _names_no_model(answer: _Answer, call: Call) -> bool:
+    return bool(call.model and answer.status in (0, 400, 404) and _NO_MODEL.search(f"{answer.code} {answer.detail}"))
+
+
+def _is_too_long(said: str) -> bool:
+    return bool(_LENGTH.search(said) and _TOO_MUCH.search(said))
+
+
 def _too_long(detail: str) -> ServerError:
-    limit, given = _first_number(_LIMITS, detail), _first_number(_GIVEN, detail)
     fix = 'Clear the conversation, shorten the message, or lower "Max tokens".'
+    limits = [match[1] for pattern in _LIMITS if (match := re.search(pattern, detail))]
+    limit = _number(limits[0]) if limits else 0
+    given = max(map(_number, re.findall(r"\d[\d,]*", detail)), default=0)
     if parts := _GIVEN_IN_TWO.search(detail):
         given = sum(int(part) for part in parts.groups() if part)
-    if limit and given and given > limit:
+    if 0 < limit < given:
         return errors.TooLong(
             f"The conversation is too long for the model: {given:,} tokens, {given - limit:,} more than the {limit:,} "
             "that it takes.",
@@ -220,10 +223,10 @@ def _too_long(detail: str) -> ServerError:
     return errors.TooLong(f"The conversation is too long for the model.{takes}", fix)
 
 
-def _first_number(patterns: list[str], text: str) -> int | None:
-    found = next((match for pattern in patterns if (match := re.search(pattern, text))), None)
-    digits = found[1].replace(",", "") if found else ""
-    return int(digits) if digits and len(digits) < 12 else None
+def _number(digits: str) -> int:
+    """0 for what is no number of tokens."""
+    digits = digits.replace(",", "")
+    return int(digits) if 0 < len(digits) < 12 else 0
 
 
 def content_filtered() -> ServerError:

@@ -136,8 +136,8 @@ def _ended(turn: Turn, error: ChatError | None) -> Turn:
             ending = 'The reply stopped at the token limit. "Max tokens" sets it.'
         case "tool_calls" | "function_call":
             error = Refused("The model asked for a tool, and there is none here.", "Ask it to answer without.")
-        case _ if not turn.text and turn.reasoning:
+        case _ if not turn.text.strip() and turn.reasoning:
             error = Refused("The model thought, and gave no answer.", "Try again.")
-        case _ if not turn.text:
+        case _ if not turn.text.strip():
             error = Refused("The server sent an empty reply.", "Try again, or choose another model.")
     return replace(turn, waited=None, ending=ending, error=error)

@@ -59,10 +59,10 @@ def _chat_events(chunk: Chunk) -> Iterator[Event]:
     for choice in _of(list, chunk.get("choices")):
         choice = _of(dict, choice)
         delta = _of(dict, choice.get("delta"))
-        if thought := _of(str, delta.get("reasoning_content")) or _of(str, delta.get("reasoning")):
+        if thought := _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
             yield Reasoning(thought)
         # A refusal is the answer of a model that will not answer.
-        if text := _of(str, delta.get("content")) or _of(str, delta.get("refusal")):
+        if text := _text(delta.get("content")) or _text(delta.get("refusal")):
             yield Text(text)
         if reason := _of(str, choice.get("finish_reason")):
             yield Done(reason)
@@ -112,7 +112,7 @@ def _legacy_events(chunk: Chunk) -> Iterator[Event]:
     The counts are 0 where the server cannot count the model's tokens.
     """
     event = _of(dict, chunk.get("event"))
-    if text := _of(str, _of(dict, event.get("delta")).get("text")):
+    if text := _text(_of(dict, event.get("delta")).get("text")):
         yield Text(text)
     if reason := _of(str, event.get("stop_reason")):
         yield Done(_FINISH_REASONS.get(reason, reason))
@@ -130,6 +130,12 @@ def _set(options: Options) -> Payload:
 def _of[T](kind: type[T], value: object) -> T:
     """The value if it is of that type, else the type's empty value."""
     return value if isinstance(value, kind) else kind()
+
+
+def _text(value: object) -> str:
+    """The value if it is a text, else none. Half an emoji, which JSON can hold and no page can show, becomes "�"."""
+    text = _of(str, value)
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 CHAT_COMPLETIONS = Dialect("/v1/chat/completions", _chat_payload, _chat_events)

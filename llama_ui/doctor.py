@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 from llama_ui import errors, models
 from llama_ui.connection import Connection
 from llama_ui.errors import ChatError, as_code
-from llama_ui.events import Reasoning, Text
+from llama_ui.events import Done, Reasoning, Text
 from llama_ui.messages import Message, Options
 from llama_ui.settings import Settings, parse_url, shown_url
 
 if TYPE_CHECKING:
     from llama_ui.stack import Identity, LlamaStack
+
+log = logging.getLogger(__name__)
 
 # What happens on the way to a first answer: the failures that end the way there, and what to say where none did.
 WAY = [
@@ -53,13 +56,21 @@ async def examine(settings: Settings, connection: Connection, model: str = "") -
     `model`: the one to look for and to ask, else the one of the settings, else the one to begin with.
     """
     try:
+        async for finding in _examine(settings, connection, model or settings.model or ""):
+            yield finding
+    except Exception:
+        log.exception("Error while looking at the server")
+        yield Finding("Check", False, "The check itself failed.", "The log says more.")
+
+
+async def _examine(settings: Settings, connection: Connection, chosen: str) -> AsyncGenerator[Finding, None]:
+    try:
         if settings.base_url:
             parse_url(settings.base_url)
         stack = await connection.stack()
     except ValueError as error:
-        yield Finding(
-            "Address", False, f"{as_code(shown_url(settings.base_url or ''))} {error}.", "Correct --base-url."
-        )
+        shown = as_code(shown_url(settings.base_url or ""))
+        yield Finding("Address", False, f"{shown} {error}.", "Correct --base-url.")
         return
     except ChatError as error:
         yield _failed("Address", error)
@@ -71,34 +82,34 @@ async def examine(settings: Settings, connection: Connection, model: str = "") -
         listed = await stack.chat_models()
     except ChatError as error:
         failure = error
-    for finding in _findings(stack.base_url, identity, failure, bool(settings.api_key)):
+    for finding in _way(stack.base_url, identity, failure):
         yield finding
         if not finding.passed:
             return
-    chosen = model or settings.model or ""
-    yield (finding := _models(chosen, listed))
-    if chosen or finding.passed:
-        yield await _reply(stack, chosen or models.first_choice(listed))
+    yield (finding := _failed("Models", failure) if failure else _models(chosen, listed))
+    if not (finding.passed or chosen):
+        return
+    reply = await _reply(stack, chosen or models.first_choice(listed))
+    if reply.check != "Key":
+        yield Finding("Key", True, "accepted" if settings.api_key else "none is set, and none is needed")
+    yield reply
 
 
-def _findings(url: str, identity: "Identity | None", failure: ChatError | None, has_key: bool) -> Iterator[Finding]:
+def _way(url: str, identity: "Identity | None", failure: ChatError | None) -> Iterator[Finding]:
     """What the first answers tell; up to the finding that did not pass, if one did not."""
     for check, kinds, message in WAY:
         if isinstance(failure, kinds):
             yield _failed(check, failure)
         elif check != "TLS" or url.startswith("https:"):
             yield Finding(check, True, message)
-    no_server = isinstance(failure, errors.NoSuchPath) and identity and identity.version is None
-    if identity and not no_server:
+    known = identity and identity.version is not None
+    if identity and (known or not failure):
         data = {"server": identity.name, "version": identity.version, "route": identity.dialect.route}
         yield Finding("Server", True, f"{identity.name}, asked at {as_code(identity.dialect.route)}", data=data)
-    elif failure and not isinstance(failure, errors.KeyRefused):
-        yield _failed("Server", failure)
     if isinstance(failure, errors.KeyRefused):
         yield _failed("Key", failure)
-    elif failure:
-        yield _failed("Models", failure)
-    yield Finding("Key", True, "accepted" if has_key else "none is set, and none is needed")
+    elif failure and not known and (not identity or isinstance(failure, errors.NoSuchPath)):
+        yield _failed("Server", failure)
 
 
 def _models(chosen: str, listed: list[str]) -> Finding:
@@ -118,15 +129,24 @@ def _models(chosen: str, listed: list[str]) -> Finding:
 
 async def _reply(stack: "LlamaStack", model: str) -> Finding:
     started = time.monotonic()
+    finish_reason = None
     try:
         async with aclosing(stack.stream(model, [Message("user", "Hi")], Options(max_tokens=1))) as events:
             async for event in events:
-                if isinstance(event, (Text, Reasoning)):
-                    break
+                match event:
+                    case Text() | Reasoning():
+                        seconds = time.monotonic() - started
+                        told = f"the first token came after {seconds:.2f} s"
+                        return Finding("Reply", True, told, data={"seconds": round(seconds, 3)})
+                    case Done():
+                        finish_reason = event.finish_reason
+    except errors.KeyRefused as error:
+        return _failed("Key", error)
     except ChatError as error:
         return _failed("Reply", error)
-    seconds = time.monotonic() - started
-    return Finding("Reply", True, f"the first token came after {seconds:.2f} s", data={"seconds": round(seconds, 3)})
+    if finish_reason == "length":  # a token that shows nothing
+        return Finding("Reply", True, f"it came within {time.monotonic() - started:.2f} s")
+    return Finding("Reply", False, f"The reply was empty; it ended with {as_code(finish_reason or '')}.", "Try again.")
 
 
 def main(settings: Settings) -> int:

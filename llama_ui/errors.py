@@ -22,6 +22,7 @@ ChatError
 `explain.py` has the table from what the client library and httpx raise to these.
 """
 
+import html
 import re
 
 
@@ -104,17 +105,26 @@ class Refused(ServerError):
 
 # What no visitor may read in a server's own words: keys, and paths of its files. Routes (/v1/...) are left.
 _SECRETS = [
-    (re.compile(r"(?i)\b(bearer|basic)\s+(?=[\w.~+/=-]*\d)[\w.~+/=-]{6,}"), r"\1 [key]"),
-    (re.compile(r"\b(?:(?:sk|pk|gsk|nvapi|xai|fw|tgp|csk)[-_]|hf_|AIza)[\w*.-]{4,}"), "[key]"),
+    (re.compile(r"//[^/\s@]+@"), "//[key]@"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+(?!auth|token|scheme|function|knowledge)[\w.~+/=-]{8,}"), r"\1 [key]"),
+    (re.compile(r"(?i)\b(token)\s+(?=[\w.-]*\d)(?=[\w.-]*[a-z])[\w.~+/=-]{8,}"), r"\1 [key]"),
+    (
+        re.compile(r"\b(?:(?:sk|pk|gsk|nvapi|xai|fw|tgp|csk)[-_]|hf_|gh[a-z]_|github_pat_|AIza|AKIA)[\w*.-]{4,}"),
+        "[key]",
+    ),
+    (re.compile(r"\beyJ[\w-]+\.[\w.-]+"), "[key]"),
     (
         re.compile(
-            r"(?i)\b((?:api[\s_-]?key|token|secret|password)(?:\s+provided)?['\"]?\s*[:=]\s*['\"]?)(?!\d+\b)[\w*.~+/=-]{4,}"
+            r"(?i)((?:\b(?:api[\s_-]?key|token|secret|password)(?:\s+provided)?['\"]?\s*[:=]|[?&]\w*key=)\s*['\"]?)"
+            r"(?!\d{1,7}(?![\w-]))[\w*.~+/=-]{4,}"
         ),
         r"\1[key]",
     ),
     (
         re.compile(
-            r"(?i)\bfile://\S+|\b[a-z]:\\[^\s'\"]+|\\\\[^\s'\"]+|(?<![\w/.-])~?/(?!v\d)[\w.@+-]+(?:/[\w.@+-]+)+/?"
+            r"(?i)\bfile://\S+|\b[a-z]:\\[^\s'\"]+|\\\\[^\s'\"]+"
+            r"|(?<![\w/.-])(?:~|\.{1,2}(?:/\.\.)*)?/(?!v\d)[\w.@+-]+(?:/[\w.@+-]+)+/?"
+            r"|(?<![\w/.-])/(?:root|home|etc|usr|var|tmp|opt|srv|mnt|data)\b"
         ),
         "[path]",
     ),
@@ -122,14 +132,17 @@ _SECRETS = [
 
 
 def as_code(text: str, limit: int = 300) -> str:
-    """Any text as Markdown code, so that nothing in it is rendered: one line, at most `limit` long."""
-    line = " ".join(text.replace("`", "'").split())
+    """Any text as Markdown code, so that nothing in it is rendered: one printable line, at most `limit` long."""
+    shown = "".join(char if char.isprintable() else " " for char in text[:10_000].replace("`", "'"))
+    line = " ".join(shown.split())
     return f"`{line[:limit]}…`" if len(line) > limit else f"`{line or '(no text)'}`"
 
 
 def quoted(text: str, key: str | None = None) -> str:
-    """A server's own words as Markdown code, without the keys and file paths in them."""
-    text = text[:10_000].replace(key, "[key]") if key else text[:10_000]
+    """A server's own words as Markdown code, without the keys and file paths in them; `key` is the one in use."""
+    text = text[:10_000]
+    for form in filter(None, {key, html.escape(key)} if key else ()):
+        text = re.sub(re.escape(form), "[key]", text, flags=re.IGNORECASE)
     for secret, instead in _SECRETS:
         text = secret.sub(instead, text)
     return as_code(text)

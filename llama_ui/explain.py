@@ -129,6 +129,9 @@ def _status_error(error: Exception, call: Call) -> ServerError:
     Read from the body: "Error code: 401" in the exception's text would be taken for words of the engine handed on.
     """
     response = error.response  # type: ignore[attr-defined] # the client library's, which is not imported here
+    origin = f"{response.url.scheme}://{response.url.netloc.decode()}"
+    if response.history and not call.base_url.startswith(origin):
+        return errors.NoSuchPath(f"{call.base_url} leads to another address.", f"Use that one: {origin}.")
     return explain_status(response.status_code, getattr(error, "body", None), response.headers, call)
 
 
@@ -156,7 +159,7 @@ TABLE: dict[str, Explain] = {
         lambda _, call: no_llama_stack(
             call
         ): "LlamaStackClientError APIResponseValidationError StreamAlreadyConsumed DecodingError "
-        "InvalidURL CookieConflict JSONDecodeError UnicodeDecodeError",
+        "InvalidURL CookieConflict JSONDecodeError UnicodeDecodeError RecursionError",
     }.items()
     for name in names.split()
 }

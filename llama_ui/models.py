@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from llama_ui.errors import UnknownModel, as_code
 
@@ -29,10 +30,15 @@ def from_listed(item: object) -> Model | None:
     """
     if not isinstance(item, Mapping):
         return None
-    model_id = item.get("identifier") or item.get("id")
+    model_id = next(filter(_usable, (item.get("identifier"), item.get("id"))), None)
     metadata = item.get("custom_metadata")
     kind = item.get("model_type") or (metadata.get("model_type") if isinstance(metadata, Mapping) else None)
-    return Model(model_id, kind if isinstance(kind, str) else None) if model_id and isinstance(model_id, str) else None
+    return Model(model_id, kind if isinstance(kind, str) else None) if model_id else None
+
+
+def _usable(model_id: object) -> TypeGuard[str]:
+    """Whether it can be shown, and sent back."""
+    return isinstance(model_id, str) and bool(model_id.strip()) and model_id.isprintable()
 
 
 def first_choice(models: Sequence[str]) -> str:
@@ -42,14 +48,16 @@ def first_choice(models: Sequence[str]) -> str:
     """
     if not models:
         raise UnknownModel("The server lists no chat model.", "Register one there, or type its id into Model.")
-    return next((model for model in models if model.endswith(GUIDE_MODEL)), models[0])
+    return next((model for model in models if model.rpartition("/")[2] == GUIDE_MODEL), models[0])
 
 
 def same_model(model: str, models: Sequence[str]) -> str | None:
-    """The one listed model that differs from this one by a provider's name in front alone.
+    """The model itself where it is listed, else the one that differs by a provider's name in front alone.
 
     llama-stack up to 0.2 says "tiny" where later ones say "engine/tiny", and so does the text generation guide.
     """
+    if model in models:
+        return model
     same = [listed for listed in models if listed.endswith(f"/{model}") or model.endswith(f"/{listed}")]
     return same[0] if len(same) == 1 else None
 

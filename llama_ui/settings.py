@@ -44,8 +44,8 @@ def parse_url(value: str) -> str:
 
 
 def shown_url(value: str) -> str:
-    """A value as it may be shown: a password in an address is left out."""
-    return re.sub(r"//[^/@]*@", "//…@", value)
+    """An address as it may be shown: without a password and a query."""
+    return re.sub(r"\?.*", "?…", re.sub(r"(//)?[^/]*@", r"\1…@", value))
 
 
 def _key(value: str) -> str:
@@ -283,7 +283,8 @@ def load(
             if name == "base_url" and (values.get("check") or values.get("json")):
                 values[name] = raw  # the doctor says what is wrong with it
                 continue
-            parser.error(f"{source}: {'the value' if option.secret else repr(shown_url(raw))} {error}")
+            shown = "the value" if option.secret else repr(shown_url(raw) if name == "base_url" else raw)
+            parser.error(f"{source}: {shown} {error}")
     return Settings(**values)
 
 

@@ -1,6 +1,7 @@
 """The Llama Stack server. The only file that imports the vendor's client, which takes 0.8 s: import it late."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from llama_stack_client import APIStatusError, AsyncLlamaStackClient, AsyncStrea
 from llama_stack_client._types import Omit
 
 from llama_ui import errors, models
-from llama_ui.answers import Call
+from llama_ui.answers import Call, explain_event
 from llama_ui.dialects import CHAT_COMPLETIONS, Dialect, choose
 from llama_ui.errors import as_code
 from llama_ui.events import Done, Event, Notice
@@ -24,6 +25,7 @@ LOOKUP_TIMEOUT = 10.0
 # The client's default of 100 connections makes visitors wait for each other. Servers close an idle connection after
 # 5 s (uvicorn's default): a request must not meet that moment.
 LIMITS = httpx.Limits(max_connections=1000, keepalive_expiry=3.0)
+NO_CONNECTION = (errors.Unreachable, errors.ConnectionLost, errors.TimedOut)
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,9 @@ class LlamaStack:
         self.base_url = base_url
         self._timeout = timeout
         self._lookup_timeout = httpx.Timeout(min(LOOKUP_TIMEOUT, timeout), connect=min(CONNECT_TIMEOUT, timeout))
-        self._dialect: Dialect | None = None
-        self._choosing = asyncio.Lock()
+        self._lookup: asyncio.Task[Dialect] | None = None
+        # The server's own names of models that visitors call otherwise.
+        self._names: dict[str, str] = {}
         self._client = _Client(
             base_url=base_url,
             timeout=httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout)),
@@ -88,12 +91,12 @@ class LlamaStack:
 
     async def chat_models(self) -> list[str]:
         """The ids of the models that chat."""
-        return [model.id for model in await self.models() if model.chats]
+        return list(dict.fromkeys(model.id for model in await self.models() if model.chats))
 
     async def identity(self) -> Identity:
         """What the server is now. Looks its dialect up anew: another server may be at the address by now."""
-        self._dialect = None
-        version, dialect = await asyncio.gather(self._version(), self._chosen())
+        self._lookup = None
+        version, dialect = await asyncio.gather(self._version(), self._dialect())
         return Identity(version, dialect)
 
     async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
@@ -101,25 +104,35 @@ class LlamaStack:
 
         A model that the server refuses is asked for again under the one name of its own for it, if there is one.
         """
+        name = self._names.get(model, model)
+        if name != model:
+            yield Notice(f"This server's name for the model {as_code(model)} is {as_code(name)}.")
         began = False
         try:
-            async with aclosing(self._reply(model, messages, options)) as reply:
+            async with aclosing(self._reply(name, messages, options)) as reply:
                 async for event in reply:
-                    began = True
+                    began = began or not isinstance(event, Notice)
                     yield event
             return
         except errors.UnknownModel as error:
-            try:
-                listed = await self.chat_models()
-            except errors.ServerError:
-                raise error from error.__cause__
-            same = models.same_model(model, listed)
-            if began or not same:
-                raise models.unknown(model, listed) from error.__cause__
-        yield Notice(f"This server's name for the model {as_code(model)} is {as_code(same)}.")
-        async with aclosing(self._reply(same, messages, options)) as reply:
+            if began:
+                raise
+            self._names[model] = await self._other_name(model, name, error)
+        async with aclosing(self.stream(model, messages, options)) as reply:
             async for event in reply:
                 yield event
+
+    async def _other_name(self, model: str, name: str, error: errors.UnknownModel) -> str:
+        """What else to call a model that the server refused under this name. Raises what to tell without any."""
+        self._names.pop(model, None)
+        try:
+            listed = await self.chat_models()
+        except errors.ServerError:
+            raise error from error.__cause__
+        other = models.same_model(model, listed)
+        if other in (None, name):
+            raise models.unknown(model, listed) from error.__cause__
+        return other
 
     async def aclose(self) -> None:
         await self._client.close()
@@ -137,11 +150,15 @@ class LlamaStack:
             if unsent := " and ".join(dialect.unsent(options)):
                 yield Notice(f"{unsent} cannot be sent to this server: its route {as_code(dialect.route)} has none.")
             with self._explained(call):
-                if not stream.response.headers.get("content-type", "").startswith("text/event-stream"):
-                    raise no_llama_stack(call)
+                if not stream.response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+                    raise await _no_stream(stream.response, call)
                 ended = False
                 async for chunk in stream:
-                    for event in dialect.events(chunk) if isinstance(chunk, dict) else ():
+                    if not isinstance(chunk, dict):
+                        continue
+                    if "choices" not in chunk and "event" not in chunk and ("detail" in chunk or "message" in chunk):
+                        raise explain_event(chunk, "", call)
+                    for event in dialect.events(chunk):
                         call.began = True
                         ended = ended or isinstance(event, Done)
                         yield event
@@ -153,12 +170,12 @@ class LlamaStack:
     ) -> tuple[Dialect, AsyncStream[object]]:
         """Sends the request, in the server's dialect. Where a server of another generation has taken its place, which
         has no such route, the dialect is looked up again; the request has reached no model by then."""
-        dialect = await self._chosen()
+        dialect = await self._dialect()
         try:
             return dialect, await self._post(dialect, call, messages, options)
         except errors.NoSuchPath:
-            self._dialect = None
-            if dialect == (dialect := await self._chosen()):
+            self._lookup = None
+            if dialect == (dialect := await self._dialect()):
                 raise
         return dialect, await self._post(dialect, call, messages, options)
 
@@ -181,17 +198,21 @@ class LlamaStack:
             call.answered = True
             return stream
 
-    async def _chosen(self) -> Dialect:
-        """The server's dialect. Looked up once, and again after the connection to the server was lost."""
-        async with self._choosing:
-            if self._dialect is None:
-                self._dialect = await self._look_up()
-            return self._dialect
+    async def _dialect(self) -> Dialect:
+        """The server's dialect. Looked up once for all, and again after the connection to the server was lost."""
+        if self._lookup is None or (self._lookup.done() and self._lookup.exception()):
+            self._lookup = asyncio.create_task(self._look_up())
+            self._lookup.add_done_callback(
+                lambda task: task.cancelled() or task.exception()
+            )  # there may be nobody left to hear of it
+        return await asyncio.shield(self._lookup)
 
     async def _look_up(self) -> Dialect:
         try:
             answer = await self._get("/v1/inspect/routes")
-        except (errors.NoSuchPath, errors.KeyRefused):  # a plain engine; a gateway that knows no such route
+        except NO_CONNECTION:
+            raise
+        except errors.ServerError:  # a plain engine, or a gateway that refuses what it does not know
             return CHAT_COMPLETIONS
         listed = answer.get("data") if isinstance(answer, dict) else None
         if not isinstance(listed, list):
@@ -206,10 +227,12 @@ class LlamaStack:
     async def _version(self) -> str | None:
         try:
             answer = await self._get("/v1/version")
-        except errors.NoSuchPath:
+        except NO_CONNECTION:
+            raise
+        except errors.ServerError:
             return None
         version = answer.get("version") if isinstance(answer, dict) else None
-        return version if isinstance(version, str) else None
+        return version if isinstance(version, str) and re.fullmatch(r"[\w.+-]{1,40}", version) else None
 
     async def _get(self, path: str) -> object:
         """What the server says of itself. Asked twice where it had closed a connection that was kept open."""
@@ -229,10 +252,20 @@ class LlamaStack:
         except Exception as error:
             told = error if isinstance(error, errors.ServerError) else explain(error, call)
             if isinstance(told, (errors.Unreachable, errors.ConnectionLost)):
-                self._dialect = None  # whatever answers there next may be another server
+                self._lookup = None  # whatever answers there next may be another server
             if told is None or told is error:
                 raise
             raise told from error
+
+
+async def _no_stream(response: httpx.Response, call: Call) -> errors.ServerError:
+    """What to tell of a 200 without a stream: it may be an error in disguise."""
+    if "json" not in response.headers.get("content-type", ""):
+        return no_llama_stack(call)
+    await response.aread()
+    body = response.json()
+    error = body.get("error") if isinstance(body, dict) else None
+    return explain_event(error, str(error), call) if error else no_llama_stack(call)
 
 
 async def _hang_up(response: httpx.Response) -> None:

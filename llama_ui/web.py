@@ -278,15 +278,11 @@ class _Page:
     async def examine(self, model: str | None) -> AsyncGenerator[str, None]:
         """Yields what the doctor finds, line by line."""
         lines: list[str] = []
-        try:
-            async with aclosing(examine(self._settings, self._connection, model or "")) as findings:
+        async with aclosing(examine(self._settings, self._connection, model or "")) as findings:
+            yield _findings([LOOKING])
+            async for finding in findings:
+                lines.append(_finding_line(finding))
                 yield _findings([*lines, LOOKING])
-                async for finding in findings:
-                    lines.append(_finding_line(finding))
-                    yield _findings([*lines, LOOKING])
-        except Exception:
-            log.exception("Error while looking at the server")
-            lines.append('<li class="status error">The check itself failed; the log says more.</li>')
         yield _findings(lines)
 
     def _check_text(self, label: str, text: str) -> None:

@@ -321,7 +321,7 @@ def test_the_connection_can_be_checked_step_by_step(browser: Browser, impatient:
     with opened(browser, app.url) as chat:
         check, findings = chat.button("Check the connection"), chat.page.locator("#findings li")
         check.click()
-        steps = ["Address", "Name", "Connection", "HTTP", "Server", "Key", "Models", "Reply"]
+        steps = ["Address", "Name", "Connection", "HTTP", "Server", "Models", "Key", "Reply"]
         expect(findings).to_have_text([re.compile(step) for step in steps])
         expect(chat.page.locator("#findings li.ready")).to_have_count(len(steps))
         address.clear()

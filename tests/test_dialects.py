@@ -389,3 +389,8 @@ def test_the_texts_of_all_chunks_make_up_the_reply(dialect: Dialect, parts: list
     assert [event for part in parts for event in events(dialect, choice({"content": part}))] == [
         Text(part) for part in parts
     ]
+
+
+@pytest.mark.parametrize("half", ["\ud83d", "\ude00"])
+def test_half_an_emoji_becomes_a_sign_that_a_page_can_show(half: str) -> None:
+    assert events(CHAT_COMPLETIONS, choice({"content": f"so {half}"})) == [Text("so \ufffd")]

@@ -15,7 +15,7 @@ from tests.fake_stack import MODEL, VISION_MODEL, FakeStack
 
 pytestmark = pytest.mark.loopback
 
-ALL = ["Address", "Name", "Connection", "HTTP", "Server", "Key", "Models", "Reply"]
+ALL = ["Address", "Name", "Connection", "HTTP", "Server", "Models", "Key", "Reply"]
 
 
 def settings(url: str, **more: object) -> Settings:
@@ -116,7 +116,7 @@ async def test_the_right_key_is_accepted(stack: FakeStack) -> None:
 async def test_a_server_without_a_chat_model_fails_at_the_models(stack: FakeStack) -> None:
     del stack.models[0]
     passed, last = await failed(settings(stack.url))
-    assert passed == ALL[:-2]
+    assert passed == ALL[: ALL.index("Models")]
     assert (last.check, last.message) == ("Models", "The server lists no chat model.")
     assert stack.requests == []
 
@@ -128,7 +128,7 @@ async def test_a_chosen_model_that_the_server_has_not_is_told_with_the_closest_a
     where = settings(stack.url, model="fake/lama" if given == "settings" else MODEL)
     found = await findings(where, "fake/lama" if given == "page" else "")
     assert [finding.check for finding in found if not finding.passed] == ["Models", "Reply"]
-    for finding in found[-2:]:
+    for finding in (found[-3], found[-1]):
         assert finding.message == "The server has no model `fake/lama`."
         assert f"`{MODEL}`" in finding.fix
 
@@ -136,20 +136,24 @@ async def test_a_chosen_model_that_the_server_has_not_is_told_with_the_closest_a
 async def test_a_chosen_model_that_is_not_listed_and_answers_passes_its_reply(stack: FakeStack) -> None:
     """Some servers take more models than they list; this one does not list its embedding model as one that chats."""
     found = await findings(settings(stack.url, model="fake/embed"))
-    assert [(finding.check, finding.passed) for finding in found[-2:]] == [("Models", False), ("Reply", True)]
+    assert [(finding.check, finding.passed) for finding in found[-3:]] == [
+        ("Models", False),
+        ("Key", True),
+        ("Reply", True),
+    ]
 
 
 async def test_a_chosen_model_may_have_the_name_that_another_generation_gives_it(stack: FakeStack) -> None:
     found = await findings(settings(stack.url, model="llama"))
     assert all(finding.passed for finding in found)
-    assert found[-2].message == f"1 chat model; `{MODEL}` is chosen"
+    assert found[-3].message == f"1 chat model; `{MODEL}` is chosen"
     assert stack.requests[-1]["model"] == MODEL
 
 
 async def test_of_many_models_the_one_to_begin_with_is_asked(stack: FakeStack) -> None:
     stack.models.append({**stack.models[0], "id": VISION_MODEL})
     found = await findings(settings(stack.url))
-    assert found[-2].message == f"2 chat models; `{VISION_MODEL}` is chosen"
+    assert found[-3].message == f"2 chat models; `{VISION_MODEL}` is chosen"
     assert stack.requests[-1]["model"] == VISION_MODEL
 
 
@@ -231,3 +235,25 @@ def test_for_scripts_a_failure_is_json_too(run: Callable[[Settings], tuple[int, 
         "message": f"No server answers at {url}.",
         "fix": "Check that it runs and that the address is right.",
     }
+
+
+@pytest.mark.parametrize("finish_reason", ["stop", "content_filter"])
+async def test_a_reply_without_a_token_does_not_pass(stack: FakeStack, finish_reason: str) -> None:
+    stack.enqueue(finish_reason=finish_reason)
+    passed, last = await failed(settings(stack.url))
+    assert passed == ALL[:-1]
+    assert (last.check, last.message) == ("Reply", f"The reply was empty; it ended with `{finish_reason}`.")
+
+
+async def test_a_key_that_is_wanted_only_for_the_reply_is_what_fails(stack: FakeStack) -> None:
+    stack.enqueue(status=401, body={"error": {"message": "no"}})
+    passed, last = await failed(settings(stack.url))
+    assert passed == ALL[: ALL.index("Key")]
+    assert (last.check, last.message) == ("Key", "The server wants a key.")
+
+
+async def test_where_the_list_of_models_is_broken_the_chosen_one_is_asked_all_the_same(stack: FakeStack) -> None:
+    stack.models = None  # type: ignore[assignment]
+    found = await findings(settings(stack.url, model="some/model"))
+    assert ("Models", False) in [(finding.check, finding.passed) for finding in found]
+    assert found[-1].check == "Reply"

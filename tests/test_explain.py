@@ -38,7 +38,7 @@ URL = "http://stack.test:8321"
 MODEL = "some/model"
 REQUEST = httpx.Request("POST", f"{URL}/v1/chat/completions")
 # What is neither JSON nor text: raised by Python itself.
-OF_PYTHON = {"JSONDecodeError", "UnicodeDecodeError"}
+OF_PYTHON = {"JSONDecodeError", "UnicodeDecodeError", "RecursionError"}
 OF_HTTPX = {
     name for name in httpx.__all__ if isinstance(kind := getattr(httpx, name), type) and issubclass(kind, BaseException)
 }
@@ -347,10 +347,62 @@ def test_what_the_engine_said_is_told_as_the_engines(detail: str, kind: type[Ser
         assert "Error code" not in error.sentence and "sk-" not in str(error)
 
 
-def test_a_model_that_the_engine_does_not_know_is_an_unknown_model() -> None:
+def test_a_model_that_the_engine_does_not_have_is_not_looked_for_under_another_name() -> None:
     detail = "Error code: 404 - {'error': {'message': 'The model `some/model` does not exist.'}}"
-    assert type(answered(500, {"detail": detail})) is UnknownModel
-    assert type(streamed({"message": detail})) is UnknownModel
+    for error in (answered(500, {"detail": detail}), streamed({"message": detail})):
+        assert type(error) is Refused
+        assert "engine behind the server has no model `some/model`" in error.sentence
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        "Unknown parameter 'seed' for this model",
+        "No such option for model",
+        "Extra inputs are not permitted: content_filter",
+        "Unrecognized field: context_length",
+        "failed to allocate context size 8192: CUDA out of memory",
+    ],
+)
+def test_a_refusal_that_only_sounds_like_another_is_told_in_the_servers_words(detail: str) -> None:
+    error = answered(400, {"error": {"message": detail}})
+    assert type(error) is Refused
+    assert f"(400): `{detail}`" in error.sentence
+
+
+@pytest.mark.parametrize("page", ["Not found. Try our models page.", "No route here. Did you mean /v1/models?"])
+def test_a_page_that_is_not_there_is_no_unknown_model(page: str) -> None:
+    assert type(answered(404, {"detail": page})) is NoSuchPath
+
+
+@pytest.mark.parametrize(
+    ("detail", "over"),
+    [
+        ("The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).", "151,424 more"),
+        ("The prompt (5000 tokens) is longer than the context length (4096 tokens)", "904 more"),
+        ("prompt is too long: 9000, model maximum context length: 8192", "808 more"),
+        ("You sent 40000 tokens, too long for the 32768 maximum context length", "7,232 more"),
+        ("Input is too long for requested model.", "too long for the model."),
+    ],
+)
+def test_how_much_too_long_is_told_in_many_engines_words(detail: str, over: str) -> None:
+    error = answered(400, {"error": {"message": detail}})
+    assert type(error) is TooLong
+    assert over in error.sentence
+
+
+def test_hostile_words_do_not_hold_up_the_app() -> None:
+    for text in ("violat" * 200_000, "9" * 1_000_000 + " > 1", "model " * 200_000, "/a" * 500_000, "[" * 100_000):
+        answered(400, {"error": {"message": text, "code": text}})
+
+
+@pytest.mark.parametrize(
+    "words", ["The plain HTTP request was sent to HTTPS port", "Client sent an HTTP request to an HTTPS server."]
+)
+def test_plain_http_to_a_port_with_tls_is_told(words: str) -> None:
+    error = answered(400, words)
+    assert type(error) is TLSMismatch
+    assert "https://" in error.fix
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def test_where_there_is_no_model_a_sentence_says_so() -> None:
         ("tiny", ["one/tiny", "two/tiny"], None),
         ("tiny", ["engine/not-tiny", "engine/tiny-2"], None),
         ("one/tiny", ["two/tiny"], None),
-        ("tiny", ["tiny"], None),
+        ("tiny", ["tiny"], "tiny"),
+        ("engine/tiny", ["engine/tiny", "tiny"], "engine/tiny"),
         ("tiny", [], None),
     ],
 )

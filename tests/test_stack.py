@@ -54,7 +54,9 @@ class Server:
         self.requests: list[httpx.Request] = []
         self.handler = handler
         self.routes = routes
-        self.stack = LlamaStack(url, key, http=httpx.AsyncClient(transport=httpx.MockTransport(self._answer)))
+        self.stack = LlamaStack(
+            url, key, http=httpx.AsyncClient(transport=httpx.MockTransport(self._answer), follow_redirects=True)
+        )
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -868,6 +870,89 @@ async def test_leaving_closes_the_connections() -> None:
     async with LlamaStack(URL, http=http) as stack:
         assert await stack.models() == []
     assert http.is_closed
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 500, 501])
+async def test_a_gateway_that_refuses_what_it_does_not_know_is_asked_at_the_route_of_today(status: int) -> None:
+    def gateway(request: httpx.Request) -> httpx.Response:
+        if request.url.path == CHAT_COMPLETIONS.route:
+            return streamed(sse(HELLO))
+        return httpx.Response(status, json={"error": {"message": "Missing Authentication Token"}})
+
+    server = Server(gateway, routes=None)
+    assert await server.reply() == [Text("Hello")]
+    assert await server.stack.identity() == Identity(None, CHAT_COMPLETIONS)
+
+
+async def test_many_who_wait_for_a_server_that_does_not_answer_hear_of_it_at_once() -> None:
+    waiting, release, lookups = asyncio.Event(), asyncio.Event(), []
+
+    async def mute(request: httpx.Request) -> httpx.Response:
+        lookups.append(request)
+        waiting.set()
+        await release.wait()
+        raise httpx.ReadTimeout("slow")
+
+    stack = LlamaStack(URL, http=httpx.AsyncClient(transport=httpx.MockTransport(mute)))
+    replies = [asyncio.create_task(anext(stack.stream("m", MESSAGES, Options()))) for _ in range(8)]
+    await waiting.wait()
+    release.set()
+    ended = await asyncio.gather(*replies, return_exceptions=True)
+    assert {type(error) for error in ended} == {TimedOut}
+    assert len(lookups) == 1
+
+
+@pytest.mark.parametrize("version", ["1.5.0\nok      Key", "x" * 41, "\x1b[31m", "", 5])
+async def test_a_version_that_is_none_is_not_told(version: object) -> None:
+    server = Server(answering(200, {"version": version}))
+    assert (await server.stack.identity()).version is None
+
+
+def of_two_generations(request: httpx.Request) -> httpx.Response:
+    """A server that lists "model" and nothing else."""
+    if request.url.path == "/v1/models":
+        return httpx.Response(200, json={"data": [{"identifier": "model", "model_type": "llm"}]})
+    if json.loads(request.content).get("model_id") != "model":
+        return streamed(sse({"error": {"message": "400: Invalid value: Model 'one/model' not found"}}))
+    return streamed(sse(LEGACY_HELLO))
+
+
+async def test_a_seed_that_cannot_be_sent_does_not_keep_the_models_other_name_from_being_found() -> None:
+    server = Server(of_two_generations, routes=(LEGACY.route,))
+    events = [event async for event in server.stack.stream("one/model", MESSAGES, Options(seed=5))]
+    assert events[-1] == Text("Hello")
+
+
+async def test_the_models_other_name_is_remembered() -> None:
+    server = Server(of_two_generations, routes=(LEGACY.route,))
+    await server.reply()
+    before = len(server.posts)
+    assert (await server.reply())[-1] == Text("Hello")
+    assert len(server.posts) == before + 1
+
+
+@pytest.mark.parametrize(
+    "error", [{"object": "error", "message": "engine died", "code": 500}, {"detail": "engine died"}], ids=str
+)
+async def test_an_error_in_the_stream_that_does_not_call_itself_one_is_told(error: dict[str, object]) -> None:
+    events, failed = await until_failure(Server(lambda _: streamed(sse(HELLO, error))))
+    assert events == [Text("Hello")]
+    assert "`engine died`" in failed.sentence
+
+
+async def test_an_error_with_the_status_of_success_is_told() -> None:
+    error = await failure(Server(answering(200, {"error": {"message": "Rate limit exceeded", "code": 429}})))
+    assert type(error) is Busy
+
+
+async def test_an_address_that_leads_to_another_is_told_with_the_other() -> None:
+    def moved(request: httpx.Request) -> httpx.Response:
+        if request.url.scheme == "http":
+            return httpx.Response(301, headers={"location": str(request.url.copy_with(scheme="https"))})
+        return httpx.Response(405) if request.url.path == CHAT_COMPLETIONS.route else friendly(request)
+
+    error = await failure(Server(moved, routes=None))
+    assert error.fix == "Use that one: https://stack.test:8321."
 
 
 @pytest.mark.loopback
