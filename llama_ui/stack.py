@@ -9,7 +9,7 @@ from typing import Self
 
 import httpx
 from llama_stack_client import APIStatusError, AsyncLlamaStackClient, AsyncStream, DefaultAsyncHttpxClient
-from llama_stack_client._types import Omit
+from llama_stack_client._types import Omit, RequestOptions
 
 from llama_ui import errors, models
 from llama_ui.answers import Call, explain_event
@@ -242,7 +242,9 @@ class LlamaStack:
 
     async def _get_once(self, path: str) -> object:
         with self._explained(Call(self.base_url, key=self._client.api_key)):
-            return await self._client.get(path, cast_to=object, options={"timeout": self._lookup_timeout})
+            # On a connection that is not used again: what answers may be no Llama Stack, and close it without a word.
+            options: RequestOptions = {"timeout": self._lookup_timeout, "headers": {"Connection": "close"}}
+            return await self._client.get(path, cast_to=object, options=options)
 
     @contextmanager
     def _explained(self, call: Call) -> Iterator[None]:

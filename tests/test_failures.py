@@ -49,7 +49,7 @@ NO_ANSWER = (
     "⚠️ What listens at {url} closed the connection without an HTTP answer. "
     "Check that the server still runs and that the address is right; one with TLS needs https://."
 )
-KEY = "⚠️ The server refused the key. Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
+KEY = "⚠️ The server wants a key. Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
 ENGINES_KEY = (
     "⚠️ The model engine behind the server refused the server's own key. Correct it in the server's configuration."
 )

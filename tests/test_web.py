@@ -174,3 +174,13 @@ def test_two_visitors_are_served_at_once_and_do_not_see_each_other(client: Clien
     assert "first visitor" not in str(stack.requests[-1])
     hold.release.set()
     assert said(waiting.result(SECONDS)) == "slow"
+
+
+def test_half_an_emoji_from_the_server_is_shown_as_a_sign_and_the_next_message_works(
+    client: Client, stack: FakeStack
+) -> None:
+    stack.enqueue("half \ud83d")
+    assert said(client.predict("Hi", api_name="/chat")) == "half \ufffd"
+    stack.enqueue(status=500, body={"detail": "boom \ud83d"})
+    assert "`boom`" in said(client.predict("Hi", api_name="/chat"))
+    assert said(client.predict("Hi", api_name="/chat")) == "Hello there."
