@@ -181,6 +181,6 @@ def test_half_an_emoji_from_the_server_is_shown_as_a_sign_and_the_next_message_w
 ) -> None:
     stack.enqueue("half \ud83d")
     assert said(client.predict("Hi", api_name="/chat")) == "half \ufffd"
-    stack.enqueue(status=500, body={"detail": "boom \ud83d"})
+    stack.enqueue({"error": {"message": "boom \ud83d"}})
     assert "`boom`" in said(client.predict("Hi", api_name="/chat"))
     assert said(client.predict("Hi", api_name="/chat")) == "Hello there."
