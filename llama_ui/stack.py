@@ -202,9 +202,8 @@ class LlamaStack:
         """The server's dialect. Looked up once for all, and again after the connection to the server was lost."""
         if self._lookup is None or (self._lookup.done() and self._lookup.exception()):
             self._lookup = asyncio.create_task(self._look_up())
-            self._lookup.add_done_callback(
-                lambda task: task.cancelled() or task.exception()
-            )  # there may be nobody left to hear of it
+            # Its failure counts as heard, though all who asked may have left by then.
+            self._lookup.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._lookup)
 
     async def _look_up(self) -> Dialect:
