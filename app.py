@@ -5,6 +5,7 @@ import sys
 if sys.version_info < (3, 12):  # noqa: UP036 - said plainly here; the imports below would fail less plainly
     sys.exit(f"app.py needs Python 3.12 or newer; this is Python {sys.version.split()[0]}.")
 
+import gc
 import logging
 import os
 import signal
@@ -43,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(settings: options.Settings) -> None:
     from llama_ui import web  # takes two seconds; a bad option is told before
 
+    _make_room(settings.max_visitors)
     connection = Connection(settings)
     try:
         url = web.launch(web.build(settings, connection), settings)
@@ -53,6 +55,20 @@ def _run(settings: options.Settings) -> None:
     finally:
         connection.close()
         web.close_tunnels()
+
+
+def _make_room(visitors: int) -> None:
+    """Lets the app open as many files as it may: each visitor's page holds up to three connections, and 256 files are
+    all that some systems begin with."""
+    if sys.platform == "win32":  # has no such limit
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 5 * visitors + 500
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _reach_loopback_without_proxy() -> None:
@@ -67,6 +83,9 @@ def _announce(connection: Connection) -> None:
         print(connection.summary(), flush=True)
     except ChatError as error:
         print(f"app.py: {error}", file=sys.stderr, flush=True)
+    # All that was imported stays: looking through it for garbage again and again would hold up every visitor.
+    gc.collect()
+    gc.freeze()
 
 
 if __name__ == "__main__":

@@ -1,19 +1,25 @@
 """One turn of a conversation: the events of a reply become snapshots to show, no more of them than a page can take."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from llama_ui.answers import content_filtered
 from llama_ui.errors import ChatError, Refused
-from llama_ui.events import Done, Event, Notice, Reasoning, Text, Usage
+from llama_ui.events import Done, Event, InLine, Notice, Reasoning, Text, Usage
 from llama_ui.messages import Message, Options
 
-# Seconds between two updates of a page: more of them cost its browser more than they give to the reader.
+# Seconds between two updates of a page, at the least: more of them cost its browser more than they give to the reader.
 FRAME = 0.05
+# At the most: a page that shows nothing new for longer seems stuck.
+LONGEST_FRAME = 0.3
+# The part of the time that may go into updates, measured by how long the last one took to be absorbed. A long history
+# or a full room thus gets fewer of them.
+SHARE = 0.05
+# Seconds for each character shown: the browser lays out the whole reply anew with each update.
+PER_CHARACTER = 10e-6
 # Seconds between two snapshots while nothing comes. Gradio notices a closed tab, and at times Stop, only at one.
 TICK = 0.5
 
@@ -28,12 +34,14 @@ class Streams(Protocol):
 class Turn:
     """What there is of a reply by now. `waited`: seconds since it was asked for, None once text has come.
 
+    `place`: the place in line, from 1, while there is no room for the request; else 0.
     `notices`: sentences in Markdown on how the request was sent; `ending`: one on how the reply ended, if not as usual.
     """
 
     text: str = ""
     reasoning: str = ""
     waited: float | None = None
+    place: int = 0
     usage: Usage | None = None
     finish_reason: str | None = None
     notices: tuple[str, ...] = ()
@@ -41,26 +49,26 @@ class Turn:
     error: ChatError | None = None
 
 
-@dataclass(slots=True)
 class _Inbox:
     """What has come since the last snapshot. `news` is set when there is something to look at."""
 
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    events: list[Event] = field(default_factory=list)
-    error: ChatError | None = None
+    def __init__(self) -> None:
+        self.news = asyncio.Event()
+        self.error: ChatError | None = None
+        self._events: list[Event] = []
 
     async def read(self, stream: AsyncGenerator[Event, None]) -> None:
         """Collects the events of a reply until it ends or fails."""
         try:
             async with aclosing(stream):
                 async for event in stream:
-                    self.events.append(event)
+                    self._events.append(event)
                     self.news.set()
         except ChatError as error:
             self.error = error
 
     def empty(self) -> list[Event]:
-        events, self.events = self.events, []
+        events, self._events = self._events, []
         self.news.clear()
         return events
 
@@ -75,7 +83,8 @@ async def respond(
     cancelling the task that runs it, closes the request to the server, also before the first token.
     """
     inbox = _Inbox()
-    started = time.monotonic()
+    loop = asyncio.get_running_loop()
+    started = loop.time()
     turn = Turn(waited=0.0)
     reader = asyncio.create_task(inbox.read(stack.stream(model, messages, options)))
     reader.add_done_callback(lambda _: inbox.news.set())
@@ -94,23 +103,34 @@ async def respond(
                 yield _ended(turn, inbox.error)
                 return
             if turn.waited is not None:
-                turn = replace(turn, waited=time.monotonic() - started)
+                turn = replace(turn, waited=loop.time() - started)
+            handed = loop.time()
             yield turn
+            # Two more turns of the loop, in which it is sent and all others have theirs: a full room costs, too.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
             if events:
-                await asyncio.sleep(FRAME)
+                await asyncio.sleep(_frame(loop.time() - handed, len(turn.text) + len(turn.reasoning)))
     finally:
         reader.cancel()
         # Not gather, which would hand on a second cancel (a double click on Stop) into the closing of the request.
         await asyncio.wait([reader])
 
 
+def _frame(cost: float, length: int) -> float:
+    """The seconds until the next update, after one that took `cost` seconds and showed `length` characters."""
+    return min(max(FRAME, cost / SHARE, length * PER_CHARACTER), LONGEST_FRAME)
+
+
 def _advanced(turn: Turn, events: Sequence[Event]) -> Turn:
     text = "".join(event.text for event in events if isinstance(event, Text))
     reasoning = "".join(event.text for event in events if isinstance(event, Reasoning))
     notices = tuple(event.sentence for event in events if isinstance(event, Notice))
-    usage, finish_reason = turn.usage, turn.finish_reason
+    place, usage, finish_reason = turn.place, turn.usage, turn.finish_reason
     for event in events:
         match event:
+            case InLine(place):
+                pass
             case Usage():
                 usage = event
             case Done(reason):
@@ -119,6 +139,7 @@ def _advanced(turn: Turn, events: Sequence[Event]) -> Turn:
         text=turn.text + text,
         reasoning=turn.reasoning + reasoning,
         waited=None if text else turn.waited,
+        place=place,
         usage=usage,
         finish_reason=finish_reason,
         notices=turn.notices + notices,

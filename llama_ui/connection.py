@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import httpx
 
 from llama_ui.errors import NoServer
-from llama_ui.events import Event
+from llama_ui.events import Event, InLine
+from llama_ui.line import Line
 from llama_ui.local import LocalStack
 from llama_ui.messages import Message, Options
 from llama_ui.models import first_choice
@@ -45,6 +46,7 @@ class Connection:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._local = LocalStack(settings.cache, settings.local_model, self._report)
+        self._line = Line(settings.max_visitors)
         self._lock = threading.Lock()
         self._attempt: Future[LlamaStack] | None = None
         self._uses_local = False
@@ -68,12 +70,21 @@ class Connection:
         return await asyncio.shield(asyncio.wrap_future(self.start()))
 
     async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
-        """As `LlamaStack.stream`, once it is ready. A blank model: the one to begin with."""
+        """As `LlamaStack.stream`, once it is ready and there is room. A blank model: the one to begin with."""
         stack = await self.stack()
-        chosen = model.strip() or self._settings.model or first_choice(await stack.chat_models())
-        async with aclosing(stack.stream(chosen, messages, options)) as stream:
-            async for event in stream:
-                yield event
+        with self._line.joined() as moved:
+            place = self._line.place(moved)
+            while place:
+                yield InLine(place)
+                await moved.wait()
+                moved.clear()
+                place = self._line.place(moved)
+                if place == 0:
+                    yield InLine(0)
+            chosen = model.strip() or self._settings.model or first_choice(await stack.chat_models())
+            async with aclosing(stack.stream(chosen, messages, options)) as stream:
+                async for event in stream:
+                    yield event
 
     async def server(self) -> Server:
         """What the server says of itself now. Raises `ChatError`."""
@@ -117,14 +128,14 @@ class Connection:
         self._uses_local = False
         url = settings.base_url or next(filter(_is_llama_stack, USUAL_URLS), None)
         if url:
-            return LlamaStack(url, settings.api_key, timeout=settings.timeout)
+            return LlamaStack(url, settings.api_key, timeout=settings.timeout, visitors=settings.max_visitors)
         if settings.no_local:
             raise NoServer(
                 "No Llama Stack server is configured, and none answers at " + " or ".join(USUAL_URLS) + ".",
                 "Start the app with --base-url URL.",
             )
         self._uses_local = True
-        return LlamaStack(self._local.start(), timeout=settings.timeout)
+        return LlamaStack(self._local.start(), timeout=settings.timeout, visitors=settings.max_visitors)
 
 
 def _is_llama_stack(url: str) -> bool:

@@ -1,8 +1,8 @@
 """What a model's reply is made of, as plain values.
 
 A reply is any number of `Text` and `Reasoning` deltas, at most one `Usage`, and one `Done`, in the order in which the
-server sent them; a `Notice` may come before. Whatever the server's generation, a stream of these is all that the rest
-of the program sees.
+server sent them; an `InLine` or a `Notice` may come before. Whatever the server's generation, a stream of these is all
+that the rest of the program sees.
 """
 
 from dataclasses import dataclass
@@ -44,4 +44,11 @@ class Notice:
     sentence: str
 
 
-type Event = Text | Reasoning | Usage | Done | Notice
+@dataclass(frozen=True, slots=True)
+class InLine:
+    """The request waits for its turn. `place` counts from 1; 0: it is sent now."""
+
+    place: int
+
+
+type Event = Text | Reasoning | Usage | Done | Notice | InLine

@@ -79,6 +79,12 @@ def _count(value: str) -> int:
     return int(value)
 
 
+def _visitors(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 0 < int(value[:6]) <= 10_000 and len(value) < 6):
+        raise ValueError("is not a whole number from 1 to 10000")
+    return int(value)
+
+
 def _seconds(value: str) -> float:
     try:
         seconds = float(value)
@@ -157,6 +163,12 @@ class Settings:
     timeout: float = _option(
         300.0,
         Option("LLAMA_UI_TIMEOUT", _seconds, "S", "the longest wait for the next piece of a reply, in seconds"),
+    )
+    max_visitors: int = _option(
+        200,
+        Option(
+            "LLAMA_UI_MAX_VISITORS", _visitors, "N", "how many replies are given at once; who comes then waits in line"
+        ),
     )
     system_prompt: str = _option(
         FRIENDLY_ASSISTANT,

@@ -22,9 +22,8 @@ from llama_ui.models import Model
 
 CONNECT_TIMEOUT = 5.0
 LOOKUP_TIMEOUT = 10.0
-# The client's default of 100 connections makes visitors wait for each other. Servers close an idle connection after
-# 5 s (uvicorn's default): a request must not meet that moment.
-LIMITS = httpx.Limits(max_connections=1000, keepalive_expiry=3.0)
+# Servers close an idle connection after 5 s (uvicorn's default): a request must not meet that moment.
+KEPT_ALIVE = 3.0
 NO_CONNECTION = (errors.Unreachable, errors.ConnectionLost, errors.TimedOut)
 
 
@@ -59,12 +58,19 @@ class LlamaStack:
     """One server. All methods belong to one event loop; each raises `errors.ServerError`."""
 
     def __init__(
-        self, base_url: str, api_key: str | None = None, http: httpx.AsyncClient | None = None, timeout: float = 300.0
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        http: httpx.AsyncClient | None = None,
+        timeout: float = 300.0,
+        visitors: int = 200,
     ) -> None:
         """`timeout`: the longest wait for the next byte of a reply, in seconds; a large model thinks for minutes.
 
-        `http` replaces the connection pool, for tests.
+        `visitors`: how many replies there may be at once. `http` replaces the connection pool, for tests.
         """
+        # Room for each visitor's reply and a lookup beside it: with the client's 100 they would wait for each other.
+        limits = httpx.Limits(max_connections=2 * visitors + 10, keepalive_expiry=KEPT_ALIVE)
         self.base_url = base_url
         self._timeout = timeout
         self._lookup_timeout = httpx.Timeout(min(LOOKUP_TIMEOUT, timeout), connect=min(CONNECT_TIMEOUT, timeout))
@@ -76,7 +82,7 @@ class LlamaStack:
             timeout=httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout)),
             # A chat request costs money and time: it is sent once.
             max_retries=0,
-            http_client=http or DefaultAsyncHttpxClient(limits=LIMITS),
+            http_client=http or DefaultAsyncHttpxClient(limits=limits),
         )
         # Not through the constructor: given None it would take a key from the environment by itself.
         self._client.api_key = api_key

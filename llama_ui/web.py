@@ -4,17 +4,17 @@ import asyncio
 import html
 import json
 import logging
+import os
+import sys
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
-from gradio.block_function import BlockFunction
-from gradio.blocks import BlocksConfig
-from gradio.context import get_blocks_context
-from gradio.events import Dependency
 from gradio.tunneling import CURRENT_TUNNELS
 
 from llama_ui.chat import TICK, Turn, respond
@@ -27,8 +27,14 @@ from llama_ui.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# Gradio's limit on replies under way in the whole app, 40 by default.
-MAX_EVENTS = 500
+# Gradio looks for matplotlib twice in every step of a reply: where there is none, that is a search of the whole path.
+if find_spec("matplotlib") is None:
+    sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python's own way to say that there is none
+# How often Gradio sums up its events, with pandas, after every one of them by default. Nobody looks at the sums.
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+
+# Gradio's limit on what is under way in the whole app, its lookups and those who wait in line included: 40 by default.
+EVENTS_PER_VISITOR = 10
 TITLE = "Llama Stack Chat"
 MESSAGE_PLACEHOLDER = "Type a message…"
 # From Llama Stack's text generation guide.
@@ -43,23 +49,10 @@ PRESETS = {
     "Explainer": "You are a friendly assistant that explains complex topics simply.",
 }
 
-# Puts the cursor back where the next message is typed, unless it is somewhere else by now.
-FOCUS = """() => {
-  const focus = (tries) => {
-    const box = document.querySelector("#message textarea");
-    if (box && box.disabled && tries) setTimeout(focus, 50, tries - 1);
-    else if (box && document.activeElement === document.body) box.focus({preventScroll: true});
-  };
-  focus(40);
-}"""
-# The status line and the list of models are looked at again after a failure, when the server was found changed, and
-# after a reply from a server that the status line still calls gone.
-LOOK_AGAIN = """(history) => {
-  const changed = ["error", "notice"].includes(history.at(-1)?.metadata?.id);
-  if (changed || document.querySelector("#status .error")) document.querySelector("#refresh").click();
-}"""
-WITHOUT_WAITING = "(history) => [history.filter((message) => message.metadata?.id !== 'waiting')]"
-
+# Events of the page, which are nothing for other programs to call.
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# Values as they are sent, without the thread and the checks that Gradio spends on each, a reply's every frame included.
+RAW = PRIVATE | {"preprocess": False, "postprocess": False}
 LOOKING = '<li class="status wait">Looking…</li>'
 
 type ChatMessage = dict[str, Any]
@@ -87,19 +80,20 @@ def build(settings: Settings, connection: Connection) -> gr.Blocks:
                     cache_examples=False,  # a Space would ask the model while it is built
                     chatbot=_chatbot(),
                     textbox=_message_box(),
-                    validator=page.validate,
                     editable=True,
-                    concurrency_limit=None,  # by default one visitor waits for the other
-                    show_progress="hidden",
+                    max_message_chars=settings.max_message_chars,
                     api_name="chat",
                     api_description="Streams a reply. Sampling options that are left out are not sent to the server.",
                     analytics_enabled=False,
                 )
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+        quiet = PRIVATE | {"concurrency_limit": None}
         details.expand(page.examine, [model], [findings], **quiet)
         demo.load(page.watch, [model], [status, model], **quiet)
         refresh.click(page.watch, [model], [status, model], **quiet)
-        demo.load(None, js=FOCUS, api_visibility="private")
+        demo.load(None, js="chat.focus", **PRIVATE)
+    for kind in {type(block) for block in demo.blocks.values()}:
+        # Asked for with every visitor's arrival, for each component: a third of what an arrival costs.
+        vars(kind)["__init__"].__signature__ = signature(kind.__init__)
     return demo
 
 
@@ -112,12 +106,13 @@ def launch(demo: gr.Blocks, settings: Settings) -> str:
             share=settings.share,
             prevent_thread_lock=True,
             quiet=True,
-            max_threads=MAX_EVENTS,
+            max_threads=EVENTS_PER_VISITOR * settings.max_visitors + 100,
             show_error=False,
             run_history=False,  # it would list what visitors sent
             ssr_mode=False,
             footer_links=["api", "settings"],
             theme=_theme(),
+            head=f"<script>{Path(__file__).with_name('page.js').read_text()}</script>",
             css=(Path(__file__).with_name("page.css")).read_text(),
         )
     except OSError as error:
@@ -127,6 +122,7 @@ def launch(demo: gr.Blocks, settings: Settings) -> str:
             f"port {settings.port} on {settings.host} is in use or cannot be listened on; "
             "choose another with --port (GRADIO_SERVER_PORT)."
         ) from error
+    demo.limiter = None  # which `max_threads` set, too: as few threads as Gradio has by default suffice
     return url
 
 
@@ -159,7 +155,7 @@ def _render_system_prompt(settings: Settings) -> gr.Textbox:
         for label, prompt in PRESETS.items():
             # In the browser alone: no round trip, and nothing for other programs to call.
             gr.Button(label, size="sm", min_width=60).click(
-                None, None, system_prompt, js=f"() => {json.dumps(prompt)}", api_visibility="private"
+                None, None, system_prompt, js=f"() => {json.dumps(prompt)}", **PRIVATE
             )
     return system_prompt
 
@@ -248,14 +244,6 @@ class _Page:
             log.exception("Error %s while replying", reference)
             yield [*shown, _note("error", f"⚠️ Something went wrong in this app (error {reference}). Try again.")]
 
-    def validate(self, message: str) -> dict[str, Any]:
-        """Holds back, with a line in red, what the text box should not send; the text stays in it."""
-        try:
-            self._check_text("message", message)
-        except InputError as error:
-            return dict(gr.validate(False, str(error)))
-        return dict(gr.validate(bool(message.strip()), "Type something to send."))
-
     async def watch(self, model: str | None) -> AsyncGenerator[tuple[str, Any], None]:
         """Yields the status line and the list of models, until the server is ready or known not to be."""
         asking = asyncio.ensure_future(self._connection.server())
@@ -296,7 +284,7 @@ class _Page:
         """The messages to show. A notice that the conversation has already (`told`) is not given again."""
         if turn.waited is not None:
             return [_note("waiting", self._waiting(turn))]
-        shown = [_reply(turn.text)] if turn.text else []
+        shown = [_message("assistant", turn.text)] if turn.text else []
         shown += [note for text in turn.notices if said(note := _note("notice", f"ℹ️ {text}")) not in told]
         if turn.ending:
             shown.append(_note("ending", f"ℹ️ {turn.ending}"))
@@ -306,6 +294,10 @@ class _Page:
 
     def _waiting(self, turn: Turn) -> str:
         seconds = int(turn.waited or 0)
+        if turn.place:
+            most = self._settings.max_visitors
+            answered = "one visitor is" if most == 1 else f"{most} visitors are"
+            return f"*You are number {turn.place} in line: {answered} being answered before you… {seconds} s*"
         if turn.reasoning:
             return f"*The model is thinking… {seconds} s*"
         if self._connection.ready:
@@ -315,82 +307,74 @@ class _Page:
 
 
 class _Chat(gr.ChatInterface):
-    """ChatInterface, with what Gradio 6.31 leaves undone mended."""
+    """ChatInterface, wired so that a message costs one request to the app; what a page can do alone, page.js does.
+
+    The original's events send six, keep the conversation on the server, too, leave the box locked for good after some
+    failures, and have no Stop for the reply to an edited message (Gradio 6.31).
+    """
+
+    def __init__(self, *args: Any, max_message_chars: int, **kwargs: Any) -> None:
+        self._max_message_chars = max_message_chars
+        super().__init__(*args, **kwargs)
 
     def _setup_events(self) -> None:
-        """Locks the message box while any reply runs, with a Stop in it, and unlocks it however the reply ends.
-
-        The original leaves the box locked for good after a failure outside of the chat function (a value that a
-        component refuses, say), does not lock it for an example, and has no Stop for the reply to an edited message.
-        """
-        super()._setup_events()
-        root = get_blocks_context()
-        assert root is not None  # events can only be set up inside of Blocks
-        quiet: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
-        unlock: dict[str, Any] = {
-            "fn": lambda history: (history, history, _unlocked()),
-            "inputs": [self.chatbot],
-            "outputs": [self.chatbot_state, self.chatbot_value, self.textbox],
-            **quiet,
-        }
-        submits = {
-            _event_name(root, fn): Dependency(self.textbox, fn.get_config(), fn._id, fn.fn)
-            for fn in root.fns.values()
-            if fn.name == "_submit_fn"
-        }
-        for name, submit in submits.items():
-            submit.failure(**unlock)
-            submit.then(None, js=FOCUS, api_visibility="private")
-            submit.then(None, self.chatbot, js=LOOK_AGAIN, api_visibility="private")
-            if name in ("edit", "example_select", "option_select"):
-                submit.then(**unlock)
-        for fn in root.fns.values():
-            before = root.fns.get(fn.trigger_after) if fn.trigger_after is not None else None
-            if before and fn.outputs == [self.textbox] and before.outputs == [self.chatbot_state, self.chatbot_value]:
-                # The original's own unlocking also clears the box, twice after Stop, and what is typed by then is gone.
-                fn.fn = _unlocked
-        for begin in (self.chatbot.edit, self.chatbot.example_select):
-            begin(lambda: gr.Textbox(interactive=False, submit_btn=False, stop_btn=True), None, self.textbox, **quiet)
-        self.textbox.stop(
-            None,
-            self.chatbot,
-            self.chatbot,
-            js=WITHOUT_WAITING,  # a reply stopped before it began leaves no "Waiting" behind
-            cancels=[submits["edit"], submits["option_select"]],
-            api_visibility="private",
+        most, box, shown = self._max_message_chars, self.textbox, [self.textbox, self.chatbot]
+        asked = box.submit(None, shown, shown, js=f"(text, history) => chat.ask(text, history, {most})", **PRIVATE)
+        asked.failure(None, box, box, js=f"(text) => chat.complain(text, {most})", **PRIVATE)
+        retried = self.chatbot.retry(None, self.chatbot, self.chatbot, js="chat.retry", **PRIVATE)
+        edited = self.chatbot.edit(_edited, self.chatbot, self.chatbot, queue=False, **RAW)
+        example = self.chatbot.example_select(_asked, None, self.chatbot, queue=False, **RAW)
+        replies = []
+        for begun in (asked, retried, edited, example):
+            reply = begun.success(
+                self._answer,
+                [self.chatbot, *self.additional_inputs],
+                self.chatbot,
+                concurrency_limit=None,  # by default one visitor waits for the other
+                **RAW,
+            )
+            begun.success(None, None, box, js="chat.lock", **PRIVATE)  # while the request is on its way
+            for ended in (reply.then, reply.failure):
+                ended(None, self.chatbot, box, js="chat.ended", **PRIVATE)
+            replies.append(reply)
+        box.stop(None, self.chatbot, self.chatbot, js="chat.stopped", cancels=replies, **PRIVATE)
+        self.chatbot.undo(None, self.chatbot, shown, js="chat.undo", **PRIVATE)
+        self.fake_api_btn.click(
+            gr.ChatInterface._api_wrapper(self, self.fn, self._stream_fn),
+            [box, self.chatbot_state, *self.additional_inputs],
+            [self.api_response, self.chatbot_state],
+            api_name=self.api_name,
+            api_description=self.api_description,
+            concurrency_limit=None,
+            postprocess=False,
         )
 
-    def _append_message_to_history(
-        self, message: Any, history: Any, role: Literal["user", "assistant"] = "user"
-    ) -> Any:
-        if isinstance(message, str):
-            message = {"role": role, "content": _typed(message)}
-        return super()._append_message_to_history(message, history, role)
+    async def _answer(self, history: list[ChatMessage], *settings: Any) -> AsyncGenerator[list[ChatMessage], None]:
+        """Yields the conversation, which ends with a message of the user, with the reply to it."""
+        if not history:
+            return  # a program's doing; the page has shown a message by then
+        async with aclosing(self.fn(said(history[-1]), history[:-1], *settings)) as replies:
+            async for reply in replies:
+                yield [*history, *reply]
 
 
-def _event_name(root: BlocksConfig, fn: BlockFunction) -> str:
-    """What set off the chain of events that a function belongs to: "submit", "retry", "edit", ..."""
-    while fn.trigger_after is not None:
-        fn = root.fns[fn.trigger_after]
-    return str(fn.targets[0][1])
+def _edited(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessage]:
+    index = edit.index[0] if isinstance(edit.index, (list, tuple)) else edit.index
+    return [*history[:index], _message("user", edit.value)]
 
 
-def _unlocked() -> gr.Textbox:
-    return gr.Textbox(interactive=True, submit_btn=True, stop_btn=False, placeholder=MESSAGE_PLACEHOLDER)
+def _asked(example: gr.SelectData) -> list[ChatMessage]:
+    return [_message("user", example.value["text"])]
 
 
-def _typed(text: str) -> list[dict[str, str]]:
-    """The content of a message. A plain string would lose its indentation, through inspect.cleandoc in Gradio."""
-    return [{"type": "text", "text": text}]
-
-
-def _reply(text: str) -> ChatMessage:
-    return {"role": "assistant", "content": _typed(text)}
+def _message(role: str, text: str) -> ChatMessage:
+    """In the form in which Gradio's page holds it. As a plain string a text would lose its indentation."""
+    return {"role": role, "metadata": None, "content": [{"type": "text", "text": text}], "options": None}
 
 
 def _note(kind: str, text: str) -> ChatMessage:
     """A message of the page itself. By its `metadata.id` it is kept out of what the server gets."""
-    return _reply(text) | {"metadata": {"id": kind}}
+    return _message("assistant", text) | {"metadata": {"id": kind}}
 
 
 def _error_note(error: ChatError) -> ChatMessage:

@@ -16,6 +16,7 @@ SAMPLES: dict[str, list[tuple[str, Any]]] = {
     "api_key": [("key-0", "key-0"), ("key-1", "key-1"), ("key-2", "key-2")],
     "model": [("one/model", "one/model"), ("two", "two"), ("three", "three")],
     "timeout": [("30", 30.0), ("0.5", 0.5), ("3600", 3600.0)],
+    "max_visitors": [("1", 1), ("50", 50), ("1000", 1000)],
     "system_prompt": [
         ("You are shakespeare.", "You are shakespeare."),
         ("Be brief.", "Be brief."),
@@ -52,6 +53,7 @@ BAD = {
         "http://stack\n.test",
     ],
     "timeout": ["0", "-1", "soon", "nan", "inf", "1000001", "5s"],
+    "max_visitors": ["0", "-1", "1.5", "many", "2" * 400],
     "check": ["maybe", "2"],
     "json": ["maybe", "2"],
     "port": ["0", "65536", "-5", "abc", "78.60", "٧٨٦٠", "9" * 400],

@@ -1,0 +1,10 @@
+"""Gradio's one-liner for the same job, with its limit of one reply at a time lifted."""
+
+import os
+
+import gradio as gr
+
+chat = gr.load_chat(f"{os.environ['BENCH_SERVER']}/v1", model="bench", token="none")
+for function in chat.fns.values():
+    function.concurrency_limit = None
+chat.launch(max_threads=500)
