@@ -25,8 +25,8 @@ contract: .venv/dev  ## the tests on real servers of every generation, which are
 screenshot: .venv/dev  ## make docs/*.png anew
 	$(BIN)/python -m pytest --browser --screenshots -k screenshots
 
-bench: .venv/dev  ## how fast it starts
-	$(BIN)/python bench/startup.py
+bench: .venv/dev .venv/peers/installed  ## how fast it is beside other UIs: 20 minutes, writes bench/RESULTS.md
+	$(BIN)/python bench/run.py
 
 clean:  ## remove what was installed
 	rm -rf .venv
@@ -49,4 +49,10 @@ clean:  ## remove what was installed
 
 .venv/dev: tests/requirements.txt .venv/app
 	@$(UV) -r tests/requirements.txt
+	@touch $@
+
+# What is measured beside the app, in an environment of its own.
+.venv/peers/installed: bench/peers/requirements.txt .venv/uv
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/peers
+	@$(BIN)/uv pip install --quiet --python .venv/peers/bin/python -r bench/peers/requirements.txt
 	@touch $@
