@@ -1,17 +1,11 @@
 /* What the page does by itself. A message is shown, and the box locked, without asking the app: the app is asked once,
    for the reply. Each function is given the values of components and gives new ones, or an update of their properties. */
 const chat = (() => {
-  const LOCKED = {
-    __type__: "update", interactive: false, submit_btn: false, stop_btn: true, loading_status: {validation_error: null},
-  };
+  const LOCKED = {__type__: "update", interactive: false, submit_btn: false, stop_btn: true};
   const UNLOCKED = {__type__: "update", interactive: true, submit_btn: true, stop_btn: false};
   const said = (text) => ({role: "user", metadata: null, content: [{type: "text", text}], options: null});
   const textOf = (message) => message.content.map((part) => part.text ?? "").join("\n\n");
-  const lastAsked = (history) => {
-    const index = history.findLastIndex((message) => message.role === "user");
-    if (index < 0) throw new Error("Nothing has been asked.");
-    return index;
-  };
+  const lastAsked = (history) => history.findLastIndex((message) => message.role === "user");
 
   /* Why a message is not sent; null if it is. */
   const complaint = (text, most) => {
@@ -32,14 +26,14 @@ const chat = (() => {
   return {
     focus: () => focus(),
     lock: () => LOCKED,
-    ask: (text, history, most) => {
-      if (complaint(text, most)) throw new Error("Not sent."); // what follows a failure is `complain`, and no request
-      return ["", [...history, said(text)]];
+    check: (text, most) => {
+      if (complaint(text, most)) throw new Error("Not sent."); // what follows a failure is `complain`
     },
-    complain: (text, most) => ({
-      __type__: "update",
-      loading_status: {validation_error: complaint(text, most), show_validation_error: true},
-    }),
+    ask: (text, history) => ["", [...history, said(text)], ""],
+    complain: (text, most) => {
+      setTimeout(() => document.querySelector("#complaint").scrollIntoView({block: "nearest"}), 100);
+      return `<p class="status error" role="alert">${complaint(text, most)}</p>`;
+    },
     retry: (history) => [history.slice(0, lastAsked(history) + 1)],
     undo: (history) => {
       const index = lastAsked(history);

@@ -73,6 +73,7 @@ def build(settings: Settings, connection: Connection) -> gr.Blocks:
             with gr.Column(elem_id="settings"):
                 model, refresh, sampling = _render_model(settings)
             with gr.Column(elem_id="chat"):
+                complaint = gr.HTML("", elem_id="complaint", render=False)
                 _Chat(
                     page.reply,
                     additional_inputs=[system_prompt, model, *sampling],
@@ -82,10 +83,12 @@ def build(settings: Settings, connection: Connection) -> gr.Blocks:
                     textbox=_message_box(),
                     editable=True,
                     max_message_chars=settings.max_message_chars,
+                    complaint=complaint,
                     api_name="chat",
                     api_description="Streams a reply. Sampling options that are left out are not sent to the server.",
                     analytics_enabled=False,
                 )
+                complaint.render()
         quiet = PRIVATE | {"concurrency_limit": None}
         details.expand(page.examine, [model], [findings], **quiet)
         demo.load(page.watch, [model], [status, model], **quiet)
@@ -313,14 +316,18 @@ class _Chat(gr.ChatInterface):
     failures, and have no Stop for the reply to an edited message (Gradio 6.31).
     """
 
-    def __init__(self, *args: Any, max_message_chars: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, max_message_chars: int, complaint: gr.HTML, **kwargs: Any) -> None:
+        """`complaint`: where it is said why a message is not sent."""
         self._max_message_chars = max_message_chars
+        self._complaint = complaint
         super().__init__(*args, **kwargs)
 
     def _setup_events(self) -> None:
         most, box, shown = self._max_message_chars, self.textbox, [self.textbox, self.chatbot]
-        asked = box.submit(None, shown, shown, js=f"(text, history) => chat.ask(text, history, {most})", **PRIVATE)
-        asked.failure(None, box, box, js=f"(text) => chat.complain(text, {most})", **PRIVATE)
+        # Nothing is among its outputs, which would be covered with the word "Error" when it refuses.
+        checked = box.submit(None, box, None, js=f"(text) => chat.check(text, {most})", **PRIVATE)
+        checked.failure(None, box, self._complaint, js=f"(text) => chat.complain(text, {most})", **PRIVATE)
+        asked = checked.success(None, shown, [*shown, self._complaint], js="chat.ask", **PRIVATE)
         retried = self.chatbot.retry(None, self.chatbot, self.chatbot, js="chat.retry", **PRIVATE)
         edited = self.chatbot.edit(_edited, self.chatbot, self.chatbot, queue=False, **RAW)
         example = self.chatbot.example_select(_asked, None, self.chatbot, queue=False, **RAW)
