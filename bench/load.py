@@ -49,7 +49,7 @@ class Load:
         visitors = [self._visitor() for _ in range(count)]
         for group in itertools.batched(visitors, 10):
             await asyncio.gather(*(visitor.open() for visitor in group))
-        await asyncio.sleep(1)
+        await asyncio.sleep(1 if count > 1 else 0.1)
         yield visitors
         await asyncio.gather(*(visitor.leave() for visitor in visitors))
 

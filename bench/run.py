@@ -1,7 +1,8 @@
 """Measures this app beside other chat UIs, all against one scripted server, and writes bench/RESULTS.md: `make bench`.
 
 Takes about twenty minutes, on a machine that does nothing else. Each program is started on its own, measured by
-visitors in one separate process (load.py) and in Chromium (browser.py), and ended. Nothing leaves 127.0.0.1.
+visitors in one separate process (load.py) and in Chromium (browser.py), and ended. Nothing leaves 127.0.0.1. With
+--report the tables are made anew from the last run.
 """
 
 import collections
@@ -21,6 +22,7 @@ import browser
 import startup
 from programs import CHAINLIT, ROOT, Program, command, free_port, running, scripted_server
 
+MEASURED = ROOT / ".venv" / "measured.json"
 RESULTS = ROOT / "bench" / "RESULTS.md"
 PROGRAMS = ("Chainlit", "gr.load_chat", "naive ChatInterface", "this app")
 TOKENS, RATE = 300, 30.0
@@ -70,7 +72,7 @@ class Bench:
             found["enter"] = browser.enter_to_first_text(program.url, selectors, self._server, 15)
             found["busy"] = browser.busy_share(program.url, selectors, self._server, 2000, 200.0)
             for abort, wait in ABORTS:
-                found[f"{abort} {wait:g}"] = self._load(kind, program.url, "abort", how=abort, wait=wait, times=3)
+                found[f"{abort} {wait:g}"] = self._load(kind, program.url, "abort", how=abort, wait=wait, times=2)
             if kind == "gradio":
                 found["history"] = self._load(kind, program.url, "history", **CONVERSATION)
             if name == "this app":
@@ -284,20 +286,29 @@ def machine() -> str:
     )
 
 
-def main() -> None:
+def measure_all() -> Measured:
+    """Everything; kept in a file as far as it has come, from which the report can be made anew."""
     with scripted_server() as server:
-        profile = profiled(server)
+        measured: Measured = {"profile": profiled(server)}
         bench = Bench(server)
+        measured["found"] = bench.found
+        print("direct", flush=True)
         bench.direct()
         for name in PROGRAMS:
             print(name, flush=True)
             bench.measure(name)
-    with running(command("bare", "", 0), free_port()) as program:
-        with browser.page(program.url, browser.GRADIO):
-            pass
-        bare = program.megabytes()
+            MEASURED.write_text(json.dumps(measured))
+    with running(command("bare", "", 0), free_port()) as program, browser.page(program.url, browser.GRADIO):
+        measured["bare"] = program.megabytes()
     print("start-up", flush=True)
-    RESULTS.write_text(report(bench.found, startup.measured(5), bare, profile) + "\n")
+    measured["starts"] = startup.measured(3)
+    MEASURED.write_text(json.dumps(measured))
+    return measured
+
+
+def main() -> None:
+    measured = json.loads(MEASURED.read_text()) if "--report" in sys.argv else measure_all()
+    RESULTS.write_text(report(**measured) + "\n")
     print(RESULTS.read_text())
 
 
