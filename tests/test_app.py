@@ -139,3 +139,12 @@ def test_without_network_at_the_first_start_one_line_says_what_is_missing(start_
     line = app.await_line("app.py: ")
     assert "demonstration model could not be downloaded" in line and "--base-url" in line
     assert "Traceback" not in "".join(app.output)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_small_limit_of_open_files_does_not_keep_visitors_out() -> None:
+    limits = "resource.getrlimit(resource.RLIMIT_NOFILE)"
+    few = f"resource.setrlimit(resource.RLIMIT_NOFILE, (256, {limits}[1]))"
+    code = f"import resource, app; {few}; app._make_room(200); print({limits}[0])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    assert int(done.stdout) >= 200 * 3

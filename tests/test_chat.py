@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_ui.chat import FRAME, TICK, Turn, respond
+from llama_ui.chat import FRAME, LONGEST_FRAME, PER_CHARACTER, SHARE, TICK, Turn, respond
 from llama_ui.errors import Refused, Unreachable
-from llama_ui.events import Done, Event, Notice, Reasoning, Text, Usage
+from llama_ui.events import Done, Event, InLine, Notice, Reasoning, Text, Usage
 from llama_ui.messages import Message, Options
 
 MESSAGES = [Message("user", "Hi.")]
@@ -174,6 +174,55 @@ async def test_who_takes_the_snapshots_slowly_gets_fewer_and_loses_nothing() -> 
         await asyncio.sleep(2.0)
     assert len(turns) <= 7
     assert turns[-1].text == "".join(f"{number} " for number in range(100))
+
+
+@pytest.mark.parametrize(
+    ("absorbing", "frame"), [(0.0, FRAME), (0.008, 0.008 / SHARE), (1.0, LONGEST_FRAME)], ids=["fast", "slow", "stuck"]
+)
+@jumping
+async def test_the_longer_an_update_takes_to_be_absorbed_the_rarer_they_get(absorbing: float, frame: float) -> None:
+    clock = asyncio.get_running_loop()
+    steps: list[Step] = [Text("x"), 0.001] * 3000
+    shown_at = []
+    async for _ in reply(Script(*steps)):
+        shown_at.append(clock.time())
+        await asyncio.sleep(absorbing)
+    gaps = [later - sooner for sooner, later in itertools.pairwise(shown_at[:-1])]
+    assert len(gaps) >= 1
+    assert all(gap == pytest.approx(absorbing + frame, abs=0.002) for gap in gaps)
+
+
+@jumping
+async def test_a_long_reply_is_shown_in_rarer_updates_and_in_full() -> None:
+    clock = asyncio.get_running_loop()
+    # 100,000 characters in ten seconds.
+    steps: list[Step] = [Text("0123456789"), 0.001] * 10_000
+    shown_at, lengths = [], []
+    async for turn in reply(Script(*steps)):
+        shown_at.append(clock.time())
+        lengths.append(len(turn.text))
+    assert lengths[-1] == 100_000
+    for (sooner, later), length in zip(itertools.pairwise(shown_at[:-1]), lengths, strict=False):
+        assert later - sooner >= min(max(FRAME, length * PER_CHARACTER), LONGEST_FRAME) - 1e-6
+        assert later - sooner < LONGEST_FRAME + 0.01
+
+
+@jumping
+async def test_a_tail_that_comes_just_after_an_update_is_shown_though_nothing_follows_it() -> None:
+    turns = reply(Script(Text("Hello"), FRAME / 5, Text(" there"), asyncio.Event()))
+    assert (await anext(turns)).text == "Hello"
+    begun = asyncio.get_running_loop().time()
+    assert (await anext(turns)).text == "Hello there"
+    assert asyncio.get_running_loop().time() - begun == pytest.approx(FRAME)
+    await turns.aclose()
+
+
+@jumping
+async def test_who_is_in_line_is_told_the_place_and_then_waits_for_the_first_token() -> None:
+    turns = await shown(Script(InLine(3), 1.2, InLine(1), 1.2, InLine(0), 1.2, Text("Hello")))
+    places = [turn.place for turn in turns if turn.waited is not None]
+    assert [place for place, _ in itertools.groupby(places)] == [3, 1, 0]
+    assert turns[-1].text == "Hello"
 
 
 @jumping
