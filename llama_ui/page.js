@@ -23,16 +23,23 @@ const chat = (() => {
     else if (document.activeElement === document.body) box?.focus({preventScroll: true});
   };
 
+  let sending = false; // Enter pressed twice sends once
+
   return {
     focus: () => focus(),
     lock: () => LOCKED,
     check: (text, most) => {
-      if (complaint(text, most)) throw new Error("Not sent."); // what follows a failure is `complain`
+      if (sending || complaint(text, most)) throw new Error("Not sent."); // what follows a failure is `complain`
+      sending = true;
     },
-    ask: (text, history) => ["", [...history, said(text)], ""],
+    ask: (text, history) => {
+      sending = false;
+      return ["", [...history, said(text)], ""];
+    },
     complain: (text, most) => {
       setTimeout(() => document.querySelector("#complaint").scrollIntoView({block: "nearest"}), 100);
-      return `<p class="status error" role="alert">${complaint(text, most)}</p>`;
+      const why = complaint(text, most);
+      return why ? `<p class="status error" role="alert">${why}</p>` : "";
     },
     retry: (history) => [history.slice(0, lastAsked(history) + 1)],
     undo: (history) => {

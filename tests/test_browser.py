@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -355,6 +356,50 @@ def test_blank_and_long_messages_stay_in_the_box(chat: Chat, stack: FakeStack) -
     assert stack.requests == []
     chat.ask("short")
     assert sent(stack) == [SYSTEM, ("user", "short")]
+
+
+def test_a_message_that_is_not_sent_covers_nothing(chat: Chat, stack: FakeStack) -> None:
+    chat.ask("one")
+    chat.send("x" * 32_001)
+    expect(chat.page.get_by_role("alert")).to_be_in_viewport()
+    expect(chat.replies.last).to_contain_text("Hello there.")
+    expect(chat.page.get_by_text("Error", exact=True)).to_have_count(0)
+    chat.ask("two")
+    expect(chat.page.get_by_role("alert")).to_have_count(0)
+
+
+def test_enter_pressed_twice_sends_a_message_once(chat: Chat, stack: FakeStack) -> None:
+    hold = Hold()
+    stack.enqueue("begun ", hold)
+    chat.box.fill("one")
+    # In the page itself: nothing that drives a browser from outside is as fast as a nervous finger.
+    press = 'new KeyboardEvent("keypress", {key: "Enter", bubbles: true, cancelable: true})'
+    chat.box.evaluate(f"(box) => {{ box.dispatchEvent({press}); box.dispatchEvent({press}); }}")
+    expect(chat.replies.last).to_contain_text("begun")
+    hold.release.set()
+    chat.at_rest()
+    expect(chat.said).to_have_count(1)
+    assert len(stack.requests) == 1
+
+
+def test_who_finds_the_room_full_is_told_the_place_and_answered_in_turn(
+    browser: Browser, stack: FakeStack, tmp_path: Path
+) -> None:
+    hold = Hold()
+    stack.enqueue("begun ", hold)
+    arguments = ("--base-url", stack.url, "--max-visitors", "1")
+    with (
+        AppProcess(arguments, {}, tmp_path) as app,
+        opened(browser, app.url) as first,
+        opened(browser, app.url) as second,
+    ):
+        first.send("one")
+        expect(first.replies.last).to_contain_text("begun")
+        second.send("two")
+        expect(second.replies.last).to_contain_text("You are number 1 in line: one visitor is being answered")
+        hold.release.set()
+        expect(second.replies.last).to_contain_text("Hello there.")
+        expect(second.page.get_by_text("in line")).to_have_count(0)
 
 
 def test_settings_apply_from_the_next_message_on(chat: Chat, stack: FakeStack) -> None:
