@@ -150,7 +150,8 @@ class Load:
                 if wait:
                     await asyncio.sleep(1.3)
                 else:
-                    await begun.wait()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(begun.wait(), 10)
                     await asyncio.sleep(0.7)
                 aborted = time.monotonic()
                 await (visitor.stop() if how == "stop" else visitor.leave())
@@ -164,9 +165,9 @@ class Load:
     async def _ended(self) -> float | None:
         for _ in range(400):
             async with self._http.get(f"{self._server}/log") as answer:
-                *_, ended = orjson.loads(await answer.read())[-1]
-            if ended:
-                return float(ended)
+                log = orjson.loads(await answer.read())
+            if log and log[-1][2]:
+                return float(log[-1][2])
             await asyncio.sleep(0.025)
         return None
 

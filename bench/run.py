@@ -2,7 +2,7 @@
 
 Takes about twenty minutes, on a machine that does nothing else. Each program is started on its own, measured by
 visitors in one separate process (load.py) and in Chromium (browser.py), and ended. Nothing leaves 127.0.0.1. With
---report the tables are made anew from the last run.
+--resume a run that broke off goes on, with --report the tables are made anew from the last one.
 """
 
 import collections
@@ -286,18 +286,19 @@ def machine() -> str:
     )
 
 
-def measure_all() -> Measured:
-    """Everything; kept in a file as far as it has come, from which the report can be made anew."""
+def measure_all(measured: Measured) -> Measured:
+    """Everything that is not measured yet; kept in a file as far as it has come, for --resume and --report."""
     with scripted_server() as server:
-        measured: Measured = {"profile": profiled(server)}
         bench = Bench(server)
-        measured["found"] = bench.found
-        print("direct", flush=True)
-        bench.direct()
-        for name in PROGRAMS:
-            print(name, flush=True)
-            bench.measure(name)
-            MEASURED.write_text(json.dumps(measured))
+        bench.found = measured.setdefault("found", bench.found)
+        if not bench.found:
+            bench.direct()
+        for name in reversed(PROGRAMS):
+            if name not in bench.found:
+                print(name, flush=True)
+                bench.measure(name)
+                MEASURED.write_text(json.dumps(measured))
+        measured["profile"] = profiled(server)
     with running(command("bare", "", 0), free_port()) as program, browser.page(program.url, browser.GRADIO):
         measured["bare"] = program.megabytes()
     print("start-up", flush=True)
@@ -307,7 +308,11 @@ def measure_all() -> Measured:
 
 
 def main() -> None:
-    measured = json.loads(MEASURED.read_text()) if "--report" in sys.argv else measure_all()
+    measured: Measured = {}
+    if "--report" in sys.argv or "--resume" in sys.argv:
+        measured = json.loads(MEASURED.read_text())
+    if "--report" not in sys.argv:
+        measured = measure_all(measured)
     RESULTS.write_text(report(**measured) + "\n")
     print(RESULTS.read_text())
 
