@@ -65,6 +65,28 @@ def enter_to_first_text(url: str, selectors: Selectors, server: str, turns: int)
     return statistics.median(taken)
 
 
+def stages(url: str, selectors: Selectors, server: str, turns: int) -> dict[str, float]:
+    """Where the time from Enter to the first text goes: milliseconds after Enter, medians."""
+    httpx.put(f"{server}/script", json={"tokens": 3, "rate": 30.0})
+    seen: dict[str, list[float]] = {}
+    with page(url, selectors) as chat:
+        for number in range(WARM_UP + turns):
+            chat.evaluate("performance.clearResourceTimings()")
+            first = _say(chat, selectors) * 1000
+            entered = float(chat.evaluate("window.turn.entered"))
+            chat.wait_for_timeout(900)  # a request is listed when it has ended
+            requests = chat.evaluate("performance.getEntriesByType('resource').map((entry) => entry.toJSON())")
+            if number < WARM_UP:
+                continue
+            for request in requests:
+                for route, what in (("/queue/join", "the message"), ("/queue/data", "the stream of the reply")):
+                    if route in request["name"]:
+                        seen.setdefault(f"{what} is asked for", []).append(request["startTime"] - entered)
+                        seen.setdefault(f"{what}: an answer begins", []).append(request["responseStart"] - entered)
+            seen.setdefault("the first text is in the page", []).append(first)
+    return {what: statistics.median(times) for what, times in seen.items()}
+
+
 def busy_share(url: str, selectors: Selectors, server: str, tokens: int, rate: float) -> float:
     """The share of the time that the page's main thread is busy while a reply is streamed."""
     httpx.put(f"{server}/script", json={"tokens": tokens, "rate": rate})

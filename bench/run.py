@@ -146,7 +146,9 @@ def _whose(stack: str) -> str:
     return "the event loop itself"
 
 
-def report(found: dict[str, Measured], starts: dict[str, list[float]], bare: float, profile: str) -> str:
+def report(
+    found: dict[str, Measured], starts: dict[str, list[float]], bare: float, profile: str, stages: dict[str, float]
+) -> str:
     """bench/RESULTS.md."""
     return "\n\n".join(
         [
@@ -169,6 +171,12 @@ def report(found: dict[str, Measured], starts: dict[str, list[float]], bare: flo
             "Each message is two requests to Gradio (one that joins its queue, one that listens) and one to the Llama "
             "Stack server; all hundred share one thread. A profile of the app by py-spy:",
             profile,
+            "## From Enter to the first text in the page: where the time goes",
+            "What happens when, in this app's page. Before the message is asked for, Gradio's page draws it; after the "
+            "stream has begun, it draws the reply; between the two requests it waits for the first to be answered.",
+            "\n".join(
+                ["| | ms after Enter |", "|---|---|"] + [f"| {what} | {ms:.0f} |" for what, ms in stages.items()]
+            ),
         ]
     )
 
@@ -299,6 +307,8 @@ def measure_all(measured: Measured) -> Measured:
                 bench.measure(name)
                 MEASURED.write_text(json.dumps(measured))
         measured["profile"] = profiled(server)
+        with running(command("this app", server, 0), free_port()) as program:
+            measured["stages"] = browser.stages(program.url, browser.APP, server, 15)
     with running(command("bare", "", 0), free_port()) as program, browser.page(program.url, browser.GRADIO):
         measured["bare"] = program.megabytes()
     print("start-up", flush=True)
