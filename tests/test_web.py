@@ -1,14 +1,20 @@
 """The page through its own API, against a scripted server: what it sends, and what it shows."""
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import batched
+from typing import Any
 
 import httpx
 import pytest
 from gradio_client import Client
 
-from tests.fake_stack import MODEL, FakeStack, Hold
+from tests.fake_stack import MODEL, Endless, FakeStack, Hold
 from tests.page import said, served
+from tests.test_room import SETTINGS, connections, ended, first_with, readers, until, visitors
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
@@ -184,3 +190,106 @@ def test_half_an_emoji_from_the_server_is_shown_as_a_sign_and_the_next_message_w
     stack.enqueue({"error": {"message": "boom \ud83d"}})
     assert "`boom`" in said(client.predict("Hi", api_name="/chat"))
     assert said(client.predict("Hi", api_name="/chat")) == "Hello there."
+
+
+class Tab:
+    """The page in a browser, as far as the app sees it: it asks by the route that the page uses, and can press Stop."""
+
+    def __init__(self, http: httpx.AsyncClient, url: str, fn_index: int) -> None:
+        self._http = http
+        self._api = f"{url}/gradio_api"
+        self._call: dict[str, Any] = {"fn_index": fn_index, "session_hash": uuid.uuid4().hex}
+
+    @contextlib.asynccontextmanager
+    async def says(self, text: str) -> AsyncIterator[AsyncIterator[str]]:
+        """What is shown, update by update; leaving the block is closing the tab."""
+        said = {"role": "user", "metadata": None, "content": [{"type": "text", "text": text}], "options": None}
+        joined = await self._http.post(f"{self._api}/queue/join", json={"data": [[said], *SETTINGS], **self._call})
+        self._call["event_id"] = joined.json()["event_id"]
+        session = {"session_hash": self._call["session_hash"]}
+        async with self._http.stream("GET", f"{self._api}/queue/data", params=session) as stream:
+            yield (line async for line in stream.aiter_lines() if line.startswith("data: "))
+
+    async def stop(self) -> None:
+        await self._http.post(f"{self._api}/cancel", json=self._call)
+
+
+@contextlib.asynccontextmanager
+async def tabs(url: str, count: int) -> AsyncIterator[list[Tab]]:
+    url = url.rstrip("/")
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=SECONDS, limits=limits, trust_env=False) as http:
+        config = (await http.get(f"{url}/config")).json()
+        # What Stop cancels: the first of these is the reply to a message that was typed.
+        (stop,) = [event for event in config["dependencies"] if event["cancels"]]
+        yield [Tab(http, url, stop["cancels"][0]) for _ in range(count)]
+
+
+async def test_who_stops_waiting_in_line_leaves_it_and_is_never_asked_for(stack: FakeStack) -> None:
+    inside, answering = Hold(), Hold()
+    stack.enqueue("begun", inside)
+    stack.enqueue(answering, "At last.")
+    with served(base_url=stack.url, max_visitors=1) as url:
+        async with tabs(url, 4) as (first, second, third, fourth), contextlib.AsyncExitStack() as open_tabs:
+            firsts = await open_tabs.enter_async_context(first.says("first"))
+            await first_with("begun", firsts)
+            waiting = []
+            for place, (tab, text) in enumerate([(second, "second"), (third, "third"), (fourth, "fourth")], 1):
+                waiting.append(await open_tabs.enter_async_context(tab.says(text)))
+                await first_with(f"You are number {place} in line", waiting[-1])
+            seconds, thirds, fourths = waiting
+            await third.stop()
+            await first_with("process_completed", thirds)
+            await first_with("You are number 2 in line", fourths)
+            inside.release.set()
+            await first_with("Waiting for the first token", seconds)
+            answering.release.set()
+            await first_with("At last.", seconds)
+            await first_with("Hello there.", fourths)
+    assert [request["messages"][-1]["content"] for request in stack.requests] == ["first", "second", "fourth"]
+
+
+async def test_five_hundred_replies_given_up_in_the_page_leave_nothing_behind(stack: FakeStack) -> None:
+    async def gives_up(tab: Tab, words: str, presses_stop: bool, all_here: asyncio.Barrier) -> None:
+        async with tab.says("hello") as updates:
+            await first_with(words, updates)
+            await all_here.wait()
+            if presses_stop:
+                await tab.stop()
+                await first_with("process_completed", updates)
+
+    with served(base_url=stack.url) as url:
+        async with tabs(url, 500) as crowd:
+            for wave in batched(crowd, 50):
+                # Half of them before the first token; of either half every second one with Stop, the others by leaving.
+                silent, talking = wave[::2], wave[1::2]
+                all_here = asyncio.Barrier(len(wave))
+                replies = []
+                async with asyncio.TaskGroup() as people:
+                    for half, item, words in ((silent, Hold, "first token"), (talking, Endless, "more")):
+                        replies += [stack.enqueue(item()) for _ in half]
+                        for number, tab in enumerate(half):
+                            people.create_task(gives_up(tab, words, bool(number % 2), all_here))
+                        # Only then come the others, so that each half gets the replies meant for it.
+                        await until(lambda: not stack.replies, "all have asked")
+                await ended(replies)
+            await until(lambda: not readers(), "no task is left")
+            await until(lambda: not connections(stack), "no connection is left")
+            async with crowd[0].says("and now?") as updates:
+                await first_with("Hello there.", updates)
+
+
+async def test_a_tab_that_takes_nothing_more_from_its_connection_holds_up_nobody(stack: FakeStack) -> None:
+    # More than the kernel keeps for both ends of a connection: the app is left with the rest of it.
+    reply = stack.enqueue("x" * 8_000_000, Hold())
+    with served(base_url=stack.url) as url:
+        async with visitors(url.rstrip("/"), 1) as (other,):
+            with socket.socket() as deaf:
+                deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                deaf.connect(("127.0.0.1", httpx.URL(url).port))
+                path = httpx.URL(await other.asks("hello")).path
+                deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                await until(lambda: b"xxxx" in deaf.recv(4096, socket.MSG_PEEK), "the reply has begun to arrive")
+                for _ in range(5):
+                    assert "Hello there." in await other.is_told("hello")
+            await ended([reply])
