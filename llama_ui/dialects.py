@@ -47,7 +47,12 @@ def _chat_content(message: Message) -> object:
         {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{image.data}"}}
         for image in message.images
     ]
-    return [{"type": "text", "text": message.content}, *images] if images else message.content
+    return [*_text_part(message), *images] if images else message.content
+
+
+def _text_part(message: Message) -> list[Payload]:
+    """None for a message of pictures alone: engines refuse a blank text."""
+    return [{"type": "text", "text": message.content}] if message.content.strip() else []
 
 
 def _chat_events(chunk: Chunk) -> Iterator[Event]:
@@ -83,8 +88,8 @@ def _legacy_payload(model: str, messages: Sequence[Message], options: Options) -
 
 def _legacy_message(message: Message) -> Payload:
     images = [{"type": "image", "image": {"data": image.data}} for image in message.images]
-    text = {"type": "text", "text": message.content}
-    said: Payload = {"role": message.role, "content": [text, *images] if images else message.content}
+    content = [*_text_part(message), *images] if images else message.content
+    said: Payload = {"role": message.role, "content": content}
     # Without it the server answers 400.
     return said | {"stop_reason": "end_of_turn"} if message.role == "assistant" else said
 
@@ -140,7 +145,7 @@ def _text(value: object) -> str:
 
 CHAT_COMPLETIONS = Dialect("/v1/chat/completions", _chat_payload, _chat_events)
 OPENAI_COMPATIBLE = Dialect("/v1/openai/v1/chat/completions", _chat_payload, _chat_events)
-LEGACY = Dialect("/v1/inference/chat-completion", _legacy_payload, _legacy_events, lacks=("seed",))
+LEGACY = Dialect("/v1/inference/chat-completion", _legacy_payload, _legacy_events, lacks=("seed", "reasoning_effort"))
 # In the order of preference: llama-stack 0.2 has the second and the third, 0.3 the first two.
 DIALECTS = (CHAT_COMPLETIONS, OPENAI_COMPATIBLE, LEGACY)
 

@@ -5,6 +5,7 @@ what a person and the model said, and nothing else.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,8 @@ from typing import Literal
 from llama_ui.errors import InputError, as_code
 
 Role = Literal["system", "user", "assistant"]
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")  # as OpenAI's API has them
+_DATA_URL = re.compile(r"data:(image/[a-z]+);base64,([A-Za-z0-9+/]+={0,2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as the model gets it. `content` is never blank; only a user's message has images."""
+    """One message as the model gets it. Only a user's has images; without any `content` is never blank."""
 
     role: Role
     content: str
@@ -33,20 +36,22 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the model samples. None: not sent, the server's own default holds."""
+    """How the model samples, and how long it thinks. None: not sent, the server's own default holds."""
 
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
+    reasoning_effort: str | None = None
 
 
 def from_gradio(message: object, history: object, system_prompt: object) -> list[Message]:
     """The messages to send: the system prompt unless blank, then `user` and `assistant` in strict alternation.
 
     The last one is the new message of the user. Shapes of `history` (Gradio 6.31): a list of
-    `{"role", "metadata", "content", "options"}`, `content` a string or a list of strings and
-    `{"type": "text", "text": ...}` parts.
+    `{"role", "metadata", "content", "options"}`; `content` and `message` a string, or a list of strings and of the parts
+    `{"type": "text", "text"}` and `{"type": "component", "component": "image", "value": {"url": "data:image/..."}}`. Any
+    other part, such as a file by its path or a picture by its address, is left out.
 
     A user message that got no answer (stopped, or failed) is joined with the next one by a blank line, so that nothing
     which the person wrote is lost and no two user messages follow each other. Roles other than user and assistant are
@@ -54,15 +59,16 @@ def from_gradio(message: object, history: object, system_prompt: object) -> list
     """
     turns = [Message("system", _text(system_prompt))] if _text(system_prompt).strip() else []
     start = len(turns)
-    for role, text in [*_turns(history), ("user", _text(message))]:
-        if not text.strip():
+    for turn in [*_turns(history), Message("user", _text(message), images(message))]:
+        if not turn.content.strip() and not turn.images:
             continue
-        if len(turns) == start and role == "assistant":
+        if len(turns) == start and turn.role == "assistant":
             continue  # nobody has asked anything yet
-        if len(turns) > start and turns[-1].role == role:
-            turns[-1] = Message(role, f"{turns[-1].content}\n\n{text}")
+        if len(turns) > start and turns[-1].role == turn.role:
+            text = "\n\n".join(text for text in (turns[-1].content, turn.content) if text.strip())
+            turns[-1] = Message(turn.role, text, turns[-1].images + turn.images)
         else:
-            turns.append(Message(role, text))
+            turns.append(turn)
     return turns
 
 
@@ -71,15 +77,26 @@ def said(item: Mapping[str, object]) -> str:
     return _text(item.get("content"))
 
 
-def _turns(history: object) -> Iterable[tuple[Role, str]]:
+def images(content: object) -> tuple[Image, ...]:
+    """The pictures in the content of one message. Only those that it carries itself: no address is ever followed."""
+    match content:
+        case {"type": "component", "component": "image", "value": {"url": str(url)}}:
+            data = _DATA_URL.fullmatch(url)
+            return (Image(data[1], data[2]),) if data else ()
+        case list() | tuple():
+            return tuple(image for part in content for image in images(part))
+    return ()
+
+
+def _turns(history: object) -> Iterable[Message]:
     for item in history if isinstance(history, Sequence) else ():
         if not isinstance(item, Mapping) or is_note(item):
             continue
         match item.get("role"):
             case "user":
-                yield "user", said(item)
+                yield Message("user", said(item), images(item.get("content")))
             case "assistant":
-                yield "assistant", said(item)
+                yield Message("assistant", said(item))
 
 
 def is_note(item: Mapping[str, object]) -> bool:
@@ -102,8 +119,10 @@ def _text(content: object) -> str:
     return ""
 
 
-def options(temperature: object, top_p: object, max_tokens: object, seed: object) -> Options:
-    """The sampling options as entered: numbers, or texts as they stand in a text box. Blank: left to the server.
+def options(
+    temperature: object, top_p: object, max_tokens: object, seed: object, reasoning_effort: object = None
+) -> Options:
+    """The options as entered: numbers, or texts as they stand in a text box. Blank: left to the server.
 
     Raises InputError with one sentence that names the option, the value and what it may be.
     """
@@ -112,7 +131,17 @@ def options(temperature: object, top_p: object, max_tokens: object, seed: object
         top_p=_number("Top p", top_p, 0, 1),
         max_tokens=_whole("Max tokens", max_tokens, 1),
         seed=_whole("Seed", seed, 0),
+        reasoning_effort=_effort(reasoning_effort),
     )
+
+
+def _effort(value: object) -> str | None:
+    text = _entered(value).lower()
+    if text and text not in EFFORTS:
+        raise InputError(
+            f"Reasoning effort is {as_code(text, 40)}.", f"Choose one of {', '.join(EFFORTS)}, or nothing."
+        )
+    return text or None
 
 
 def _number(label: str, value: object, least: float, most: float) -> float | None:
