@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from llama_ui import errors
 from llama_ui.errors import ServerError, as_code, quoted
+from llama_ui.models import blind
 
 # No more than a day is told, whatever a server asks for: in seconds.
 LONGEST_WAIT = 86_400.0
@@ -21,7 +22,8 @@ class Call:
     """What is being done: the address, the model asked (blank: none), and how far it got.
 
     `timeout`: the longest wait for the next piece of a reply, in seconds. `answered`: the server has begun to answer;
-    `began`: part of the reply has come. `key`: is taken out of the server's words.
+    `began`: part of the reply has come. `key`: is taken out of the server's words. `images`: how many
+    pictures the request carries.
     """
 
     base_url: str
@@ -30,6 +32,7 @@ class Call:
     answered: bool = False
     began: bool = False
     key: str | None = field(default=None, repr=False)
+    images: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ def _by_words(answer: _Answer, call: Call) -> ServerError | None:
             missing = f"The model engine behind the server has no model {as_code(call.model)}."
             return errors.Refused(missing, "Choose another model, or load this one there.")
         return errors.UnknownModel(f"The server has no model {as_code(call.model)}.", "Choose one from the Model list.")
+    if call.images and status in (0, 400, 404, 422, 500, 501) and (refused := _pictures_refused(answer, call)):
+        return refused
     if status in (0, 400, 413, 422, 500) and _is_too_long(f"{answer.code} {said}"):
         return _too_long(said)
     if answer.code == "content_filter" or (status in (0, 400, 403, 422) and _FILTERED.search(said)):
@@ -132,13 +137,33 @@ def _by_words(answer: _Answer, call: Call) -> ServerError | None:
     return None
 
 
+def _pictures_refused(answer: _Answer, call: Call) -> ServerError | None:
+    """The model takes fewer pictures, or none, or one of them cannot be read; None where it is about something else."""
+    said = f"{answer.code} {answer.detail}"
+    limited = _AT_MOST.search(said)
+    limit = int(limited[1]) if limited else None
+    if limit and limit < call.images:
+        takes = f"The model takes at most {limit} picture{'s' * (limit > 1)} in a conversation"
+        return errors.Refused(f"{takes}, and this one has {call.images}.", "Clear the conversation, or send fewer.")
+    if limit == 0 or _BLIND.search(said):
+        return blind(call.model)
+    if _UNREADABLE.search(said):
+        which = "the picture" if call.images == 1 else "one of the pictures"
+        return errors.Refused(f"{_who(answer)} cannot read {which}.", "Undo the message with it, and send another one.")
+    return None
+
+
+def _who(answer: _Answer) -> str:
+    return "The model engine behind the server" if answer.by_engine else "The server"
+
+
 def _no_such_path(call: Call) -> ServerError:
     return errors.NoSuchPath(f"There is no Llama Stack chat route at {call.base_url}.", address_fix(call))
 
 
 def _by_status(answer: _Answer, call: Call) -> ServerError:
     status, words = answer.status, quoted(answer.detail, call.key)
-    who = "The model engine behind the server" if answer.by_engine else "The server"
+    who = _who(answer)
     again = f"Try again {_when(answer.retry_after)}."
     match status:
         case 401 | 403 if answer.by_engine:
@@ -179,6 +204,28 @@ _FILTERED = re.compile(
     r"(?i)content management policy|\b(response|prompt|request|content) was filtered"
     r"|violat\w{1,8} .{0,40}(safety|shield|policy)|blocked by .{0,20}content"
     r"|content[ _]filter\w{0,8} (was )?(triggered|blocked|stopped)"
+)
+# How many pictures the model takes, in the words of vLLM, new and old; Groq, Azure, Gemini; Anthropic.
+_AT_MOST = re.compile(
+    r"(?i)(?:\bat most (?=\d+ image)|\bimage=(?=.*limit-mm)|too many images\b.{0,120}?(?:\bmax\w*|up to)\D{0,20}"
+    r"|\bimages > )(\d{1,4})\b"
+)
+# It takes none, as any engine may say it (lines 1 to 5), but not of a form, a size or a number; in the words of Ollama,
+# OpenRouter, OpenAI, Fireworks, vLLM, DeepSeek, llama.cpp; and where a message's content is a text and nothing else.
+_BLIND = re.compile(
+    r"(?i)(?:\bnot|n't) support\w*(?: (?:the|any|an?|for|input|content|type|part))*[ :'\"`]+"
+    r"(?:image(?:s|_url)?|vision|multi-?modal)\b(?![ /-]*(?:format|file|type|url|size|large|bigger|over|with))"
+    r"|(?<!multiple )\b(?:image(?:_url)?|vision|multi-?modal)\W?(?: (?:input|content|part|block|modality)s?){0,2}"
+    r" (?:(?:is|are) )?not (?:currently )?(?:supported|enabled)\b"
+    r"|\bnot (?:a )?(?:multi-?modal|vision)[ -](?:model|enabled)|unsupported (?:image (?:in|con)|content\[\]\.type)"
+    r"|missing data required for image|that support image input|only supported by certain models|image_ranges\) = 0"
+    r"|unknown (?:part type\W+image|image model type|variant \W?image)|sequence, expected a string"
+    r"|\bcontent\W{0,6}(?:value must be|must be|expected) a string|\binput should be (?:a valid string|'text')"
+)
+_UNREADABLE = re.compile(
+    r"(?i)cannot identify image|(?:failed|unable) to (?:load|decode|open|read) (?:the )?image|image file is truncated"
+    r"|\b(?:invalid|unsupported|corrupt(?:ed)?)[ _](?:base64[ _])?image|unsupported (?:mime|media) type\W{1,3}image"
+    r"|(?:could not|unable to) process (?:input )?image|not represent a valid image|image format (?:is )?not supported"
 )
 _LENGTH = re.compile(r"(?i)context|length|tokens|prompt|input")
 _TOO_MUCH = re.compile(

@@ -10,6 +10,7 @@ from llama_ui.answers import content_filtered
 from llama_ui.errors import ChatError, Refused
 from llama_ui.events import Done, Event, InLine, Notice, Reasoning, Text, Usage
 from llama_ui.messages import Message, Options
+from llama_ui.thoughts import split
 
 # Seconds between two updates of a page, at the least: more of them cost its browser more than they give to the reader.
 FRAME = 0.05
@@ -32,14 +33,17 @@ class Streams(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What there is of a reply by now. `waited`: seconds since it was asked for, None once text has come.
+    """What there is of a reply by now. `waited`: seconds since it was asked for, None once something has come.
 
-    `place`: the place in line, from 1, while there is no room for the request; else 0.
+    `text`: the answer; `reasoning`: what the model thought, for `thought` seconds by now, and goes on to while it is
+    `thinking`. `place`: the place in line, from 1, while there is no room for the request; else 0.
     `notices`: sentences in Markdown on how the request was sent; `ending`: one on how the reply ended, if not as usual.
     """
 
     text: str = ""
     reasoning: str = ""
+    thinking: bool = False
+    thought: float = 0.0
     waited: float | None = None
     place: int = 0
     usage: Usage | None = None
@@ -84,8 +88,7 @@ async def respond(
     """
     inbox = _Inbox()
     loop = asyncio.get_running_loop()
-    started = loop.time()
-    turn = Turn(waited=0.0)
+    reply = _Reply(loop.time())
     reader = asyncio.create_task(inbox.read(stack.stream(model, messages, options)))
     reader.add_done_callback(lambda _: inbox.news.set())
     try:
@@ -95,15 +98,14 @@ async def respond(
                     await inbox.news.wait()
             ended = reader.done()
             events = inbox.empty()
-            turn = _advanced(turn, events)
+            reply.take(events)
+            turn = reply.turn(loop.time(), ended)
             if ended:
                 if reader.exception():
                     yield turn
                     reader.result()  # what nobody foresaw goes to the caller
                 yield _ended(turn, inbox.error)
                 return
-            if turn.waited is not None:
-                turn = replace(turn, waited=loop.time() - started)
             handed = loop.time()
             yield turn
             # Two more turns of the loop, in which it is sent and all others have theirs: a full room costs, too.
@@ -122,28 +124,55 @@ def _frame(cost: float, length: int) -> float:
     return min(max(FRAME, cost / SHARE, length * PER_CHARACTER), LONGEST_FRAME)
 
 
-def _advanced(turn: Turn, events: Sequence[Event]) -> Turn:
-    text = "".join(event.text for event in events if isinstance(event, Text))
-    reasoning = "".join(event.text for event in events if isinstance(event, Reasoning))
-    notices = tuple(event.sentence for event in events if isinstance(event, Notice))
-    place, usage, finish_reason = turn.place, turn.usage, turn.finish_reason
-    for event in events:
-        match event:
-            case InLine(place):
-                pass
-            case Usage():
-                usage = event
-            case Done(reason):
-                finish_reason = reason
-    return Turn(
-        text=turn.text + text,
-        reasoning=turn.reasoning + reasoning,
-        waited=None if text else turn.waited,
-        place=place,
-        usage=usage,
-        finish_reason=finish_reason,
-        notices=turn.notices + notices,
-    )
+class _Reply:
+    """What has come of one reply. Times are those of the event loop, in seconds."""
+
+    def __init__(self, asked: float) -> None:
+        self._asked = asked
+        self._thinks_since: float | None = None
+        self._answers_since: float | None = None
+        self._text = self._reasoning = ""
+        self._notices: tuple[str, ...] = ()
+        self._place = 0
+        self._usage: Usage | None = None
+        self._finish_reason: str | None = None
+
+    def take(self, events: Sequence[Event]) -> None:
+        self._text += "".join(event.text for event in events if isinstance(event, Text))
+        self._reasoning += "".join(event.text for event in events if isinstance(event, Reasoning))
+        for event in events:
+            match event:
+                case Notice(sentence):
+                    self._notices += (sentence,)
+                case InLine(place):
+                    self._place = place
+                case Usage():
+                    self._usage = event
+                case Done(reason):
+                    self._finish_reason = reason
+
+    def turn(self, now: float, ended: bool) -> Turn:
+        within, text = split(self._text, ended)
+        reasoning = self._reasoning + within
+        begun = bool(text.strip())
+        if reasoning.strip() and self._thinks_since is None:
+            self._thinks_since = now
+        if begun and self._answers_since is None:
+            self._answers_since = now
+        thought = 0.0
+        if self._thinks_since is not None:
+            thought = max(0.0, (now if self._answers_since is None else self._answers_since) - self._thinks_since)
+        return Turn(
+            text=text,
+            reasoning=reasoning,
+            thinking=self._thinks_since is not None and not begun and not ended,
+            thought=thought,
+            waited=None if begun or self._thinks_since is not None else now - self._asked,
+            place=self._place,
+            usage=self._usage,
+            finish_reason=self._finish_reason,
+            notices=self._notices,
+        )
 
 
 def _ended(turn: Turn, error: ChatError | None) -> Turn:

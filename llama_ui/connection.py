@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from llama_ui import models
 from llama_ui.errors import NoServer
 from llama_ui.events import Event, InLine
 from llama_ui.line import Line
 from llama_ui.local import LocalStack
 from llama_ui.messages import Message, Options
-from llama_ui.models import first_choice
 from llama_ui.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,11 +28,13 @@ PROBE_TIMEOUT = 1.0
 
 @dataclass(frozen=True)
 class Server:
-    """What the server says of itself. `name` has the version, `models` the ids of those that chat."""
+    """What the server says of itself. `name` has the version, `models` the ids of those that chat, `blind` of those that
+    are known to take no pictures."""
 
     url: str
     name: str
     models: list[str]
+    blind: list[str]
     local: bool
 
 
@@ -50,6 +52,7 @@ class Connection:
         self._lock = threading.Lock()
         self._attempt: Future[LlamaStack] | None = None
         self._uses_local = False
+        self._blind: list[str] = []
         self.progress = "Connecting"
 
     def start(self) -> Future["LlamaStack"]:
@@ -81,7 +84,9 @@ class Connection:
                 place = self._line.place(moved)
                 if place == 0:
                     yield InLine(0)
-            chosen = model.strip() or self._settings.model or first_choice(await stack.chat_models())
+            chosen = model.strip() or self._settings.model or models.first_choice(await stack.chat_models())
+            if any(message.images for message in messages) and (self._uses_local or chosen in self._blind):
+                raise models.blind(chosen)
             async with aclosing(stack.stream(chosen, messages, options)) as stream:
                 async for event in stream:
                     yield event
@@ -89,8 +94,11 @@ class Connection:
     async def server(self) -> Server:
         """What the server says of itself now. Raises `ChatError`."""
         stack = await self.stack()
-        identity, models = await asyncio.gather(stack.identity(), stack.chat_models())
-        return Server(stack.base_url, identity.name, models, self._uses_local)
+        identity, listed = await asyncio.gather(stack.identity(), stack.models())
+        chat = {model.id: model for model in listed if model.chats}
+        # The local stack's engine has no part that sees, whatever the model.
+        self._blind = [name for name, model in chat.items() if model.sees is False or self._uses_local]
+        return Server(stack.base_url, identity.name, list(chat), self._blind, self._uses_local)
 
     def summary(self) -> str:
         """One line on which server was chosen. Raises what the last attempt raised; call it after one has ended."""

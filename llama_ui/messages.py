@@ -49,9 +49,9 @@ def from_gradio(message: object, history: object, system_prompt: object) -> list
     """The messages to send: the system prompt unless blank, then `user` and `assistant` in strict alternation.
 
     The last one is the new message of the user. Shapes of `history` (Gradio 6.31): a list of
-    `{"role", "metadata", "content", "options"}`; `content` and `message` a string, or a list of strings and of the parts
-    `{"type": "text", "text"}` and `{"type": "component", "component": "image", "value": {"url": "data:image/..."}}`. Any
-    other part, such as a file by its path or a picture by its address, is left out.
+    `{"role", "metadata", "content", "options"}`; `content` and `message` a string, or a list of strings and of parts:
+    `{"type": "text", "text"}`, or `{"type": "component", "component": "image", "value": {"url": "data:image/..."}}`.
+    Any other part, such as a file by its path or a picture by its address, is left out.
 
     A user message that got no answer (stopped, or failed) is joined with the next one by a blank line, so that nothing
     which the person wrote is lost and no two user messages follow each other. Roles other than user and assistant are

@@ -5,17 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from llama_ui.errors import UnknownModel, as_code
+from llama_ui.errors import Refused, UnknownModel, as_code
 
 GUIDE_MODEL = "Llama3.2-11B-Vision-Instruct"
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as the server lists it. `kind` is "llm", "embedding", ...; None where the server does not say."""
+    """A model as the server lists it. `kind` is "llm", "embedding", ...; None where the server does not say.
+
+    `sees`: whether it takes pictures; None where the server does not say, as most do not.
+    """
 
     id: str
     kind: str | None
+    sees: bool | None = None
 
     @property
     def chats(self) -> bool:
@@ -33,7 +37,21 @@ def from_listed(item: object) -> Model | None:
     model_id = next(filter(_usable, (item.get("identifier"), item.get("id"))), None)
     metadata = item.get("custom_metadata")
     kind = item.get("model_type") or (metadata.get("model_type") if isinstance(metadata, Mapping) else None)
-    return Model(model_id, kind if isinstance(kind, str) else None) if model_id else None
+    return Model(model_id, kind if isinstance(kind, str) else None, _sees(item)) if model_id else None
+
+
+def _sees(item: Mapping[str, object]) -> bool | None:
+    """By `input_modalities`, which OGX's own tools read in a model's metadata, and gateways list beside the id; or by
+    `capabilities`, a list of names, or names with true and false."""
+    for place in (item, item.get("custom_metadata"), item.get("metadata"), item.get("architecture")):
+        match place:
+            case {"input_modalities": list() as modalities}:
+                return "image" in modalities
+            case {"capabilities": {"vision": bool(sees)}}:
+                return sees
+            case {"capabilities": list() as capabilities}:
+                return "vision" in capabilities or "multimodal" in capabilities
+    return None
 
 
 def _usable(model_id: object) -> TypeGuard[str]:
@@ -60,6 +78,12 @@ def same_model(model: str, models: Sequence[str]) -> str | None:
         return model
     same = [listed for listed in models if listed.endswith(f"/{model}") or model.endswith(f"/{listed}")]
     return same[0] if len(same) == 1 else None
+
+
+def blind(model: str) -> Refused:
+    """What to tell of a model that takes no pictures."""
+    fix = "Choose one that can, or undo the message with the picture."
+    return Refused(f"The model {as_code(model)} cannot see pictures.", fix)
 
 
 def unknown(model: str, models: Sequence[str]) -> UnknownModel:

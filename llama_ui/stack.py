@@ -150,7 +150,8 @@ class LlamaStack:
         await self.aclose()
 
     async def _reply(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
-        call = Call(self.base_url, model, self._timeout, key=self._client.api_key)
+        images = sum(len(message.images) for message in messages)
+        call = Call(self.base_url, model, self._timeout, key=self._client.api_key, images=images)
         dialect, stream = await self._ask(call, messages, options)
         async with stream:
             if unsent := " and ".join(dialect.unsent(options)):

@@ -21,7 +21,7 @@ import pytest
 from llama_ui.dialects import CHAT_COMPLETIONS, LEGACY, OPENAI_COMPATIBLE, Dialect
 from llama_ui.errors import ServerError, UnknownModel
 from llama_ui.events import Done, Event, Notice, Reasoning, Text, Usage
-from llama_ui.messages import Image, Message, Options
+from llama_ui.messages import EFFORTS, Image, Message, Options
 from llama_ui.models import Model
 from llama_ui.stack import LlamaStack
 from tests.app_process import ROOT, free_port
@@ -35,6 +35,10 @@ pytestmark = [pytest.mark.contract, pytest.mark.timeout(300)]
 SECONDS = 30.0
 TOKENS = ["tok0 ", "tok1 ", "tok2 "]
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+DOT = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////"
+    "////////wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAAP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AP//Z"
+)
 CONVERSATION = [
     Message("system", "Be brief."),
     Message("user", "One."),
@@ -102,9 +106,9 @@ class Target:
                 self.events.append(event)
         return self.events
 
-    async def failure(self) -> ServerError:
+    async def failure(self, messages: list[Message] = CONVERSATION) -> ServerError:
         with pytest.raises(ServerError) as failed:
-            await self.reply()
+            await self.reply(messages=messages)
         return failed.value
 
     def posts(self) -> list[str]:
@@ -120,6 +124,12 @@ class Target:
         if "max_completion_tokens" in request:
             request["max_tokens"] = request.pop("max_completion_tokens")
         return request
+
+    def image_part(self, kind: str, data: str) -> dict[str, object]:
+        """An image as it reaches the engine: byte by byte, with its kind as the server itself finds it to be."""
+        finds_out = self.server.name == "llama-stack-0.2.12" and self.generation.dialect is LEGACY
+        url = f"data:image/{kind.upper() if finds_out else kind};base64,{data}"
+        return {"type": "image_url", "image_url": {"url": url}}
 
     def found(self, column: str, cell: object) -> None:
         FOUND[self.number][column] = {True: "yes", False: "no"}.get(cell, str(cell))  # type: ignore[call-overload]
@@ -219,13 +229,69 @@ async def test_a_seed_reaches_the_engine_or_is_said_not_to(target: Target) -> No
     target.found("Seed", carried or "no, and says so")
 
 
+@pytest.mark.parametrize("effort", EFFORTS)
+async def test_a_reasoning_effort_reaches_the_engine_or_is_dropped_but_fails_no_request(
+    target: Target, effort: str
+) -> None:
+    target.server.engine.enqueue(*TOKENS)
+    await target.reply(Options(reasoning_effort=effort))
+    assert text_of(target.events) == "".join(TOKENS)
+    legacy = target.generation.dialect is LEGACY
+    carried = target.generation.dialect is CHAT_COMPLETIONS  # 0.2.12 takes it, and drops it
+    assert target.handed_on().get("reasoning_effort") == (effort if carried else None)
+    notices = [event.sentence for event in target.events if isinstance(event, Notice)]
+    assert ["Reasoning effort" in notice for notice in notices] == [True] * legacy
+    target.found("Reasoning effort", "no, and says so" if legacy else carried)
+
+
+async def test_without_a_reasoning_effort_nothing_of_that_name_reaches_the_engine(target: Target) -> None:
+    await target.reply(Options(temperature=0.5, max_tokens=10))
+    assert "reasoning" not in json.dumps(target.handed_on())
+    assert not any(isinstance(event, Notice) for event in target.events)
+
+
 async def test_an_image_reaches_the_engine(target: Target) -> None:
     await target.reply(messages=[Message("user", "What is it?", (Image("image/png", PIXEL),))])
     (message,) = target.handed_on()["messages"]  # type: ignore[misc] # a list, by the contract
-    text, image = message["content"]
-    assert text == {"type": "text", "text": "What is it?"}
-    assert image["image_url"]["url"].replace("PNG", "png") == f"data:image/png;base64,{PIXEL}"
+    assert message == {
+        "role": "user",
+        "content": [{"type": "text", "text": "What is it?"}, target.image_part("png", PIXEL)],
+    }
     target.found("Images", True)
+
+
+async def test_images_of_a_whole_conversation_reach_the_engine_each_in_its_message(target: Target) -> None:
+    target.server.engine.enqueue(*TOKENS)
+    conversation = [
+        Message("user", "What is it?", (Image("image/png", PIXEL),)),
+        Message("assistant", "A pixel."),
+        Message("user", "", (Image("image/jpeg", DOT),)),  # an image alone
+    ]
+    await target.reply(messages=conversation)
+    assert text_of(target.events) == "".join(TOKENS)
+    assert target.handed_on()["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "What is it?"}, target.image_part("png", PIXEL)]},
+        {"role": "assistant", "content": "A pixel."},
+        {"role": "user", "content": [target.image_part("jpeg", DOT)]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("At most 0 image(s) may be provided in one prompt.", "cannot see pictures"),
+        ("At most 1 image(s) may be provided in one prompt.", "takes at most 1 picture in"),
+        ("cannot identify image file <_io.BytesIO object at 0x7f3a8c1d2b60>", "cannot read one of the pictures"),
+    ],
+)
+async def test_an_engine_that_refuses_images_is_explained(target: Target, words: str, told: str) -> None:
+    if target.server.name == "llama-stack-0.1.9":
+        pytest.skip("it keeps the engine's words to itself")
+    for _ in range(3):  # as often as the server itself may ask
+        target.server.engine.enqueue(status=400, body={"error": {"message": words}})
+    image = Image("image/png", PIXEL)
+    error = await target.failure([Message("user", "What is it?", (image, image))])
+    assert told in error.sentence
 
 
 async def test_tokens_are_counted_or_left_uncounted_but_never_wrong(target: Target) -> None:

@@ -83,9 +83,9 @@ def answered(status: int, body: object, call: Call | None = None, **headers: str
     return told(APIStatusError(f"Error code: {status} - {body}", response=response, body=body), call)
 
 
-def streamed(body: object) -> ServerError:
+def streamed(body: object, call: Call | None = None) -> ServerError:
     """What a person is told of an error inside of a stream: `data: {"error": body}`."""
-    return told(APIError("An error occurred during streaming", request=REQUEST, body=body))
+    return told(APIError("An error occurred during streaming", request=REQUEST, body=body), call)
 
 
 def of(kind: type[Exception]) -> Exception:
@@ -392,8 +392,15 @@ def test_how_much_too_long_is_told_in_many_engines_words(detail: str, over: str)
 
 
 def test_hostile_words_do_not_hold_up_the_app() -> None:
-    for text in ("violat" * 200_000, "9" * 1_000_000 + " > 1", "model " * 200_000, "/a" * 500_000, "[" * 100_000):
-        answered(400, {"error": {"message": text, "code": text}})
+    for text in (
+        "violat" * 200_000,
+        "9" * 1_000_000 + " > 1",
+        "model " * 200_000,
+        "/a" * 500_000,
+        "[" * 100_000,
+        "too many images" * 50_000,
+    ):
+        answered(400, {"error": {"message": text, "code": text}}, Call(URL, MODEL, images=1))
 
 
 @pytest.mark.parametrize(
@@ -496,6 +503,179 @@ def test_a_conversation_that_is_too_long_is_known_by_its_code_alone(code: str) -
     assert type(streamed({"message": "No.", "code": code})) is TooLong
 
 
+# Pictures
+
+HANDED_ON_AS = pytest.mark.parametrize(
+    "wrap", ["{}", "Error code: 400 - {{'error': {{'message': {!r}}}}}"], ids=["own", "handed on"]
+)
+AT_MOST = [
+    ("At most {} image(s) may be provided in one request.", 1),
+    ("At most {} image(s) may be provided in one prompt. (parameter=image)", 4),
+    (
+        "You set image={} (or defaulted to 1) in `--limit-mm-per-prompt`, but passed 9 image items in the same prompt.",
+        2,
+    ),
+    ("Too many images in request. Max is {}.", 8),
+    ("too many images in the message, max allowed is {}", 8),
+    ("The request contains too many images: 9 images were provided, but the model supports a maximum of {} images.", 5),
+    ("Too many images provided. This model supports up to {} images", 5),
+    ("Too much media: 0 document pages + 9 images > {}", 3),
+]
+BLIND = [
+    "At most 0 image(s) may be provided in one prompt.",
+    "At most 0 image(s) may be provided in one prompt. (parameter=image)",
+    "some/model is not a multimodal model",
+    "facebook/opt-125m is not a multimodal model None",
+    "Unknown part type: image_url",
+    "Unknown image model type: llama",
+    "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+    "unsupported content[].type",
+    "Failed to create new sequence: failed to process inputs: this model is missing data required for image input",
+    "this model does not support image input (ref: b8bd630e)",
+    '"llama3.2:1b" does not support vision',
+    "Invalid content type. image_url is only supported by certain models.",
+    "Invalid type for 'messages[0].content': expected a string, but got an array instead.",
+    "messages[0].content must be a string",
+    "'messages.1' : for 'role:user' the following must be satisfied[('messages.1.content' : value must be a string)]",
+    "Failed to deserialize the JSON body: messages[1]: unknown variant `image_url`, expected `text` at line 1 column 2",
+    "Failed to deserialize the JSON body: messages[2]: invalid type: sequence, expected a string at line 1 column 2901",
+    "No endpoints found that support image input",
+    "Model does not support images. Please use a model that does.",
+    "This model doesn't support the image field for user messages. Remove image and try again.",
+    "Cannot preprocess image len(combined_imgs) = 1, len(image_ranges) = 0, please provide valid images",
+    "Image input modality is not enabled for models/gemma-3-1b-it",
+    "User message image blocks are not supported",
+    "Content type 'image_url' is not supported by this model.",
+    "Multimodal input not currently supported",
+    "The model is not vision-enabled, but a media item was found",
+    "Unsupported image input",
+    "1 validation error: Input should be 'text'",
+]
+UNREADABLE = [
+    "cannot identify image file <_io.BytesIO object at 0x7f3a8c1d2b60>",
+    "Failed to load image: cannot identify image file <_io.BytesIO object at 0x7f3a8c1d2b60>",
+    "image file is truncated (4 bytes not processed)",
+    "Failed to load image or audio file",
+    "Invalid image data",
+    "unsupported image format",
+    "This image format is not supported.",
+    "Invalid image_url: unsupported MIME type 'image/heic'",
+    "You uploaded an unsupported image. Please make sure your image has of one the following formats: ['png', 'jpeg'].",
+    "The image data you provided does not represent a valid image. Please check your input and try again.",
+    "Could not process image",
+    "Unable to process input image. Please retry.",
+]
+# What is said of pictures and is none of these, or not of pictures at all.
+OF_ANOTHER_KIND = [
+    "CUDA out of memory while encoding 3 images",
+    "This model does not support images larger than 20 MB",
+    "This model does not support multiple images and tools",
+    "Multiple images are not supported with tools",
+    "The model does not support image URLs",
+    "image token 128256 is not in the vocabulary",
+    "messages[0].content must not be empty",
+    "Unsupported parameter: 'reasoning_effort' is not supported with this model.",
+    "This model does not support tools",
+    "Unknown part type: input_audio",
+    "at most 4096 characters are allowed",
+    "At most 9 image(s) may be provided in one prompt.",
+    "prompting with images is incompatible with system messages",
+    "Internal server error: An unexpected error occurred.",
+]
+
+
+def with_pictures(count: int = 1) -> Call:
+    return Call(URL, MODEL, 30.0, images=count)
+
+
+def said_of_pictures(words: str, wrap: str, count: int = 1) -> list[ServerError]:
+    """What a person is told of these words about pictures, whatever way they come."""
+    said = wrap.format(words)
+    return [
+        *(answered(status, {"error": {"message": said}}, with_pictures(count)) for status in (400, 422, 500, 501)),
+        answered(400, {"detail": said}, with_pictures(count)),
+        streamed({"message": said}, with_pictures(count)),
+        streamed({"message": f"400: {said}"}, with_pictures(count)),
+    ]
+
+
+@HANDED_ON_AS
+@pytest.mark.parametrize(("words", "limit"), AT_MOST)
+def test_how_many_pictures_the_model_takes_is_told_in_many_engines_words(words: str, limit: int, wrap: str) -> None:
+    for error in said_of_pictures(words.format(limit), wrap, 9):
+        assert type(error) is Refused
+        pictures = "1 picture" if limit == 1 else f"{limit} pictures"
+        assert error.sentence == f"The model takes at most {pictures} in a conversation, and this one has 9."
+        assert error.fix == "Clear the conversation, or send fewer."
+
+
+@HANDED_ON_AS
+@pytest.mark.parametrize("words", BLIND)
+def test_a_model_that_cannot_see_is_told_in_many_engines_words(words: str, wrap: str) -> None:
+    for error in said_of_pictures(words, wrap):
+        assert type(error) is Refused
+        assert error.sentence == "The model `some/model` cannot see pictures."
+        assert error.fix == "Choose one that can, or undo the message with the picture."
+
+
+def test_a_gateway_that_finds_no_model_which_sees_is_no_missing_route() -> None:
+    error = answered(404, {"error": {"message": "No endpoints found that support image input"}}, with_pictures())
+    assert error.sentence == "The model `some/model` cannot see pictures."
+
+
+@HANDED_ON_AS
+@pytest.mark.parametrize("words", UNREADABLE)
+@pytest.mark.parametrize(("count", "which"), [(1, "the picture"), (2, "one of the pictures")])
+def test_a_picture_that_the_engine_cannot_read_is_told(words: str, wrap: str, count: int, which: str) -> None:
+    who = "The server" if wrap == "{}" else "The model engine behind the server"
+    for error in said_of_pictures(words, wrap, count):
+        assert type(error) is Refused
+        assert error.sentence == f"{who} cannot read {which}."
+        assert "another" in error.fix
+
+
+def test_a_picture_that_cannot_be_read_is_known_by_its_code_alone() -> None:
+    error = answered(400, {"error": {"message": "No.", "code": "invalid_base64_image"}}, with_pictures())
+    assert error.sentence == "The server cannot read the picture."
+
+
+@pytest.mark.parametrize("status", [400, 422, 500, 501])
+@pytest.mark.parametrize("words", OF_ANOTHER_KIND)
+def test_any_other_refusal_of_a_request_with_a_picture_is_told_in_the_servers_words(words: str, status: int) -> None:
+    body = {"error": {"message": words}}
+    assert str(answered(status, body, with_pictures(2))) == str(answered(status, body))
+    assert f"`{words.replace('`', chr(39))}`" in str(answered(status, body, with_pictures(2)))
+
+
+@pytest.mark.parametrize("words", [detail for detail, *_ in [*HANDED_ON, *TOO_LONG]])
+def test_what_is_not_about_pictures_is_told_as_without_them(words: str) -> None:
+    for status in (400, 422, 500, 501):
+        body = {"error": {"message": words}}
+        assert str(answered(status, body, with_pictures())) == str(answered(status, body))
+    assert str(streamed({"message": words}, with_pictures())) == str(streamed({"message": words}))
+
+
+def test_a_conversation_too_long_by_its_pictures_is_too_long() -> None:
+    words = (
+        "The decoder prompt (length 9000) is longer than the maximum model length of 8192. Make sure that "
+        "`max_model_len` is no smaller than the number of text tokens plus multimodal tokens. For image inputs, the "
+        "number of image tokens depends on the number of images, and possibly their aspect ratios as well."
+    )
+    assert type(answered(400, {"error": {"message": words}}, with_pictures(3))) is TooLong
+
+
+@pytest.mark.parametrize("words", [*[words.format(2) for words, _ in AT_MOST], *BLIND, *UNREADABLE])
+def test_without_a_picture_in_the_request_nothing_is_told_of_pictures(words: str) -> None:
+    for error in (answered(400, {"error": {"message": words}}), streamed({"message": words})):
+        assert "picture" not in str(error)
+
+
+@pytest.mark.parametrize("status", [401, 403, 408, 413, 429, 502, 503, 504])
+def test_a_status_that_says_what_is_wrong_by_itself_is_believed(status: int) -> None:
+    body = {"error": {"message": "this model does not support image input"}}
+    assert str(answered(status, body, with_pictures())) == str(answered(status, body))
+
+
 # The content filter
 
 
@@ -514,7 +694,9 @@ def test_what_a_content_filter_stops_is_told_as_that(status: int, body: object) 
 
 # Anything
 
-details = st.text() | st.sampled_from([detail for detail, *_ in [*HANDED_ON, *TOO_LONG]])
+details = st.text() | st.sampled_from(
+    [*(detail for detail, *_ in [*HANDED_ON, *TOO_LONG, *AT_MOST]), *BLIND, *UNREADABLE]
+)
 json_values: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | details,
     lambda inner: (
@@ -527,9 +709,9 @@ json_values: Any = st.recursive(
 )
 
 
-@given(status=st.integers(400, 599), detail=details, model=st.text())
-def test_any_answer_becomes_one_line_with_a_fix(status: int, detail: str, model: str) -> None:
-    error = answered(status, {"error": {"message": detail}}, Call(URL, model))
+@given(status=st.integers(400, 599), detail=details, model=st.text(), images=st.integers(0, 9))
+def test_any_answer_becomes_one_line_with_a_fix(status: int, detail: str, model: str, images: int) -> None:
+    error = answered(status, {"error": {"message": detail}}, Call(URL, model, images=images))
     assert isinstance(error, ServerError)
     assert len(str(error)) < 900
 

@@ -124,7 +124,9 @@ def _for_an_engine(body: dict[str, Any]) -> dict[str, Any]:
     def part(part: dict[str, Any]) -> dict[str, Any]:
         if part["type"] == "text":
             return part
-        return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{part['image']['data']}"}}
+        data = part["image"]["data"]
+        kind = "jpeg" if data.startswith("/9j/") else "png"  # it is told no kind
+        return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}}
 
     messages = [
         {"role": said["role"], "content": content if isinstance(content, str) else [part(item) for item in content]}
