@@ -28,8 +28,10 @@ PROBE_TIMEOUT = 1.0
 
 @dataclass(frozen=True)
 class Server:
-    """What the server says of itself. `name` has the version, `models` the ids of those that chat, `blind` of those that
-    are known to take no pictures."""
+    """What the server says of itself. `name` has the version, `models` the ids of those that chat.
+
+    `blind`: the ids of those that are known to take no pictures.
+    """
 
     url: str
     name: str

@@ -1,19 +1,39 @@
 /* What the page does by itself. A message is shown, and the box locked, without asking the app: the app is asked once,
-   for the reply. Each function is given the values of components and gives new ones, or an update of their properties. */
+   for the reply. Each function is given the values of components and gives new ones, or an update of their properties.
+   LIMITS, of what is sent, stands before this file. */
 const chat = (() => {
   const LOCKED = {__type__: "update", interactive: false, submit_btn: false, stop_btn: true};
   const UNLOCKED = {__type__: "update", interactive: true, submit_btn: true, stop_btn: false};
-  const said = (text) => ({role: "user", metadata: null, content: [{type: "text", text}], options: null});
-  const textOf = (message) => message.content.map((part) => part.text ?? "").join("\n\n");
+  const textOf = (message) => message.content.flatMap((part) => part.text ?? []).join("\n\n");
+  const imagesOf = (message) => message.content.flatMap((part) => (part.component === "image" ? part.value.url : []));
   const lastAsked = (history) => history.findLastIndex((message) => message.role === "user");
+  const number = (count) => count.toLocaleString("en");
+
+  /* A picture in the box: a file as Gradio's box has it, with all of it in its address. */
+  const picture = (url) => ({path: "picture", url, mime_type: url.slice(5, url.indexOf(";")), meta: {_type: "gradio.FileData"}});
+  const isNew = (file) => !file.url.startsWith("data:");
+  const said = ({text, files}) => ({
+    role: "user",
+    metadata: null,
+    content: [
+      ...files.map(({url}) => ({type: "component", component: "image", value: {url}, constructor_args: {}, props: {}})),
+      {type: "text", text},
+    ],
+    options: null,
+  });
 
   /* Why a message is not sent; null if it is. */
-  const complaint = (text, most) => {
-    if (!text.trim()) return "Type something to send.";
+  const complaint = ({text, files}, history, model) => {
+    if (files.some(isNew)) return "A file is still being read; it is sent as soon as it is.";
+    if (!text.trim() && !files.length) return "Type something to send.";
     if (!text.isWellFormed()) return "The message has characters that cannot be sent. Remove them.";
     const length = [...text].length;
-    const [shown, limit] = [length, most].map((number) => number.toLocaleString("en"));
-    return length > most ? `The message has ${shown} characters; at most ${limit} are sent. Shorten it.` : null;
+    if (length > LIMITS.chars)
+      return `The message has ${number(length)} characters; at most ${number(LIMITS.chars)} are sent. Shorten it.`;
+    const blind = JSON.parse(document.querySelector("#status [data-blind]")?.dataset.blind ?? "[]");
+    if (blind.includes(model) && (files.length || history.some((message) => imagesOf(message).length)))
+      return "This model cannot see pictures. Choose one that can, or remove the pictures.";
+    return null;
   };
 
   /* Puts the cursor back where the next message is typed, unless it is somewhere else by now. */
@@ -23,31 +43,127 @@ const chat = (() => {
     else if (document.activeElement === document.body) box?.focus({preventScroll: true});
   };
 
+  /* Hands files to Gradio's box, as if they had been picked there. */
+  const give = (files) => {
+    const input = document.querySelector("#message input[type=file]");
+    const transfer = new DataTransfer();
+    for (const file of files) transfer.items.add(file);
+    input.files = transfer.files;
+    input.dispatchEvent(new Event("change", {bubbles: true}));
+  };
+
+  /* A file dropped beside the box is meant for it, too; the browser would leave the page and show the file. */
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    if (!event.defaultPrevented && event.dataTransfer.files.length) give(event.dataTransfer.files);
+    event.preventDefault();
+  });
+
+  /* The camera: a button in the box, and a dialog with what the camera sees. Browsers have one on https and localhost only. */
+  const CAMERA = `<dialog id="camera" aria-label="Camera"><video autoplay playsinline muted></video><p role="alert"></p>
+    <div><button class="take">Take the picture</button><button class="close">Cancel</button></div></dialog>`;
+  const CAMERA_BUTTON = `<button id="camera-open" aria-label="Take a picture" title="Take a picture"><svg viewBox="0 0 24 24"
+    fill="none" stroke="currentColor" stroke-width="1.6" stroke-linejoin="round"><path d="M3 8h4l2-3h6l2 3h4v11H3z"/>
+    <circle cx="12" cy="13" r="3.6"/></svg></button>`;
+  const addCamera = () => {
+    if (!navigator.mediaDevices) return;
+    document.body.insertAdjacentHTML("beforeend", CAMERA);
+    document.querySelector("#message .textarea-wrapper").insertAdjacentHTML("beforebegin", CAMERA_BUTTON);
+    const dialog = document.querySelector("#camera");
+    const [video, alert] = dialog.querySelectorAll("video, p");
+    const off = () => video.srcObject?.getTracks().forEach((track) => track.stop());
+    dialog.addEventListener("close", off);
+    dialog.querySelector(".close").addEventListener("click", () => dialog.close());
+    dialog.querySelector(".take").addEventListener("click", () => {
+      if (!video.videoWidth) return;
+      const canvas = Object.assign(document.createElement("canvas"), {width: video.videoWidth, height: video.videoHeight});
+      canvas.getContext("2d").drawImage(video, 0, 0);
+      canvas.toBlob((blob) => give([new File([blob], "camera.jpg", {type: "image/jpeg"})]), "image/jpeg", 0.92);
+      dialog.close();
+    });
+    document.querySelector("#camera-open").addEventListener("click", async () => {
+      alert.textContent = "";
+      dialog.showModal();
+      try {
+        const wanted = {facingMode: "environment", width: {ideal: 1920}, height: {ideal: 1920}};
+        video.srcObject = await navigator.mediaDevices.getUserMedia({video: wanted});
+        if (!dialog.open) off();
+      } catch (error) {
+        alert.textContent = "No picture from a camera: there is none, or the browser may not use it.";
+      }
+    });
+  };
+
+  /* A complaint stands below the box, where a narrow page may end. */
+  const told = (why) => {
+    if (why) setTimeout(() => document.querySelector("#complaint").scrollIntoView({block: "nearest"}), 100);
+    return why ? `<p class="status error" role="alert">${why}</p>` : "";
+  };
+
   let sending = false; // Enter pressed twice sends once
+  let reading = false; // files that were added
+  let waiting = false; // Enter was pressed meanwhile
 
   return {
-    focus: () => focus(),
+    begin: () => {
+      addCamera();
+      focus();
+    },
     lock: () => LOCKED,
-    check: (text, most) => {
-      if (sending || complaint(text, most)) throw new Error("Not sent."); // what follows a failure is `complain`
+    check: (...message) => {
+      if (sending || complaint(...message)) throw new Error("Not sent."); // what follows a failure is `complain`
       sending = true;
     },
-    ask: (text, history) => {
+    ask: (message, history) => {
       sending = false;
-      return ["", [...history, said(text)], ""];
+      return [{text: "", files: []}, [...history, said(message)], ""];
     },
-    complain: (text, most) => {
-      setTimeout(() => document.querySelector("#complaint").scrollIntoView({block: "nearest"}), 100);
-      const why = complaint(text, most);
-      return why ? `<p class="status error" role="alert">${why}</p>` : "";
+    complain: (...message) => {
+      waiting = message[0].files.some(isNew);
+      return told(complaint(...message));
     },
+
+    /* Files: Gradio's box has uploaded them, the app reads them, and what it made of them takes their place. */
+    changed: ({files}) => {
+      if (reading || !files.some(isNew)) return;
+      reading = true;
+      document.querySelector("#attach").click();
+    },
+    added: ({files}) => [{text: "", files: files.filter(isNew)}],
+    attached: ({text, files}, read) => {
+      const cameOf = new Map(read.map((file) => [file.path, file]));
+      const complaints = read.flatMap((file) => file.complaint ?? []);
+      const texts = read.flatMap((file) => file.text ?? []);
+      let kept = files.flatMap((file) => {
+        const came = cameOf.get(file.path);
+        return !came ? file : came.image ? picture(came.image) : [];
+      });
+      if (kept.length > LIMITS.images) {
+        complaints.push(`At most ${LIMITS.images} pictures are sent with a message; the others were left out.`);
+        kept = kept.slice(0, LIMITS.images);
+      }
+      reading = false;
+      if (waiting && !complaints.length) setTimeout(() => document.querySelector("#message .submit-button").click(), 50);
+      waiting = false;
+      focus();
+      return [{text: [text, ...texts].filter((part) => part.trim()).join("\n\n"), files: kept}, complaints.map(told).join("")];
+    },
+    notAttached: ({text, files}) => {
+      reading = waiting = false;
+      return [{text, files: files.filter((file) => !isNew(file))}, told("The file could not be read. Add it again.")];
+    },
+
     retry: (history) => [history.slice(0, lastAsked(history) + 1)],
     undo: (history) => {
-      const index = lastAsked(history);
-      return [textOf(history[index]), history.slice(0, index)];
+      const asked = history[lastAsked(history)];
+      return [{text: textOf(asked), files: imagesOf(asked).map(picture)}, history.slice(0, lastAsked(history))];
     },
-    /* A reply stopped before it began leaves no "Waiting" behind. */
-    stopped: (history) => [history.filter((message) => message.metadata?.id !== "waiting")],
+    /* A reply stopped before it began leaves no "Waiting" behind, and one stopped in thought does not think on. */
+    stopped: (history) => [
+      history
+        .filter((message) => message.metadata?.id !== "waiting")
+        .map((message) => (message.metadata?.title ? {...message, metadata: {...message.metadata, status: "done"}} : message)),
+    ],
     /* The status line and the list of models are looked at again after a failure, when the server was found changed,
        and after a reply from a server that the status line still calls gone. */
     ended: (history) => {

@@ -79,6 +79,12 @@ def _count(value: str) -> int:
     return int(value)
 
 
+def _side(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 0 < int(value[:6]) <= 10_000 and len(value) < 6):
+        raise ValueError("is not a number of pixels from 1 to 10000")
+    return int(value)
+
+
 def _visitors(value: str) -> int:
     if not (value.isascii() and value.isdigit() and 0 < int(value[:6]) <= 10_000 and len(value) < 6):
         raise ValueError("is not a whole number from 1 to 10000")
@@ -206,6 +212,10 @@ class Settings:
     max_message_chars: int = _option(
         32_000,
         Option("LLAMA_UI_MAX_MESSAGE_CHARS", _count, "N", "the most characters in a message or a system prompt"),
+    )
+    max_image_side: int = _option(
+        1568,
+        Option("LLAMA_UI_MAX_IMAGE_SIDE", _side, "N", "pictures are made smaller until no side has more pixels"),
     )
     check: bool = _option(
         False,

@@ -15,8 +15,8 @@ def split(text: str, ended: bool = True) -> tuple[str, str]:
     """The thoughts and the answer in what has come of a reply by now.
 
     They depend on the text alone, not on the pieces in which it came. Until it has `ended`, the beginning of a tag at
-    its end belongs to neither. A tag inside of Markdown code is part of the answer, and so is one behind the first words
-    of the answer that nothing closes.
+    its end belongs to neither. A tag inside of Markdown code is part of the answer, and so is one behind the answer's
+    first words that nothing closes.
     """
     if not ended:
         text = text[: len(text) - _begun_tag(text)]

@@ -1,38 +1,37 @@
-"""The chat page: layout and wiring, nothing else. The only file that knows Gradio."""
+"""The chat page: layout and wiring, nothing else."""
 
 import asyncio
-import html
 import json
-import logging
-import os
-import sys
-import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from importlib.util import find_spec
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components.multimodal_textbox import MultimodalData
 from gradio.tunneling import CURRENT_TUNNELS
+from pydantic import model_validator
 
-from llama_ui.chat import TICK, Turn, respond
-from llama_ui.connection import Connection, Server
-from llama_ui.doctor import Finding, examine
-from llama_ui.errors import ChatError, InputError
-from llama_ui.messages import from_gradio, is_note, options, said
-from llama_ui.models import first_choice, same_model
+from llama_ui import mended, view
+from llama_ui.attachments import MAX_IMAGES
+from llama_ui.connection import Connection
+from llama_ui.errors import InputError
+from llama_ui.messages import EFFORTS
+from llama_ui.page import Page
 from llama_ui.settings import Settings
+from llama_ui.view import ChatMessage
 
-log = logging.getLogger(__name__)
-
-# Gradio looks for matplotlib twice in every step of a reply: where there is none, that is a search of the whole path.
-if find_spec("matplotlib") is None:
-    sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python's own way to say that there is none
-# How often Gradio sums up its events, with pandas, after every one of them by default. Nobody looks at the sums.
-os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
-
+# What may be uploaded at all. More than an attachment may have, so that one that is too large is told of in the page.
+MAX_UPLOAD = "25mb"
+# Seconds: how often uploads are deleted, and how old they are then. Pictures are in the conversation by that time.
+UPLOADS_KEPT = (300, 600)
+# Pictures that are made ready at once: a large one takes 200 MB of memory meanwhile.
+ATTACHING = 2
+LATEX: list[dict[str, str | bool]] = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
 # Gradio's limit on what is under way in the whole app, its lookups and those who wait in line included: 40 by default.
 EVENTS_PER_VISITOR = 10
 TITLE = "Llama Stack Chat"
@@ -53,39 +52,36 @@ PRESETS = {
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # Values as they are sent, without the thread and the checks that Gradio spends on each, a reply's every frame included.
 RAW = PRIVATE | {"preprocess": False, "postprocess": False}
-LOOKING = '<li class="status wait">Looking…</li>'
-
-type ChatMessage = dict[str, Any]
 
 
 def build(settings: Settings, connection: Connection) -> gr.Blocks:
     """The page. What it shows of the server comes from `connection`, for every visitor anew."""
-    page = _Page(settings, connection)
-    demo = gr.Blocks(title=TITLE, analytics_enabled=False)
+    page = Page(settings, connection)
+    demo = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=UPLOADS_KEPT)
     with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
-        status = gr.HTML(_status_line("wait", "Connecting…"), elem_id="status")
+        status = gr.HTML(view.status_line("wait", "Connecting…"), elem_id="status")
         with gr.Accordion("Check the connection", open=False, elem_id="details") as details:
             findings = gr.HTML("", elem_id="findings")
         with gr.Row(elem_id="main"):  # laid out by page.css: on a narrow page the chat comes right after the prompt
             with gr.Column(elem_id="prompt"):
                 system_prompt = _render_system_prompt(settings)
             with gr.Column(elem_id="settings"):
-                model, refresh, sampling = _render_model(settings)
+                model, refresh, options = _render_model(settings)
             with gr.Column(elem_id="chat"):
                 complaint = gr.HTML("", elem_id="complaint", render=False)
                 _Chat(
-                    page.reply,
-                    additional_inputs=[system_prompt, model, *sampling],
-                    examples=[[text] for text in EXAMPLES],
+                    page,
+                    additional_inputs=[system_prompt, model, *options],
+                    examples=[[{"text": text}] for text in EXAMPLES],
                     cache_examples=False,  # a Space would ask the model while it is built
                     chatbot=_chatbot(),
                     textbox=_message_box(),
                     editable=True,
-                    max_message_chars=settings.max_message_chars,
                     complaint=complaint,
                     api_name="chat",
-                    api_description="Streams a reply. Sampling options that are left out are not sent to the server.",
+                    api_description="Streams a reply. The message is a text, or one with files: pictures and text "
+                    "files. Options that are left out are not sent to the server.",
                     analytics_enabled=False,
                 )
                 complaint.render()
@@ -93,29 +89,28 @@ def build(settings: Settings, connection: Connection) -> gr.Blocks:
         details.expand(page.examine, [model], [findings], **quiet)
         demo.load(page.watch, [model], [status, model], **quiet)
         refresh.click(page.watch, [model], [status, model], **quiet)
-        demo.load(None, js="chat.focus", **PRIVATE)
-    for kind in {type(block) for block in demo.blocks.values()}:
-        # Asked for with every visitor's arrival, for each component: a third of what an arrival costs.
-        vars(kind)["__init__"].__signature__ = signature(kind.__init__)
+        demo.load(None, js="chat.begin", **PRIVATE)
+    mended.remember_signatures(demo)
     return demo
 
 
 def launch(demo: gr.Blocks, settings: Settings) -> str:
     """Serves the page in the background. Returns its address. Raises OSError with a sentence where it cannot listen."""
     try:
-        _, url, _ = demo.launch(
+        app, url, _ = demo.launch(
             server_name=settings.host,
             server_port=settings.port,
             share=settings.share,
             prevent_thread_lock=True,
             quiet=True,
+            max_file_size=MAX_UPLOAD,
             max_threads=EVENTS_PER_VISITOR * settings.max_visitors + 100,
             show_error=False,
             run_history=False,  # it would list what visitors sent
             ssr_mode=False,
             footer_links=["api", "settings"],
             theme=_theme(),
-            head=f"<script>{Path(__file__).with_name('page.js').read_text()}</script>",
+            head=_head(settings),
             css=(Path(__file__).with_name("page.css")).read_text(),
         )
     except OSError as error:
@@ -125,8 +120,13 @@ def launch(demo: gr.Blocks, settings: Settings) -> str:
             f"port {settings.port} on {settings.host} is in use or cannot be listened on; "
             "choose another with --port (GRADIO_SERVER_PORT)."
         ) from error
-    demo.limiter = None  # which `max_threads` set, too: as few threads as Gradio has by default suffice
+    mended.after_launch(demo, app)
     return url
+
+
+def _head(settings: Settings) -> str:
+    limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
+    return f"<script>const LIMITS = {limits};\n{Path(__file__).with_name('page.js').read_text()}</script>"
 
 
 def close_tunnels() -> None:
@@ -163,7 +163,7 @@ def _render_system_prompt(settings: Settings) -> gr.Textbox:
     return system_prompt
 
 
-def _render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.Textbox]]:
+def _render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.Textbox | gr.Dropdown]]:
     model = gr.Dropdown(
         [settings.model] if settings.model else [],
         value=settings.model,
@@ -180,7 +180,14 @@ def _render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.T
             gr.Textbox(label=label, placeholder="default", max_lines=1, min_width=110)
             for label in ("Temperature", "Top p", "Max tokens", "Seed")
         ]
-    return model, refresh, sampling
+    effort = gr.Dropdown(
+        [("default", ""), *EFFORTS],
+        value="",
+        label="Reasoning effort",
+        info="For models that think before they answer.",
+        interactive=True,
+    )
+    return model, refresh, [*sampling, effort]
 
 
 def _chatbot() -> gr.Chatbot:
@@ -189,124 +196,39 @@ def _chatbot() -> gr.Chatbot:
         show_label=False,
         height="var(--conversation-height)",
         buttons=["copy", "copy_all"],
-        placeholder="<b>Say something, or begin with an example.</b>",
+        latex_delimiters=LATEX,
+        placeholder="**Say something, or begin with an example.**",
         elem_id="conversation",
     )
 
 
-def _message_box() -> gr.Textbox:
-    return gr.Textbox(
+def _message_box() -> gr.MultimodalTextbox:
+    box = gr.MultimodalTextbox(
         placeholder=MESSAGE_PLACEHOLDER,
         label="Message",
+        file_count="multiple",
         lines=1,
         max_lines=8,
+        max_plain_text_length=10**9,  # a long text that is pasted stays one
         submit_btn=True,
         stop_btn=True,
         autofocus=False,  # it would scroll a narrow page; FOCUS does not
         scale=7,
         elem_id="message",
     )
+    box.data_model = _Said
+    return box
 
 
-class _Page:
-    """What happens behind the page."""
+class _Said(MultimodalData):
+    """What is said: `{"text", "files"}`, or from other programs a plain text."""
 
-    def __init__(self, settings: Settings, connection: Connection) -> None:
-        self._settings = settings
-        self._connection = connection
+    text: str = ""
 
-    async def reply(
-        self,
-        message: str,
-        history: list[ChatMessage],
-        system_prompt: str | None = None,
-        model: str | None = None,
-        temperature: str | None = None,
-        top_p: str | None = None,
-        max_tokens: str | None = None,
-        seed: str | None = None,
-    ) -> AsyncGenerator[list[ChatMessage], None]:
-        """Yields the reply as it grows. Never raises: an exception here would lock the page until it is reloaded."""
-        shown: list[ChatMessage] = []
-        try:
-            for label, text in (("message", message), ("system prompt", system_prompt or "")):
-                self._check_text(label, text)
-            if not message.strip():
-                raise InputError("The message is blank.", "Type something to send.")
-            sampling = options(temperature, top_p, max_tokens, seed)
-            messages = from_gradio(message, history, system_prompt)
-            told = {said(item) for item in history if is_note(item)}
-            async with aclosing(respond(self._connection, model or "", messages, sampling)) as turns:
-                async for turn in turns:
-                    shown = self._shown(turn, told)
-                    yield shown
-        except ChatError as error:
-            yield [*shown, _error_note(error)]
-        except Exception:
-            reference = uuid.uuid4().hex[:8]
-            log.exception("Error %s while replying", reference)
-            yield [*shown, _note("error", f"⚠️ Something went wrong in this app (error {reference}). Try again.")]
-
-    async def watch(self, model: str | None) -> AsyncGenerator[tuple[str, Any], None]:
-        """Yields the status line and the list of models, until the server is ready or known not to be."""
-        asking = asyncio.ensure_future(self._connection.server())
-        try:
-            while not (await asyncio.wait([asking], timeout=TICK))[0]:
-                yield _status_line("wait", html.escape(self._connection.progress) + "…"), gr.skip()
-            server = await asking
-            chosen = model or self._settings.model or (first_choice(server.models) if server.models else None)
-            if chosen and chosen not in server.models:
-                chosen = same_model(chosen, server.models) or chosen
-            yield _server_line(server), gr.Dropdown(choices=server.models, value=chosen)
-        except ChatError as error:
-            yield _status_line("error", _escaped(error)), gr.skip()
-        except Exception:
-            log.exception("Error while looking at the server")
-            yield _status_line("error", "The server's answer could not be read; the log says more."), gr.skip()
-        finally:
-            asking.cancel()
-
-    async def examine(self, model: str | None) -> AsyncGenerator[str, None]:
-        """Yields what the doctor finds, line by line."""
-        lines: list[str] = []
-        async with aclosing(examine(self._settings, self._connection, model or "")) as findings:
-            yield _findings([LOOKING])
-            async for finding in findings:
-                lines.append(_finding_line(finding))
-                yield _findings([*lines, LOOKING])
-        yield _findings(lines)
-
-    def _check_text(self, label: str, text: str) -> None:
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise InputError(f"The {label} has characters that cannot be sent.", "Remove them.")
-        most = self._settings.max_message_chars
-        if len(text) > most:
-            raise InputError(f"The {label} has {len(text):,} characters; at most {most:,} are sent.", "Shorten it.")
-
-    def _shown(self, turn: Turn, told: set[str]) -> list[ChatMessage]:
-        """The messages to show. A notice that the conversation has already (`told`) is not given again."""
-        if turn.waited is not None:
-            return [_note("waiting", self._waiting(turn))]
-        shown = [_message("assistant", turn.text)] if turn.text else []
-        shown += [note for text in turn.notices if said(note := _note("notice", f"ℹ️ {text}")) not in told]
-        if turn.ending:
-            shown.append(_note("ending", f"ℹ️ {turn.ending}"))
-        if turn.error:
-            shown.append(_error_note(turn.error))
-        return shown
-
-    def _waiting(self, turn: Turn) -> str:
-        seconds = int(turn.waited or 0)
-        if turn.place:
-            most = self._settings.max_visitors
-            answered = "one visitor is" if most == 1 else f"{most} visitors are"
-            return f"*You are number {turn.place} in line: {answered} being answered before you… {seconds} s*"
-        if turn.reasoning:
-            return f"*The model is thinking… {seconds} s*"
-        if self._connection.ready:
-            return f"*Waiting for the first token… {seconds} s*"
-        progress = self._connection.progress
-        return f"*The server is getting ready; your message is sent as soon as it is. {progress}… {seconds} s*"
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {"text": value} if isinstance(value, str) else value
 
 
 class _Chat(gr.ChatInterface):
@@ -316,17 +238,19 @@ class _Chat(gr.ChatInterface):
     failures, and have no Stop for the reply to an edited message (Gradio 6.31).
     """
 
-    def __init__(self, *args: Any, max_message_chars: int, complaint: gr.HTML, **kwargs: Any) -> None:
-        """`complaint`: where it is said why a message is not sent."""
-        self._max_message_chars = max_message_chars
+    def __init__(self, page: Page, complaint: gr.HTML, **kwargs: Any) -> None:
+        """`complaint`: where it is said why a message is not sent, or a file not taken."""
+        self._behind = page
         self._complaint = complaint
-        super().__init__(*args, **kwargs)
+        super().__init__(page.reply, multimodal=True, **kwargs)
 
     def _setup_events(self) -> None:
-        most, box, shown = self._max_message_chars, self.textbox, [self.textbox, self.chatbot]
+        box, shown = self.textbox, [self.textbox, self.chatbot]
+        self._setup_files()
+        sent = [box, self.chatbot, self.additional_inputs[1]]
         # Nothing is among its outputs, which would be covered with the word "Error" when it refuses.
-        checked = box.submit(None, box, None, js=f"(text) => chat.check(text, {most})", **PRIVATE)
-        checked.failure(None, box, self._complaint, js=f"(text) => chat.complain(text, {most})", **PRIVATE)
+        checked = box.submit(None, sent, None, js="chat.check", **PRIVATE)
+        checked.failure(None, sent, self._complaint, js="chat.complain", **PRIVATE)
         asked = checked.success(None, shown, [*shown, self._complaint], js="chat.ask", **PRIVATE)
         retried = self.chatbot.retry(None, self.chatbot, self.chatbot, js="chat.retry", **PRIVATE)
         edited = self.chatbot.edit(_edited, self.chatbot, self.chatbot, queue=False, **RAW)
@@ -347,72 +271,55 @@ class _Chat(gr.ChatInterface):
         box.stop(None, self.chatbot, self.chatbot, js="chat.stopped", cancels=replies, **PRIVATE)
         self.chatbot.undo(None, self.chatbot, shown, js="chat.undo", **PRIVATE)
         self.fake_api_btn.click(
-            gr.ChatInterface._api_wrapper(self, self.fn, self._stream_fn),
+            gr.ChatInterface._api_wrapper(self, self.fn, self._called),
             [box, self.chatbot_state, *self.additional_inputs],
             [self.api_response, self.chatbot_state],
             api_name=self.api_name,
             api_description=self.api_description,
             concurrency_limit=None,
+            preprocess=False,
             postprocess=False,
         )
+
+    def _setup_files(self) -> None:
+        """Files that are added are read at once: what is in the box can be sent, and nothing of it stays in the app."""
+        box = self.textbox
+        read = gr.JSON(visible=False)
+        add = gr.Button(visible="hidden", elem_id="attach")
+        box.change(None, box, None, js="chat.changed", **PRIVATE)
+        added = add.click(self._behind.attach, box, read, js="chat.added", concurrency_limit=ATTACHING, **RAW)
+        added.success(None, [box, read], [box, self._complaint], js="chat.attached", **PRIVATE)
+        added.failure(None, [box, read], [box, self._complaint], js="chat.notAttached", **PRIVATE)
 
     async def _answer(self, history: list[ChatMessage], *settings: Any) -> AsyncGenerator[list[ChatMessage], None]:
         """Yields the conversation, which ends with a message of the user, with the reply to it."""
         if not history:
             return  # a program's doing; the page has shown a message by then
-        async with aclosing(self.fn(said(history[-1]), history[:-1], *settings)) as replies:
+        async with aclosing(self.fn(history[-1]["content"], history[:-1], *settings)) as replies:
             async for reply in replies:
                 yield [*history, *reply]
 
+    async def _called(
+        self, message: object, history: list[ChatMessage], *settings: Any
+    ) -> AsyncGenerator[tuple[list[ChatMessage], list[ChatMessage]], None]:
+        """Yields the reply, and the conversation with it, to another program."""
+        try:
+            content = await asyncio.to_thread(self._behind.content, message)
+        except InputError as error:
+            yield [view.error_note(error)], history
+            return
+        asked = [*history, view.message("user", "") | {"content": content}]
+        async with aclosing(self._answer(asked, *settings)) as conversations:
+            async for conversation in conversations:
+                yield conversation[len(asked) :], conversation
+
 
 def _edited(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessage]:
+    """The conversation up to the message that was edited, which keeps its pictures."""
     index = edit.index[0] if isinstance(edit.index, (list, tuple)) else edit.index
-    return [*history[:index], _message("user", edit.value)]
+    pictures = [part for part in history[index]["content"] if part["type"] != "text"]
+    return [*history[:index], view.message("user", "") | {"content": [*pictures, view.text_part(edit.value)]}]
 
 
 def _asked(example: gr.SelectData) -> list[ChatMessage]:
-    return [_message("user", example.value["text"])]
-
-
-def _message(role: str, text: str) -> ChatMessage:
-    """In the form in which Gradio's page holds it. As a plain string a text would lose its indentation."""
-    return {"role": role, "metadata": None, "content": [{"type": "text", "text": text}], "options": None}
-
-
-def _note(kind: str, text: str) -> ChatMessage:
-    """A message of the page itself. By its `metadata.id` it is kept out of what the server gets."""
-    return _message("assistant", text) | {"metadata": {"id": kind}}
-
-
-def _error_note(error: ChatError) -> ChatMessage:
-    return _note("error", f"⚠️ {error}")
-
-
-def _status_line(state: str, text: str) -> str:
-    """`text` is HTML; `state` is "ready", "wait" or "error"."""
-    return f'<p class="status {state}" role="status">{text}</p>'
-
-
-def _escaped(error: ChatError) -> str:
-    return html.escape(str(error)).replace("`", "")
-
-
-def _finding_line(finding: Finding) -> str:
-    text = html.escape(f"{finding.message} {finding.fix}".replace("`", ""))
-    return f'<li class="status {"ready" if finding.passed else "error"}"><b>{finding.check}</b> {text}</li>'
-
-
-def _findings(lines: Sequence[str]) -> str:
-    return f"<ul>{''.join(lines)}</ul>"
-
-
-def _server_line(server: Server) -> str:
-    count = len(server.models)
-    models = "1 chat model" if count == 1 else f"{count or 'no'} chat models"
-    if server.local:
-        return _status_line(
-            "ready",
-            f"<b>Local stack</b>, {html.escape(server.name)} with a tiny demonstration model: it is real, and says "
-            "foolish things. For a real one start the app with <code>--base-url URL</code>.",
-        )
-    return _status_line("ready", f"<b>{html.escape(server.name)}</b> at {html.escape(server.url)}, {models}")
+    return [view.message("user", example.value["text"])]

@@ -13,9 +13,9 @@ import pytest
 
 from llama_ui import connection
 from llama_ui.connection import USUAL_URLS, Connection, Server
-from llama_ui.errors import LocalStackError, NoServer, UnknownModel, Unreachable
+from llama_ui.errors import LocalStackError, NoServer, Refused, UnknownModel, Unreachable
 from llama_ui.events import Text
-from llama_ui.messages import Message, Options
+from llama_ui.messages import Image, Message, Options
 from llama_ui.settings import Settings
 from tests.fake_stack import MODEL, VISION_MODEL, FakeStack, Hold
 
@@ -430,7 +430,23 @@ async def test_a_server_without_a_chat_model_is_told_of(stack: FakeStack) -> Non
 @pytest.mark.loopback
 async def test_the_server_is_described_with_its_name_and_the_models_that_chat(stack: FakeStack) -> None:
     described = await Connection(Settings(base_url=stack.url)).server()
-    assert described == Server(stack.url, "OGX 1.5.0", [MODEL], local=False)
+    assert described == Server(stack.url, "OGX 1.5.0", [MODEL], blind=[], local=False)
+
+
+@pytest.mark.loopback
+async def test_a_picture_is_kept_from_a_model_that_the_server_calls_blind(stack: FakeStack) -> None:
+    stack.models[0]["custom_metadata"]["input_modalities"] = ["text"]
+    connection = Connection(Settings(base_url=stack.url))
+    assert (await connection.server()).blind == [MODEL]
+    messages = [Message("user", "What is it?", (Image("image/png", "aWNvbg=="),)), Message("assistant", "It is")]
+    with pytest.raises(Refused) as refused:
+        async for _ in connection.stream(MODEL, [*messages, Message("user", "Go on.")], Options()):
+            pass
+    assert refused.value.sentence == f"The model `{MODEL}` cannot see pictures."
+    assert stack.requests == []
+    async for _ in connection.stream(MODEL, [Message("user", "Hi.")], Options()):
+        pass
+    assert len(stack.requests) == 1
 
 
 @pytest.mark.loopback

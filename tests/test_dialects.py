@@ -117,8 +117,21 @@ def test_images_follow_the_text_of_their_message(dialect: Dialect) -> None:
 
 
 @OPENAI
+def test_a_picture_alone_is_sent_without_a_blank_text(dialect: Dialect) -> None:
+    (message,) = dialect.payload("one/model", [Message("user", "", LOOK.images[:1])], Options())["messages"]  # type: ignore[misc]
+    assert message["content"] == [{"type": "image_url", "image_url": {"url": "data:image/png;base64,aWNvbg=="}}]
+
+
+@OPENAI
+def test_a_reasoning_effort_is_sent_when_it_is_set(dialect: Dialect) -> None:
+    assert dialect.payload("one/model", MESSAGES, Options(reasoning_effort="low"))["reasoning_effort"] == "low"
+    assert "reasoning_effort" not in dialect.payload("one/model", MESSAGES, Options(seed=1))
+
+
+@OPENAI
 def test_nothing_is_left_unsent(dialect: Dialect) -> None:
-    assert dialect.unsent(Options(temperature=0.5, top_p=0.9, max_tokens=100, seed=7)) == []
+    everything = Options(temperature=0.5, top_p=0.9, max_tokens=100, seed=7, reasoning_effort="high")
+    assert dialect.unsent(everything) == []
 
 
 @OPENAI
@@ -235,6 +248,11 @@ def test_images_follow_the_text_of_their_message_in_a_legacy_payload() -> None:
             ],
         }
     ]
+
+
+def test_a_picture_alone_is_sent_without_a_blank_text_in_a_legacy_payload() -> None:
+    (message,) = LEGACY.payload("one/model", [Message("user", " ", LOOK.images[:1])], Options())["messages"]  # type: ignore[misc]
+    assert message == {"role": "user", "content": [{"type": "image", "image": {"data": "aWNvbg=="}}]}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llama_ui.dialects import CHAT_COMPLETIONS
 from llama_ui.errors import InputError
-from llama_ui.messages import Message, Options, from_gradio, options
+from llama_ui.messages import Image, Message, Options, from_gradio, options
 
 LABELS = ("Temperature", "Top p", "Max tokens", "Seed")
 
@@ -220,6 +220,79 @@ def test_nothing_that_was_said_is_changed(turns: list[tuple[str, str]]) -> None:
 @pytest.mark.parametrize("blank", [None, "", "  ", "\n"])
 def test_an_option_left_blank_is_not_sent(blank: object) -> None:
     assert options(blank, blank, blank, blank) == Options()
+
+
+def pictured(*urls: str, text: str = "") -> dict[str, object]:
+    """A message with pictures, as the page sends it."""
+    pictures = [{"type": "component", "component": "image", "value": {"url": url}, "props": {}} for url in urls]
+    return {"role": "user", "metadata": None, "content": [*pictures, {"type": "text", "text": text}], "options": None}
+
+
+ICON, PHOTO = Image("image/png", "aWNvbg=="), Image("image/jpeg", "cGhvdG8=")
+ICON_URL, PHOTO_URL = "data:image/png;base64,aWNvbg==", "data:image/jpeg;base64,cGhvdG8="
+
+
+def test_pictures_stay_with_their_message_in_later_turns() -> None:
+    history = [pictured(ICON_URL, PHOTO_URL, text="What is it?"), said("assistant", "Two."), pictured(ICON_URL)]
+    history.append(said("assistant", "One."))
+    assert from_gradio("And?", history, "") == [
+        Message("user", "What is it?", (ICON, PHOTO)),
+        Message("assistant", "Two."),
+        Message("user", "", (ICON,)),
+        Message("assistant", "One."),
+        Message("user", "And?"),
+    ]
+
+
+def test_a_new_message_brings_its_pictures() -> None:
+    assert from_gradio(pictured(PHOTO_URL, text="And?")["content"], [], "") == [Message("user", "And?", (PHOTO,))]
+
+
+def test_pictures_that_got_no_answer_are_joined_with_the_next_message() -> None:
+    history = [pictured(ICON_URL), pictured(PHOTO_URL, text="Look.")]
+    assert from_gradio("And?", history, "") == [Message("user", "Look.\n\nAnd?", (ICON, PHOTO))]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/a.png",
+        "https://169.254.169.254/latest",
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "/gradio_api/file=/tmp/gradio/x/a.png",
+        "data:text/html;base64,aWNvbg==",
+        "data:image/svg+xml;base64,aWNvbg==",
+        "data:image/png,aWNvbg==",
+        "data:image/png;base64,aWNvbg==\n",
+        "data:image/png;base64,../../etc?",
+        "data:image/png;base64,",
+        "",
+    ],
+)
+def test_only_a_picture_that_a_message_carries_itself_is_sent(url: str) -> None:
+    parts = [
+        {"type": "component", "component": "image", "value": {"url": url}},
+        {"type": "file", "file": {"path": url, "url": url}},
+        {"type": "image_url", "image_url": {"url": url}},
+        {"path": url},
+    ]
+    history = [{"role": "user", "content": [*parts, "Hi."]}, said("assistant", "Yes?")]
+    assert from_gradio("And?", history, "")[0] == Message("user", "Hi.")
+
+
+def test_a_reply_brings_no_pictures() -> None:
+    history = [said("user", "Hi."), pictured(ICON_URL, text="Yes?") | {"role": "assistant"}]
+    assert from_gradio("And?", history, "")[1] == Message("assistant", "Yes?")
+
+
+def test_a_reasoning_effort_is_one_of_those_that_there_are() -> None:
+    assert options("", "", "", "", " High ").reasoning_effort == "high"
+    assert options("", "", "", "", "").reasoning_effort is None
+    with pytest.raises(InputError) as refused:
+        options("", "", "", "", "maximal")
+    assert refused.value.sentence == "Reasoning effort is `maximal`."
+    assert "medium" in refused.value.fix
 
 
 def test_options_are_taken_as_numbers_and_as_typed() -> None:

@@ -36,6 +36,25 @@ def test_a_model_is_read_from_the_list_of_any_generation(item: object, model: Mo
     assert from_listed(item) == model
 
 
+@pytest.mark.parametrize(
+    ("more", "sees"),
+    [
+        ({}, None),
+        ({"custom_metadata": {"model_type": "llm", "input_modalities": ["text"]}}, False),
+        ({"custom_metadata": {"model_type": "llm", "input_modalities": ["text", "image"]}}, True),
+        ({"metadata": {"input_modalities": ["text"]}}, False),
+        ({"architecture": {"input_modalities": ["image", "text"]}}, True),
+        ({"capabilities": {"vision": False, "completion_chat": True}}, False),
+        ({"capabilities": ["completion", "multimodal"]}, True),
+        ({"capabilities": ["completion"]}, False),
+        ({"capabilities": {}, "architecture": "llama", "input_modalities": "image"}, None),
+    ],
+)
+def test_whether_a_model_sees_is_read_where_the_server_tells(more: dict[str, object], sees: bool | None) -> None:
+    model = from_listed({"id": "llama", **more})
+    assert model and model.sees is sees
+
+
 @pytest.mark.parametrize("item", [None, "llama", 5, [], ["id"], {}, {"id": None}, {"id": 5}])
 def test_what_is_no_model_is_passed_over(item: object) -> None:
     assert from_listed(item) is None

@@ -1,0 +1,61 @@
+"""What is mended in Gradio 6.31, where it has no setting for it."""
+
+import logging
+import os
+import re
+import sys
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+log = logging.getLogger(__name__)
+
+# Searched for twice in every step of a reply: where there is none, that is a search of the whole path.
+if find_spec("matplotlib") is None:
+    sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python's own way to say that there is none
+# How often events are summed up, with pandas, after every one of them by default. Nobody looks at the sums.
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+SHOWN_TAG = """'<span class="as-written">'+e.trimEnd().replace(/&/g,'&amp;').replace(/</g,'&lt;')+'</span>'"""
+
+
+def remember_signatures(demo: gr.Blocks) -> None:
+    """Asked for with every visitor's arrival, for each component: a third of what an arrival costs."""
+    for kind in {type(block) for block in demo.blocks.values()}:
+        vars(kind)["__init__"].__signature__ = signature(kind.__init__)
+
+
+def after_launch(demo: gr.Blocks, app: FastAPI) -> None:
+    """What can be set only when the app listens."""
+    demo.limiter = None  # which `max_threads` set, too: as few threads as Gradio has by default suffice
+    _serve(app, *_markdown_code())
+    if demo.share:
+        # The link is there by now. With this the page would be put together from files of another server.
+        demo.share = False
+        app.router.routes.insert(0, Route("/robots.txt", lambda _: PlainTextResponse("User-agent: *\nDisallow: /")))
+
+
+def _markdown_code() -> tuple[str, str]:
+    """Name and code of the page's Markdown renderer, by which a tag in a message is shown as it was written.
+
+    Gradio shows a tag that HTML does not know, follows one that it allows, and drops any other, at times with all the
+    text behind it: `Array<Object>`. The renderer has a place for what is to be done with a tag; Gradio leaves it empty.
+    """
+    (file,) = Path(gr.__file__).parent.glob("templates/frontend/assets/markdown-code-*.js")
+    renderer = re.compile(r"(?<==\{)(?=code\(e,t,n\)\{)")
+    code, found = renderer.subn(lambda _: f"html(e){{return {SHOWN_TAG}}},", file.read_text(encoding="utf-8"))
+    if found != 1:
+        log.warning("This version of Gradio renders Markdown otherwise: tags in messages may not be shown.")
+    return file.name, code
+
+
+def _serve(app: FastAPI, name: str, code: str) -> None:
+    def asset(_: Request) -> Response:
+        return Response(code, media_type="text/javascript")
+
+    app.router.routes.insert(0, Route(f"/assets/{name}", asset))

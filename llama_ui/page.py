@@ -1,0 +1,178 @@
+"""What happens behind the page."""
+
+import asyncio
+import html
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from llama_ui import view
+from llama_ui.attachments import MAX_IMAGES, attached, is_clean_form
+from llama_ui.chat import TICK, Turn, respond
+from llama_ui.connection import Connection
+from llama_ui.doctor import examine
+from llama_ui.errors import ChatError, InputError
+from llama_ui.messages import Image, Message, from_gradio, images, is_note, options, said
+from llama_ui.models import first_choice, same_model
+from llama_ui.settings import Settings
+from llama_ui.view import ChatMessage
+
+log = logging.getLogger(__name__)
+LOOKING = '<li class="status wait">Looking…</li>'
+
+
+class Page:
+    """What happens behind the page."""
+
+    def __init__(self, settings: Settings, connection: Connection) -> None:
+        self._settings = settings
+        self._connection = connection
+
+    async def reply(
+        self,
+        message: list[dict[str, Any]],
+        history: list[ChatMessage],
+        system_prompt: str | None = None,
+        model: str | None = None,
+        temperature: str | None = None,
+        top_p: str | None = None,
+        max_tokens: str | None = None,
+        seed: str | None = None,
+        reasoning_effort: str | None = None,
+    ) -> AsyncGenerator[list[ChatMessage], None]:
+        """Yields the reply to the message as it grows; `message` is what `content` gives.
+
+        Never raises: an exception here would lock the page until it is reloaded.
+        """
+        shown: list[ChatMessage] = []
+        try:
+            self._check("message", said({"content": message}), images(message))
+            self._check("system prompt", system_prompt or "")
+            chosen = options(temperature, top_p, max_tokens, seed, reasoning_effort)
+            messages = from_gradio(message, history, system_prompt)
+            if any(item.images for item in messages):
+                await asyncio.to_thread(self._check_images, messages)
+            told = {said(item) for item in history if is_note(item)}
+            async with aclosing(respond(self._connection, model or "", messages, chosen)) as turns:
+                async for turn in turns:
+                    shown = self._shown(turn, told)
+                    yield shown
+        except ChatError as error:
+            yield [*shown, view.error_note(error)]
+        except Exception:
+            reference = uuid.uuid4().hex[:8]
+            log.exception("Error %s while replying", reference)
+            yield [*shown, view.note("error", f"⚠️ Something went wrong in this app (error {reference}). Try again.")]
+
+    async def watch(self, model: str | None) -> AsyncGenerator[tuple[str, Any], None]:
+        """Yields the status line and the list of models, until the server is ready or known not to be."""
+        asking = asyncio.ensure_future(self._connection.server())
+        try:
+            while not (await asyncio.wait([asking], timeout=TICK))[0]:
+                yield view.status_line("wait", html.escape(self._connection.progress) + "…"), gr.skip()
+            server = await asking
+            chosen = model or self._settings.model or (first_choice(server.models) if server.models else None)
+            if chosen and chosen not in server.models:
+                chosen = same_model(chosen, server.models) or chosen
+            yield view.server_line(server), gr.Dropdown(choices=server.models, value=chosen)
+        except ChatError as error:
+            yield view.status_line("error", view.escaped(error)), gr.skip()
+        except Exception:
+            log.exception("Error while looking at the server")
+            yield view.status_line("error", "The server's answer could not be read; the log says more."), gr.skip()
+        finally:
+            asking.cancel()
+
+    async def examine(self, model: str | None) -> AsyncGenerator[str, None]:
+        """Yields what the doctor finds, line by line."""
+        lines: list[str] = []
+        async with aclosing(examine(self._settings, self._connection, model or "")) as findings:
+            yield view.findings([LOOKING])
+            async for finding in findings:
+                lines.append(view.finding_line(finding))
+                yield view.findings([*lines, LOOKING])
+        yield view.findings(lines)
+
+    def content(self, message: object) -> list[dict[str, Any]]:
+        """A message with files, `{"text", "files"}` as Gradio has it, as the content of one in the conversation.
+
+        Raises InputError with the first file that cannot be sent.
+        """
+        text, files = (message.get("text") or "", message.get("files") or []) if isinstance(message, dict) else ("", [])
+        parts: list[dict[str, Any]] = []
+        for file in files:
+            match self._read(file):
+                case Image() as image:
+                    parts.append(view.image_part(image))
+                case block:
+                    text = f"{text}\n\n{block}" if text else block
+        return [*parts, view.text_part(text)]
+
+    def attach(self, message: dict[str, Any]) -> list[dict[str, str]]:
+        """What comes of the files that were added to the box: each its `path`, and `image`, `text` or `complaint`."""
+        told = []
+        for file in message["files"]:
+            try:
+                read = self._read(file)
+                came = {"image": view.data_url(read)} if isinstance(read, Image) else {"text": read}
+            except InputError as error:
+                came = {"complaint": view.escaped(error)}
+            told.append({"path": str(file["path"]), **came})
+        return told
+
+    def _read(self, file: dict[str, Any]) -> Image | str:
+        # Gradio lets no path through but those of its uploads.
+        path = Path(file["path"])
+        limits = self._settings.max_image_side, self._settings.max_message_chars
+        try:
+            return attached(file.get("orig_name") or path.name, path.read_bytes(), *limits)
+        except OSError as error:
+            raise InputError("A file that was added is no longer there.", "Add it again.") from error
+
+    def _check(self, label: str, text: str, pictures: Sequence[Image] = ()) -> None:
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise InputError(f"The {label} has characters that cannot be sent.", "Remove them.")
+        most = self._settings.max_message_chars
+        if len(text) > most:
+            raise InputError(f"The {label} has {len(text):,} characters; at most {most:,} are sent.", "Shorten it.")
+        if len(pictures) > MAX_IMAGES:
+            count = len(pictures)
+            raise InputError(f"The {label} has {count} pictures; at most {MAX_IMAGES} are sent.", "Remove some.")
+        if label == "message" and not text.strip() and not pictures:
+            raise InputError("The message is blank.", "Type something to send.")
+
+    def _check_images(self, messages: Sequence[Message]) -> None:
+        """Pictures come back from the page, or from a program: only what `attach` could have made is sent on."""
+        for message in messages:
+            if not all(is_clean_form(image, self._settings.max_image_side) for image in message.images):
+                raise InputError("A picture of the conversation cannot be sent.", "Clear it, and add the picture anew.")
+
+    def _shown(self, turn: Turn, told: set[str]) -> list[ChatMessage]:
+        """The messages to show. A notice that the conversation has already (`told`) is not given again."""
+        if turn.waited is not None:
+            return [view.note("waiting", self._waiting(turn))]
+        shown = [view.thinking(turn)] if turn.reasoning else []
+        if turn.text:
+            shown.append(view.message("assistant", turn.text))
+        shown += [note for text in turn.notices if said(note := view.note("notice", f"ℹ️ {text}")) not in told]
+        if turn.ending:
+            shown.append(view.note("ending", f"ℹ️ {turn.ending}"))
+        if turn.error:
+            shown.append(view.error_note(turn.error))
+        return shown
+
+    def _waiting(self, turn: Turn) -> str:
+        seconds = int(turn.waited or 0)
+        if turn.place:
+            most = self._settings.max_visitors
+            answered = "one visitor is" if most == 1 else f"{most} visitors are"
+            return f"*You are number {turn.place} in line: {answered} being answered before you… {seconds} s*"
+        if self._connection.ready:
+            return f"*Waiting for the first token… {seconds} s*"
+        progress = self._connection.progress
+        return f"*The server is getting ready; your message is sent as soon as it is. {progress}… {seconds} s*"
