@@ -4,6 +4,7 @@ Pure, apart from the CPU it takes: call it in a thread. Nothing of a picture but
 """
 
 import base64
+import contextlib
 import io
 import mimetypes
 import re
@@ -24,7 +25,7 @@ MAX_IMAGES = 4
 MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 50_000_000
 _MOST_PNG_BYTES = 2**20  # what takes more is no drawing: as JPEG it is a fraction
-_MOST_SCANS = 300  # a progressive JPEG has about 10; the film in a motion photo looks like 160 more
+_MOST_SCANS = 300  # a progressive JPEG has 10, and 10 MB of a film behind it look like 160 by chance
 
 _KINDS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WebP", "gif": "GIF"}
 _SIGNATURES = re.compile(
@@ -81,6 +82,8 @@ def is_clean_form(image: Image, longest_side: int) -> bool:
         kind = _kind(content)
         if len(content) > MAX_BYTES or (kind, image.media_type) not in {("PNG", "image/png"), ("JPEG", "image/jpeg")}:
             return False
+        if base64.b64encode(content).decode() != image.data:
+            return False  # b64decode allows padding where none belongs
         with PIL.Image.open(io.BytesIO(content), formats=(str(kind),)) as opened:
             return min(opened.size) >= 1 and max(opened.size) <= longest_side
     except Exception:  # as in `_picture`
@@ -90,10 +93,9 @@ def is_clean_form(image: Image, longest_side: int) -> bool:
 def _is_plain(name: str) -> bool:
     if len(name) > 255 or not name.strip(" ."):
         return False
-    while (decoded := unquote(name)) != name:
-        if not _is_plain(decoded):
-            return False
-        name = decoded
+    decoded = unquote(name)
+    if decoded != name and not _is_plain(decoded):
+        return False
     # Names of screenshots on a Mac have a narrow space (Zs), Persian ones and emoji have joiners.
     return not any(
         char in "/\\<>" or not (char.isprintable() or char in "\u200c\u200d" or unicodedata.category(char) == "Zs")
@@ -174,8 +176,10 @@ def _gif_end(content: bytes) -> int:
         return 6 << (flags & 7) if flags & 128 else 0
 
     at = 13 + table(content[10])
-    while content[at] != ord(";"):
-        at += 11 + table(content[at + 9]) if content[at] == ord(",") else 2
+    while (block := content[at : at + 1]) != b";":
+        if block not in (b",", b"!"):
+            raise ValueError("neither a picture nor an extension")
+        at += 11 + table(content[at + 9]) if block == b"," else 2
         while content[at]:
             at += content[at] + 1
         at += 1
@@ -187,7 +191,8 @@ def _pixels(opened: PIL.Image.Image, longest_side: int) -> PIL.Image.Image:
     scale = longest_side / max(opened.size)
     opened.draft(None, (max(1, int(opened.width * scale)), max(1, int(opened.height * scale))))  # JPEG: saves memory
     opened.load()
-    PIL.ImageOps.exif_transpose(opened, in_place=True)
+    with contextlib.suppress(TypeError, ValueError, AttributeError, struct.error):  # raised for odd or damaged EXIF
+        PIL.ImageOps.exif_transpose(opened, in_place=True)
     image = opened
     if image.mode == "I;16":  # convert() would clip: take each number's high byte
         image = PIL.Image.frombytes("L", image.size, image.tobytes()[1::2])
