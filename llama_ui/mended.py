@@ -7,9 +7,11 @@ import sys
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.block_function import BlockFunction
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -28,6 +30,17 @@ def remember_signatures(demo: gr.Blocks) -> None:
     """Asked for with every visitor's arrival, for each component: a third of what an arrival costs."""
     for kind in {type(block) for block in demo.blocks.values()}:
         vars(kind)["__init__"].__signature__ = signature(kind.__init__)
+
+
+def fill_in_arguments(demo: gr.Blocks) -> None:
+    """Lets a program leave out the last arguments of a function, instead of having to know every option there is."""
+    check = demo.validate_inputs
+
+    def fill_in(block_fn: BlockFunction, inputs: list[Any]) -> Any:
+        inputs += [None] * (len(block_fn.inputs) - len(inputs))
+        return check(block_fn, inputs)
+
+    demo.validate_inputs = fill_in  # type: ignore[method-assign] # it is given the list that is used afterwards
 
 
 def after_launch(demo: gr.Blocks, app: FastAPI) -> None:

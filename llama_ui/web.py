@@ -91,6 +91,7 @@ def build(settings: Settings, connection: Connection) -> gr.Blocks:
         refresh.click(page.watch, [model], [status, model], **quiet)
         demo.load(None, js="chat.begin", **PRIVATE)
     mended.remember_signatures(demo)
+    mended.fill_in_arguments(demo)
     return demo
 
 

@@ -93,7 +93,7 @@ class Chat:
         expect(self.stop_button).to_have_count(0)
 
     def press(self, label: str) -> None:
-        self.page.get_by_label(label, exact=True).last.click()
+        self.conversation.get_by_label(label, exact=True).last.click()
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name)

@@ -31,6 +31,7 @@ SAMPLES: dict[str, list[tuple[str, Any]]] = {
     ],
     "cache": [("/tmp/one", Path("/tmp/one")), ("/tmp/two", Path("/tmp/two")), ("/tmp/three", Path("/tmp/three"))],
     "max_message_chars": [("1", 1), ("500", 500), ("100000", 100_000)],
+    "max_image_side": [("1", 1), ("768", 768), ("2048", 2048)],
     "check": [("true", True), ("off", False), ("1", True)],
     "json": [("yes", True), ("0", False), ("on", True)],
 }
@@ -54,6 +55,7 @@ BAD = {
     ],
     "timeout": ["0", "-1", "soon", "nan", "inf", "1000001", "5s"],
     "max_visitors": ["0", "-1", "1.5", "many", "2" * 400],
+    "max_image_side": ["0", "-1", "1.5", "10001", "large", "2" * 400],
     "check": ["maybe", "2"],
     "json": ["maybe", "2"],
     "port": ["0", "65536", "-5", "abc", "78.60", "٧٨٦٠", "9" * 400],

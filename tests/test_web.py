@@ -89,6 +89,7 @@ def test_the_endpoint_has_the_names_that_other_programs_rely_on(client: Client) 
         ("top_p", "Top p"),
         ("max_tokens", "Max tokens"),
         ("seed", "Seed"),
+        ("reasoning_effort", "Reasoning effort"),
     ]
 
 
