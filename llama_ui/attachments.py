@@ -91,7 +91,7 @@ def is_clean_form(image: Image, longest_side: int) -> bool:
 
 
 def _is_plain(name: str) -> bool:
-    if len(name) > 255 or not name.strip(" ."):
+    if len(name) > 255 or not name.strip(" .") or name.startswith(".."):
         return False
     decoded = unquote(name)
     if decoded != name and not _is_plain(decoded):

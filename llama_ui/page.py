@@ -101,7 +101,7 @@ class Page:
     def content(self, message: object) -> list[dict[str, Any]]:
         """A message with files, `{"text", "files"}` as Gradio has it, as the content of one in the conversation.
 
-        Raises InputError with the first file that cannot be sent.
+        Raises InputError for a message, or the first file in it, that cannot be sent.
         """
         text, files = (message.get("text") or "", message.get("files") or []) if isinstance(message, dict) else ("", [])
         parts: list[dict[str, Any]] = []
@@ -111,6 +111,7 @@ class Page:
                     parts.append(view.image_part(image))
                 case block:
                     text = f"{text}\n\n{block}" if text else block
+        self._check("message", text, images(parts))
         return [*parts, view.text_part(text)]
 
     def attach(self, message: dict[str, Any]) -> list[dict[str, str]]:

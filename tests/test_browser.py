@@ -1,33 +1,27 @@
 """The real app in a real Chromium. `pytest --browser`; with `--screenshots` the pictures in docs/ are made anew."""
 
-import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, expect
 
 from tests.app_process import ROOT, AppProcess
 from tests.bad_servers import HTML, Address, RawServer
-from tests.conftest import CHROMIUM
+from tests.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, launched, opened, sent
 from tests.fake_stack import Break, FakeStack, Hold
 from tests.servers.recorded import RecordedServer
 
 pytestmark = pytest.mark.browser
-SECONDS = 20.0
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 StartApp = Callable[..., AppProcess]
 
 
 @pytest.fixture(scope="module")  # no longer: asyncio tests of other modules cannot run beside Playwright's own loop
 def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "No Chromium found (Debian: apt install chromium)."
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -44,70 +38,9 @@ def stack(served: tuple[AppProcess, FakeStack]) -> FakeStack:
 
 
 @pytest.fixture
-def chat(browser: Browser, served: tuple[AppProcess, FakeStack], stack: FakeStack) -> "Iterator[Chat]":
+def chat(browser: Browser, served: tuple[AppProcess, FakeStack], stack: FakeStack) -> Iterator[Chat]:
     with opened(browser, served[0].url) as chat:
         yield chat
-
-
-@contextlib.contextmanager
-def opened(browser: Browser, url: str) -> "Iterator[Chat]":
-    """A new page of the app at this address, which may load nothing from elsewhere."""
-    page = browser.new_page(viewport=WIDE)
-    requested: list[str] = []
-    page.on("request", lambda request: requested.append(request.url))
-    yield Chat(page, url)
-    page.close()
-    outside = [address for address in requested if not address.startswith((url, "data:", "blob:", "about:"))]
-    assert outside == [], "the page loads something from elsewhere"
-
-
-class Chat:
-    """The page, as a person uses it."""
-
-    def __init__(self, page: Page, url: str) -> None:
-        self.page = page
-        page.goto(url)
-        self.box = page.locator("#message textarea")
-        self.stop_button = page.locator("#message .stop-button")
-        self.status = page.locator("#status")
-        self.system_prompt = page.get_by_role("textbox", name="System prompt")
-        self.conversation = page.locator("#conversation")
-        self.replies = page.locator("#conversation .bot.message")
-        self.said = page.locator("#conversation .user.message")
-        expect(self.box).to_be_visible()
-        expect(self.status).not_to_contain_text("Connecting", timeout=SECONDS * 1000)
-
-    def send(self, text: str) -> None:
-        expect(self.box).to_be_enabled(timeout=SECONDS * 1000)
-        self.box.fill(text)
-        self.box.press("Enter")
-
-    def ask(self, text: str) -> None:
-        """Sends, and awaits the end of the reply."""
-        self.send(text)
-        expect(self.said.last).to_contain_text(text)
-        self.at_rest()
-
-    def at_rest(self) -> None:
-        expect(self.box).to_be_enabled(timeout=SECONDS * 1000)
-        expect(self.stop_button).to_have_count(0)
-
-    def press(self, label: str) -> None:
-        self.conversation.get_by_label(label, exact=True).last.click()
-
-    def button(self, name: str) -> Locator:
-        return self.page.get_by_role("button", name=name)
-
-
-def sent(stack: FakeStack) -> list[tuple[str, str]]:
-    """Role and content of the messages in the last request, which hold nothing else."""
-    messages = stack.requests[-1]["messages"]
-    assert all(message.keys() == {"role", "content"} for message in messages)
-    return [(message["role"], message["content"]) for message in messages]
-
-
-SYSTEM = ("system", "You are a friendly assistant.")
-HELLO = ("assistant", "Hello there.")
 
 
 def test_stop_in_mid_reply_keeps_what_came_and_ends_the_request(chat: Chat, stack: FakeStack) -> None:

@@ -35,6 +35,7 @@ class RecordedServer:
 
     def forget(self) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.bodies: list[dict[str, Any]] = []  # the same as they came
         self.replies: deque[Reply] = deque()
 
     def enqueue(self, *items: Item, status: int = 200, body: object = None, finish_reason: str = "stop") -> Reply:
@@ -71,6 +72,7 @@ class RecordedServer:
             return _json("no-stop-reason", 400)
         if body["model_id"] != self.model:
             return StreamingResponse(_play("unknown-model", Reply([])), media_type="text/event-stream")
+        self.bodies.append(body)
         self.requests.append(_for_an_engine(body))
         reply = self.replies.popleft() if self.replies else Reply(["tok0 ", "tok1 ", "tok2 "])
         return StreamingResponse(_play(_record(reply), reply), media_type="text/event-stream")
