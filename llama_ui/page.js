@@ -16,8 +16,8 @@ const chat = (() => {
     role: "user",
     metadata: null,
     content: [
+      ...(text.trim() ? [{type: "text", text}] : []), // first: behind pictures Gradio shows an Edit that fails
       ...files.map(({url}) => ({type: "component", component: "image", value: {url}, constructor_args: {}, props: {}})),
-      {type: "text", text},
     ],
     options: null,
   });

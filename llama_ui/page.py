@@ -104,7 +104,7 @@ class Page:
         Raises InputError for a message, or the first file in it, that cannot be sent.
         """
         text, files = (message.get("text") or "", message.get("files") or []) if isinstance(message, dict) else ("", [])
-        parts: list[dict[str, Any]] = []
+        parts = []
         for file in files:
             match self._read(file):
                 case Image() as image:
@@ -112,7 +112,7 @@ class Page:
                 case block:
                     text = f"{text}\n\n{block}" if text else block
         self._check("message", text, images(parts))
-        return [*parts, view.text_part(text)]
+        return [view.text_part(text), *parts] if text.strip() else parts
 
     def attach(self, message: dict[str, Any]) -> list[dict[str, str]]:
         """What comes of the files that were added to the box: each its `path`, and `image`, `text` or `complaint`."""

@@ -14,16 +14,25 @@ _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 def split(text: str, ended: bool = True) -> tuple[str, str]:
     """The thoughts and the answer in what has come of a reply by now.
 
-    They depend on the text alone, not on the pieces in which it came. Until it has `ended`, the beginning of a tag at
-    its end belongs to neither. A tag inside of Markdown code is part of the answer, and so is one behind the answer's
-    first words that nothing closes.
+    They depend on the text alone, not on the pieces in which it came. Until it has `ended`, what may become a tag is
+    kept back where one is to be expected: in a thought, and before the answer. A tag inside of Markdown code is part of
+    the answer, and so is one behind the answer's first words that nothing closes.
     """
-    if not ended:
-        text = text[: len(text) - _begun_tag(text)]
+    begun = 0 if ended else _begun_tag(text)
+    if begun:
+        thoughts, answer, is_open = _split(text[:-begun], ended)
+        if is_open or not answer.strip():
+            return thoughts, answer
+    thoughts, answer, _ = _split(text, ended)
+    return thoughts, answer
+
+
+def _split(text: str, ended: bool) -> tuple[str, str, bool]:
+    """Thoughts, answer, and whether the last thought is still open."""
     if "think>" not in text:
-        return "", text
+        return "", text, False
     thoughts: list[str] = []
-    answer = ""
+    answer, is_open = "", False
     if (opened := _OPENED_BY_TEMPLATE.match(text)) and not _in_code(opened[0]):
         thoughts.append(opened[0].removesuffix(END))
         text = text[opened.end() :]
@@ -38,7 +47,9 @@ def split(text: str, ended: bool = True) -> tuple[str, str]:
                 answer += begin + thought
             else:
                 thoughts.append(thought)
-    return "\n\n".join(filter(None, map(str.strip, thoughts))), _BLANK_LINES.sub("", answer) if thoughts else answer
+                is_open = not end
+    told = "\n\n".join(filter(None, map(str.strip, thoughts)))
+    return told, _BLANK_LINES.sub("", answer) if thoughts else answer, is_open
 
 
 def _begun_tag(text: str) -> int:

@@ -36,8 +36,8 @@ def data_url(image: Image) -> str:
 def thinking(turn: Turn) -> ChatMessage:
     """What the model thinks; Gradio folds it up when it is done. By its title it is kept from being sent."""
     metadata: dict[str, Any] = {"title": "Thinking", "status": "pending" if turn.thinking else "done"}
-    if not turn.thinking and turn.thought >= 0.1:
-        metadata["duration"] = round(turn.thought, 1)
+    if not turn.thinking:
+        metadata["duration"] = max(0.1, round(turn.thought, 1))  # seconds
     return message("assistant", turn.reasoning.strip("\n")) | {"metadata": metadata}
 
 

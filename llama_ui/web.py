@@ -316,10 +316,8 @@ class _Chat(gr.ChatInterface):
 
 
 def _edited(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessage]:
-    """The conversation up to the message that was edited, which keeps its pictures."""
     index = edit.index[0] if isinstance(edit.index, (list, tuple)) else edit.index
-    pictures = [part for part in history[index]["content"] if part["type"] != "text"]
-    return [*history[:index], view.message("user", "") | {"content": [*pictures, view.text_part(edit.value)]}]
+    return [*history[:index], view.message("user", edit.value)]
 
 
 def _asked(example: gr.SelectData) -> list[ChatMessage]:
