@@ -85,8 +85,8 @@ class GradioPage:
 
     async def say(self, text: str, on_update: OnUpdate) -> None:
         submit = next(dep for dep in self._dependencies if [target[1] for target in dep["targets"]] == ["submit"])
-        self._said = {"text": text, "files": []} if self._multimodal else text
-        self._values[submit["inputs"][0]] = self._said
+        self._said = text
+        self._values[submit["inputs"][0]] = {"text": text, "files": []} if self._multimodal else text
         await self._follow(submit, on_update)
 
     async def remember(self, history: list[dict[str, Any]]) -> None:

@@ -412,6 +412,7 @@ def test_the_real_local_stack_answers_in_the_page_and_screenshots_are_made(
         page = browser.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
         chat = Chat(page, app.url)
         expect(chat.status).to_contain_text("tiny demonstration model", timeout=60_000)
+        expect(chat.status.locator("[data-blind]")).to_be_visible()  # it takes no pictures, and the page knows
         page.get_by_text("Sampling").click()
         page.get_by_role("textbox", name="Max tokens").fill("100")
         page.get_by_text("Sampling").click()
