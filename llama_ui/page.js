@@ -31,8 +31,10 @@ const chat = (() => {
     if (length > LIMITS.chars)
       return `The message has ${number(length)} characters; at most ${number(LIMITS.chars)} are sent. Shorten it.`;
     const blind = JSON.parse(document.querySelector("#status [data-blind]")?.dataset.blind ?? "[]");
-    if (blind.includes(model) && (files.length || history.some((message) => imagesOf(message).length)))
-      return "This model cannot see pictures. Choose one that can, or remove the pictures.";
+    if (!blind.includes(model)) return null;
+    if (files.length) return "This model cannot see pictures. Choose one that can, or remove the pictures.";
+    if (history.some((message) => imagesOf(message).length))
+      return "The conversation has pictures, which this model cannot see. Choose one that can, or clear the conversation.";
     return null;
   };
 
@@ -116,7 +118,7 @@ const chat = (() => {
     },
     ask: (message, history) => {
       sending = false;
-      return [{text: "", files: []}, [...history, said(message)], ""];
+      return [{...LOCKED, value: {text: "", files: []}}, [...history, said(message)], ""];
     },
     complain: (...message) => {
       waiting = message[0].files.some(isNew);
@@ -146,14 +148,15 @@ const chat = (() => {
       if (waiting && !complaints.length) setTimeout(() => document.querySelector("#message .submit-button").click(), 50);
       waiting = false;
       focus();
-      return [{text: [text, ...texts].filter((part) => part.trim()).join("\n\n"), files: kept}, complaints.map(told).join("")];
+      // Before what was typed, at the end of which the cursor stays.
+      return [{text: [...texts, text].join("\n\n"), files: kept}, complaints.map(told).join("")];
     },
     notAttached: ({text, files}) => {
       reading = waiting = false;
       return [{text, files: files.filter((file) => !isNew(file))}, told("The file could not be read. Add it again.")];
     },
 
-    retry: (history) => [history.slice(0, lastAsked(history) + 1)],
+    retry: (history) => [history.slice(0, lastAsked(history) + 1), LOCKED],
     undo: (history) => {
       const asked = history[lastAsked(history)];
       return [{text: textOf(asked), files: imagesOf(asked).map(picture)}, history.slice(0, lastAsked(history))];

@@ -104,20 +104,21 @@ class Page:
         Raises InputError for a message, or the first file in it, that cannot be sent.
         """
         text, files = (message.get("text") or "", message.get("files") or []) if isinstance(message, dict) else ("", [])
-        parts = []
+        parts, blocks = [], []
         for file in files:
             match self._read(file):
                 case Image() as image:
                     parts.append(view.image_part(image))
                 case block:
-                    text = f"{text}\n\n{block}" if text else block
+                    blocks.append(block)
+        text = "\n\n".join(filter(None, [*blocks, text]))
         self._check("message", text, images(parts))
         return [view.text_part(text), *parts] if text.strip() else parts
 
-    def attach(self, message: dict[str, Any]) -> list[dict[str, str]]:
+    def attach(self, message: dict[str, Any] | None) -> list[dict[str, str]]:
         """What comes of the files that were added to the box: each its `path`, and `image`, `text` or `complaint`."""
         told = []
-        for file in message["files"]:
+        for file in (message or {}).get("files", []):
             try:
                 read = self._read(file)
                 came = {"image": view.data_url(read)} if isinstance(read, Image) else {"text": read}

@@ -253,7 +253,7 @@ class _Chat(gr.ChatInterface):
         checked = box.submit(None, sent, None, js="chat.check", **PRIVATE)
         checked.failure(None, sent, self._complaint, js="chat.complain", **PRIVATE)
         asked = checked.success(None, shown, [*shown, self._complaint], js="chat.ask", **PRIVATE)
-        retried = self.chatbot.retry(None, self.chatbot, self.chatbot, js="chat.retry", **PRIVATE)
+        retried = self.chatbot.retry(None, self.chatbot, [self.chatbot, box], js="chat.retry", **PRIVATE)
         edited = self.chatbot.edit(_edited, self.chatbot, self.chatbot, queue=False, **RAW)
         example = self.chatbot.example_select(_asked, None, self.chatbot, queue=False, **RAW)
         replies = []
@@ -265,7 +265,8 @@ class _Chat(gr.ChatInterface):
                 concurrency_limit=None,  # by default one visitor waits for the other
                 **RAW,
             )
-            begun.success(None, None, box, js="chat.lock", **PRIVATE)  # while the request is on its way
+            if begun in (edited, example):
+                begun.success(None, None, box, js="chat.lock", **PRIVATE)  # while the request is on its way
             for ended in (reply.then, reply.failure):
                 ended(None, self.chatbot, box, js="chat.ended", **PRIVATE)
             replies.append(reply)

@@ -191,13 +191,18 @@ def test_undo_and_retry_keep_the_pictures(chat: Chat, stack: FakeStack) -> None:
 
 
 def test_a_text_file_is_put_into_the_box_beside_what_was_typed(chat: Chat, stack: FakeStack) -> None:
-    chat.box.fill("What does it do?")
+    block = "`notes.py`:\n\n```py\nif a:\n    b()\n```\n\n"
     add(chat, file("notes.py", b"if a:\n    b()\n"))
-    expect(chat.box).to_have_value("What does it do?\n\n`notes.py`:\n\n```py\nif a:\n    b()\n```")
+    expect(chat.box).to_have_value(block)
+    chat.page.keyboard.type("What does it do?")
+    expect(chat.box).to_have_value(block + "What does it do?")
+    add(chat, file("more.md", b"More"))
+    expect(chat.box).to_have_value("`more.md`:\n\n```md\nMore\n```\n\n" + block + "What does it do?")
+    chat.page.keyboard.type(" Say it.")
     chat.box.press("Enter")
-    expect(chat.said.last.locator("pre")).to_contain_text("    b()")
+    expect(chat.said.last.locator("pre").last).to_contain_text("    b()")
     chat.at_rest()
-    assert texts(stack)[1][1].endswith("```py\nif a:\n    b()\n```")
+    assert texts(stack)[1][1].endswith(block + "What does it do? Say it.")
 
 
 def test_a_long_text_that_is_pasted_stays_a_text(chat: Chat) -> None:

@@ -101,7 +101,7 @@ def test_a_text_file_is_put_into_the_message_with_its_name(client: Client, stack
     notes = tmp_path / "notes.py"
     notes.write_text("if a:\n    b()\n")
     asked(client, "What is it?", notes)
-    content = "What is it?\n\n`notes.py`:\n\n```py\nif a:\n    b()\n```"
+    content = "`notes.py`:\n\n```py\nif a:\n    b()\n```\n\nWhat is it?"
     assert stack.requests[0]["messages"] == [{"role": "user", "content": content}]
 
 
