@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,6 +13,9 @@ import httpx
 import pytest
 from gradio_client import Client
 
+from llama_ui import mended, web
+from llama_ui.connection import Connection
+from llama_ui.settings import Settings
 from tests.fake_stack import MODEL, Endless, FakeStack, Hold
 from tests.page import said, served
 from tests.test_room import SETTINGS, connections, ended, first_with, readers, until, visitors
@@ -294,3 +298,20 @@ async def test_a_tab_that_takes_nothing_more_from_its_connection_holds_up_nobody
                 for _ in range(5):
                     assert "Hello there." in await other.is_told("hello")
             await ended([reply])
+
+
+def test_the_page_behind_a_public_link_comes_from_the_app_alone(stack: FakeStack) -> None:
+    settings = Settings(base_url=stack.url)
+    connection = Connection(settings)
+    page = web.build(settings, connection)
+    url = web.launch(page, settings)
+    page.share = True  # as after a launch with a link, for which Gradio needs the internet
+    mended.after_launch(page, page.app)
+    try:
+        sources = re.findall(r'<script[^>]+src="([^"]+)"', httpx.get(url).text)
+        assert sources
+        assert [source for source in sources if not source.startswith("./")] == []
+        assert httpx.get(f"{url}robots.txt").text.endswith("Disallow: /")
+    finally:
+        page.close(verbose=False)
+        connection.close()
