@@ -1,6 +1,7 @@
 """One turn of a conversation: the events of a reply become snapshots to show, no more of them than a page can take."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from typing import Protocol
 
 from llama_ui.answers import content_filtered
 from llama_ui.errors import ChatError, Refused
-from llama_ui.events import Done, Event, InLine, Notice, Reasoning, Text, Usage
+from llama_ui.events import Done, Event, InLine, Notice, Reasoning, Sent, Text, Usage
 from llama_ui.messages import Message, Options
 from llama_ui.thoughts import split
 
@@ -21,6 +22,8 @@ LONGEST_FRAME = 0.3
 SHARE = 0.05
 # Seconds for each character shown: the browser lays out the whole reply anew with each update.
 PER_CHARACTER = 10e-6
+# Bytes of text to a token, by which they are estimated where the server does not count: about that of English.
+BYTES_PER_TOKEN = 4
 # Seconds between two snapshots while nothing comes. Gradio notices a closed tab, and at times Stop, only at one.
 TICK = 0.5
 
@@ -32,12 +35,36 @@ class Streams(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Stats:
+    """What a reply took: times in seconds; tokens as the server counts them, or `estimated` where it does not.
+
+    `waited`: until the request went out, for room in line or for the server to get ready. `first`: from then to the
+    first token, be it of a thought; None where none came. `generating`: from the first token to the last.
+    """
+
+    waited: float = 0.0
+    first: float | None = None
+    generating: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: bool = True
+    finish_reason: str | None = None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Of those that came after the first one, for which `first` is the time; None where there are none."""
+        after = self.completion_tokens - 1
+        return after / self.generating if after > 0 and self.generating > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """What there is of a reply by now. `waited`: seconds since it was asked for, None once something has come.
 
     `text`: the answer; `reasoning`: what the model thought, for `thought` seconds by now, and goes on to while it is
     `thinking`. `place`: the place in line, from 1, while there is no room for the request; else 0.
     `notices`: sentences in Markdown on how the request was sent; `ending`: one on how the reply ended, if not as usual.
+    `model`: the one that is asked, by the server's name for it; blank until the request goes out.
     """
 
     text: str = ""
@@ -46,32 +73,33 @@ class Turn:
     thought: float = 0.0
     waited: float | None = None
     place: int = 0
-    usage: Usage | None = None
-    finish_reason: str | None = None
+    model: str = ""
+    stats: Stats = Stats()
     notices: tuple[str, ...] = ()
     ending: str = ""
     error: ChatError | None = None
 
 
 class _Inbox:
-    """What has come since the last snapshot. `news` is set when there is something to look at."""
+    """What has come since the last snapshot, and when. `news` is set when there is something to look at."""
 
     def __init__(self) -> None:
         self.news = asyncio.Event()
         self.error: ChatError | None = None
-        self._events: list[Event] = []
+        self._events: list[tuple[float, Event]] = []
 
     async def read(self, stream: AsyncGenerator[Event, None]) -> None:
         """Collects the events of a reply until it ends or fails."""
+        now = asyncio.get_running_loop().time
         try:
             async with aclosing(stream):
                 async for event in stream:
-                    self._events.append(event)
+                    self._events.append((now(), event))
                     self.news.set()
         except ChatError as error:
             self.error = error
 
-    def empty(self) -> list[Event]:
+    def empty(self) -> list[tuple[float, Event]]:
         events, self._events = self._events, []
         self.news.clear()
         return events
@@ -88,7 +116,7 @@ async def respond(
     """
     inbox = _Inbox()
     loop = asyncio.get_running_loop()
-    reply = _Reply(loop.time())
+    reply = _Reply(loop.time(), messages)
     reader = asyncio.create_task(inbox.read(stack.stream(model, messages, options)))
     reader.add_done_callback(lambda _: inbox.news.set())
     try:
@@ -127,25 +155,33 @@ def _frame(cost: float, length: int) -> float:
 class _Reply:
     """What has come of one reply. Times are those of the event loop, in seconds."""
 
-    def __init__(self, asked: float) -> None:
+    def __init__(self, asked: float, messages: Sequence[Message]) -> None:
         self._asked = asked
+        self._said = "".join(message.content for message in messages)
+        self._sent: float | None = None
+        self._tokens_at: tuple[float, float] | None = None  # the first and the last
         self._thinks_since: float | None = None
         self._answers_since: float | None = None
-        self._text = self._reasoning = ""
+        self._text = self._reasoning = self._model = ""
         self._notices: tuple[str, ...] = ()
         self._place = 0
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
 
-    def take(self, events: Sequence[Event]) -> None:
-        self._text += "".join(event.text for event in events if isinstance(event, Text))
-        self._reasoning += "".join(event.text for event in events if isinstance(event, Reasoning))
-        for event in events:
+    def take(self, events: Sequence[tuple[float, Event]]) -> None:
+        """`events`: each with the time at which it came."""
+        self._text += "".join(event.text for _, event in events if isinstance(event, Text))
+        self._reasoning += "".join(event.text for _, event in events if isinstance(event, Reasoning))
+        for time, event in events:
             match event:
+                case Text() | Reasoning():
+                    self._tokens_at = (self._tokens_at[0] if self._tokens_at else time, time)
                 case Notice(sentence):
                     self._notices += (sentence,)
                 case InLine(place):
                     self._place = place
+                case Sent(model):
+                    self._sent, self._model = time if self._sent is None else self._sent, model
                 case Usage():
                     self._usage = event
                 case Done(reason):
@@ -169,15 +205,33 @@ class _Reply:
             thought=thought,
             waited=None if begun or self._thinks_since is not None else now - self._asked,
             place=self._place,
-            usage=self._usage,
-            finish_reason=self._finish_reason,
+            model=self._model,
+            stats=self._stats(now),
             notices=self._notices,
         )
+
+    def _stats(self, now: float) -> Stats:
+        first, last = self._tokens_at or (None, None)
+        sent = next(time for time in (self._sent, first, now) if time is not None)
+        usage = self._usage or Usage(_estimated(self._said), _estimated(self._reasoning + self._text))
+        return Stats(
+            waited=sent - self._asked,
+            first=None if first is None else first - sent,
+            generating=0.0 if first is None or last is None else last - first,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            estimated=self._usage is None,
+            finish_reason=self._finish_reason,
+        )
+
+
+def _estimated(text: str) -> int:
+    return math.ceil(len(text.encode(errors="replace")) / BYTES_PER_TOKEN)
 
 
 def _ended(turn: Turn, error: ChatError | None) -> Turn:
     ending = ""
-    match turn.finish_reason:
+    match turn.stats.finish_reason:
         case _ if error:
             pass
         case "content_filter":

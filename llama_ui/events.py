@@ -1,8 +1,8 @@
 """What a model's reply is made of, as plain values.
 
 A reply is any number of `Text` and `Reasoning` deltas, at most one `Usage`, and one `Done`, in the order in which the
-server sent them; an `InLine` or a `Notice` may come before. Whatever the server's generation, a stream of these is all
-that the rest of the program sees.
+server sent them; an `InLine`, a `Notice` or a `Sent` may come before. Whatever the server's generation, a stream of
+these is all that the rest of the program sees.
 """
 
 from dataclasses import dataclass
@@ -51,4 +51,11 @@ class InLine:
     place: int
 
 
-type Event = Text | Reasoning | Usage | Done | Notice | InLine
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The request goes out now. `model`: the server's own name for the model that it asks."""
+
+    model: str
+
+
+type Event = Text | Reasoning | Usage | Done | Notice | InLine | Sent

@@ -15,7 +15,7 @@ from llama_ui import errors, models
 from llama_ui.answers import Call, explain_event
 from llama_ui.dialects import CHAT_COMPLETIONS, Dialect, choose
 from llama_ui.errors import as_code
-from llama_ui.events import Done, Event, Notice
+from llama_ui.events import Done, Event, Notice, Sent
 from llama_ui.explain import connection_lost, explain, no_llama_stack
 from llama_ui.messages import Message, Options
 from llama_ui.models import Model
@@ -117,7 +117,7 @@ class LlamaStack:
         try:
             async with aclosing(self._reply(name, messages, options)) as reply:
                 async for event in reply:
-                    began = began or not isinstance(event, Notice)
+                    began = began or not isinstance(event, (Notice, Sent))
                     yield event
             return
         except errors.UnknownModel as error:
@@ -152,6 +152,7 @@ class LlamaStack:
     async def _reply(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
         images = sum(len(message.images) for message in messages)
         call = Call(self.base_url, model, self._timeout, key=self._client.api_key, images=images)
+        yield Sent(model)
         dialect, stream = await self._ask(call, messages, options)
         async with stream:
             if unsent := " and ".join(dialect.unsent(options)):

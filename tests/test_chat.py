@@ -6,15 +6,16 @@ import itertools
 import selectors
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_ui.chat import FRAME, LONGEST_FRAME, PER_CHARACTER, SHARE, TICK, Turn, respond
+from llama_ui.chat import FRAME, LONGEST_FRAME, PER_CHARACTER, SHARE, TICK, Stats, Turn, respond
 from llama_ui.errors import Refused, Unreachable
-from llama_ui.events import Done, Event, InLine, Notice, Reasoning, Text, Usage
+from llama_ui.events import Done, Event, InLine, Notice, Reasoning, Sent, Text, Usage
 from llama_ui.messages import Message, Options
 
 MESSAGES = [Message("user", "Hi.")]
@@ -98,6 +99,11 @@ def reply(script: Script) -> AsyncGenerator[Turn, None]:
 
 async def shown(script: Script) -> list[Turn]:
     return [turn async for turn in reply(script)]
+
+
+def uncounted(turn: Turn) -> Turn:
+    """What is shown of it, without what it took."""
+    return replace(turn, stats=Stats())
 
 
 def no_other_task() -> bool:
@@ -245,13 +251,15 @@ async def test_who_is_in_line_is_told_the_place_and_then_waits_for_the_first_tok
 @jumping
 async def test_the_reply_that_comes_at_once_is_shown_in_full() -> None:
     turns = await shown(Script(Text("Hello"), Text(" there"), Done("stop"), Usage(7, 2)))
-    assert turns[-1] == Turn(text="Hello there", usage=Usage(7, 2), finish_reason="stop")
+    assert uncounted(turns[-1]) == Turn(text="Hello there")
+    assert turns[-1].stats == Stats(0.0, 0.0, 0.0, 7, 2, estimated=False, finish_reason="stop")
 
 
 @jumping
 async def test_what_comes_after_the_text_is_in_the_last_snapshot() -> None:
     turns = await shown(Script(Text("Hello"), 1.0, Done("stop"), 1.0, Usage(7, 1), 1.0))
-    assert turns[-1] == Turn(text="Hello", usage=Usage(7, 1), finish_reason="stop")
+    assert uncounted(turns[-1]) == Turn(text="Hello")
+    assert turns[-1].stats == Stats(0.0, 0.0, 0.0, 7, 1, estimated=False, finish_reason="stop")
 
 
 @pytest.mark.parametrize("text", ["Once upon", ""])
@@ -303,13 +311,13 @@ async def test_notices_are_shown_while_the_reply_is_waited_for_and_stay() -> Non
     turns = await shown(Script(Notice("One."), TICK * 1.5, Notice("Two."), Text("Hello"), 1.0, Text(".")))
     assert (turns[0].notices, turns[0].text) == (("One.",), "")
     assert turns[0].waited is not None
-    assert turns[-1] == Turn(text="Hello.", notices=("One.", "Two."))
+    assert uncounted(turns[-1]) == Turn(text="Hello.", notices=("One.", "Two."))
 
 
 @jumping
 async def test_a_notice_alone_is_no_reply() -> None:
     last = (await shown(Script(Notice("One."), LOST)))[-1]
-    assert last == Turn(notices=("One.",), error=LOST)
+    assert uncounted(last) == Turn(notices=("One.",), error=LOST)
     assert isinstance((await shown(Script(Notice("One."))))[-1].error, Refused)
 
 
@@ -331,21 +339,21 @@ async def test_reasoning_is_kept_apart_from_the_text() -> None:
 @jumping
 async def test_an_error_before_the_first_text_is_shown() -> None:
     turns = await shown(Script(LOST))
-    assert turns == [Turn(error=LOST)]
+    assert [uncounted(turn) for turn in turns] == [Turn(error=LOST)]
 
 
 @jumping
 async def test_an_error_after_some_waiting_ends_the_waiting() -> None:
     turns = await shown(Script(TICK * 2.5, LOST))
     assert len(turns) == 3
-    assert turns[-1] == Turn(error=LOST)
+    assert uncounted(turns[-1]) == Turn(error=LOST)
 
 
 @jumping
 async def test_an_error_after_some_text_keeps_the_text() -> None:
     for pause in (0.0, FRAME / 2, FRAME * 3):
         turns = await shown(Script(Text("Once "), pause, Text("upon"), LOST))
-        assert turns[-1] == Turn(text="Once upon", error=LOST)
+        assert uncounted(turns[-1]) == Turn(text="Once upon", error=LOST)
         assert all(turn.error is None for turn in turns[:-1])
 
 
@@ -362,7 +370,37 @@ async def test_an_empty_reply_is_an_error(steps: tuple[Step, ...]) -> None:
 async def test_only_the_last_snapshot_ends_the_waiting_of_an_empty_reply() -> None:
     turns = await shown(Script(Usage(7, 0), TICK * 2.5))
     assert all(turn.waited is not None and turn.error is None for turn in turns[:-1])
-    assert turns[-1].usage == Usage(7, 0)
+    assert (turns[-1].stats.prompt_tokens, turns[-1].stats.estimated) == (7, False)
+
+
+@jumping
+async def test_a_reply_is_timed_from_when_it_was_asked_for_was_sent_began_and_ended() -> None:
+    steps = (InLine(1), 2.0, Sent("the/model"), 0.7, Reasoning("Hm"), 0.1, Text("a"), 0.1, Text("b"), 0.1, Text("c"))
+    last = (await shown(Script(*steps, 3.0, Usage(7, 4), Done("stop"))))[-1]
+    assert last.model == "the/model"
+    assert (last.stats.waited, last.stats.first, last.stats.generating) == pytest.approx((2.0, 0.7, 0.3))
+    assert last.stats.tokens_per_second == pytest.approx(10)
+    assert (last.stats.prompt_tokens, last.stats.completion_tokens, last.stats.finish_reason) == (7, 4, "stop")
+
+
+@jumping
+async def test_tokens_that_the_server_does_not_count_are_estimated_and_marked() -> None:
+    last = (await shown(Script(Sent("m"), Text("12345678"), 1.0, Text("9"))))[-1]
+    assert last.stats.estimated
+    assert (last.stats.prompt_tokens, last.stats.completion_tokens) == (1, 3)  # "Hi." and "123456789"
+
+
+@jumping
+async def test_a_single_token_has_no_speed_and_a_reply_that_never_began_no_first_token() -> None:
+    assert (await shown(Script(Sent("m"), 0.5, Text("Hi"), Usage(7, 1))))[-1].stats.tokens_per_second is None
+    last = (await shown(Script(1.0, LOST)))[-1]
+    assert (last.model, last.stats.first, last.stats.waited) == ("", None, pytest.approx(1.0))
+
+
+@jumping
+async def test_a_request_that_is_sent_again_under_another_name_is_timed_from_the_first_on() -> None:
+    last = (await shown(Script(Sent("a"), 0.5, Sent("b/a"), 0.5, Text("Hi"))))[-1]
+    assert (last.model, last.stats.first) == ("b/a", pytest.approx(1.0))
 
 
 @jumping

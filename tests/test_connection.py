@@ -18,6 +18,7 @@ from llama_ui.events import Text
 from llama_ui.messages import Image, Message, Options
 from llama_ui.settings import Settings
 from tests.fake_stack import MODEL, VISION_MODEL, FakeStack, Hold
+from tests.received import received
 
 MESSAGES = [Message("user", "Hi.")]
 BROKEN = LocalStackError("The model could not be fetched.", "Check the network.")
@@ -118,7 +119,7 @@ async def chosen_url(settings: Settings) -> str:
 
 
 async def reply(connected: Connection, model: str = "") -> str:
-    events = [event async for event in connected.stream(model, MESSAGES, Options())]
+    events = [event async for event in received(connected.stream(model, MESSAGES, Options()))]
     return "".join(event.text for event in events if isinstance(event, Text))
 
 
@@ -474,7 +475,7 @@ async def test_another_server_at_the_address_is_described_as_what_it_is(stack: F
 @pytest.mark.loopback
 async def test_closing_the_reply_closes_the_request_to_the_server(stack: FakeStack) -> None:
     answer = stack.enqueue("Hello", Hold())
-    events = Connection(Settings(base_url=stack.url)).stream(MODEL, MESSAGES, Options())
+    events = received(Connection(Settings(base_url=stack.url)).stream(MODEL, MESSAGES, Options()))
     assert await anext(events) == Text("Hello")
     assert not answer.ended.is_set()
     await events.aclose()

@@ -26,6 +26,7 @@ from llama_ui.models import Model
 from llama_ui.stack import LlamaStack
 from tests.app_process import ROOT, free_port
 from tests.fake_stack import Endless, Hold
+from tests.received import received
 from tests.servers import RealServer
 from tests.servers.install import NAMES
 from tests.servers.recorded import RecordedServer
@@ -101,7 +102,7 @@ class Target:
 
     async def reply(self, options: Options = Options(), messages: list[Message] = CONVERSATION) -> list[Event]:  # noqa: B008
         self.events = []
-        async with aclosing(self.stack.stream(self.server.model, messages, options)) as events:
+        async with aclosing(received(self.stack.stream(self.server.model, messages, options))) as events:
             async for event in events:
                 self.events.append(event)
         return self.events
@@ -178,7 +179,7 @@ async def test_a_conversation_reaches_the_engine_and_the_reply_is_streamed(targe
     hold = Hold()
     target.server.engine.enqueue(TOKENS[0], hold, *TOKENS[1:])
     events = []
-    async with aclosing(target.stack.stream(target.server.model, CONVERSATION, Options())) as stream:
+    async with aclosing(received(target.stack.stream(target.server.model, CONVERSATION, Options()))) as stream:
         async for event in stream:
             events.append(event)
             if isinstance(event, Text):
@@ -324,7 +325,7 @@ async def test_reasoning_is_told_apart_from_the_answer_where_the_route_has_it(ta
 
 async def test_an_unknown_model_is_told_with_the_closest_name(target: Target) -> None:
     with pytest.raises(UnknownModel) as failed:
-        _ = [event async for event in target.stack.stream("nope", CONVERSATION, Options())]
+        _ = [event async for event in received(target.stack.stream("nope", CONVERSATION, Options()))]
     assert "no model `nope`" in failed.value.sentence
     assert f"`{target.server.model}`" in failed.value.fix
     assert target.server.engine.requests == []
@@ -334,7 +335,7 @@ async def test_another_generations_name_for_the_model_works_and_is_told(target: 
     if target.server.name == "llama-stack-0.1.9":
         pytest.skip("what it says of a model that it does not know is recorded for one name only")
     other = "tiny" if target.server.model == "engine/tiny" else "engine/tiny"
-    events = [event async for event in target.stack.stream(other, CONVERSATION, Options())]
+    events = [event async for event in received(target.stack.stream(other, CONVERSATION, Options()))]
     assert isinstance(events[0], Notice) and f"`{target.server.model}`" in events[0].sentence
     assert text_of(events)
     assert len(target.server.engine.requests) == 1
@@ -363,7 +364,7 @@ async def test_what_came_before_an_engine_broke_off_is_kept(target: Target) -> N
 
 async def test_stop_ends_the_request_to_the_engine(target: Target) -> None:
     reply = target.server.engine.enqueue(TOKENS[0], Endless())
-    async with aclosing(target.stack.stream(target.server.model, CONVERSATION, Options())) as events:
+    async with aclosing(received(target.stack.stream(target.server.model, CONVERSATION, Options()))) as events:
         async for event in events:
             if isinstance(event, Text):
                 break
@@ -413,7 +414,7 @@ async def test_a_server_replaced_by_one_of_another_generation_answers_the_next_m
             name = GENERATIONS[number].server
             with RealServer(name, port) if name in NAMES else RecordedServer(port) as server:
                 server.await_ready()
-                events = [event async for event in stack.stream("tiny", CONVERSATION, Options())]
+                events = [event async for event in received(stack.stream("tiny", CONVERSATION, Options()))]
                 assert text_of(events)
 
 

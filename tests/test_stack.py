@@ -27,6 +27,7 @@ from llama_ui.events import Done, Event, Notice, Reasoning, Text, Usage
 from llama_ui.messages import Message, Options
 from llama_ui.models import Model
 from llama_ui.stack import Identity, LlamaStack
+from tests.received import received
 
 URL = "http://stack.test:8321"
 ROUTES = "/v1/inspect/routes"
@@ -76,7 +77,7 @@ class Server:
         return self.asked.count(f"GET {ROUTES}")
 
     async def reply(self, options: Options = Options()) -> list[Event]:  # noqa: B008
-        return [event async for event in self.stack.stream("one/model", MESSAGES, options)]
+        return [event async for event in received(self.stack.stream("one/model", MESSAGES, options))]
 
 
 class Body(httpx.AsyncByteStream):
@@ -129,7 +130,7 @@ def failing(error: Exception) -> Handler:
 async def test_a_reply_is_asked_for_with_one_request_of_exactly_this_body() -> None:
     server = Server(lambda _: streamed(sse(HELLO)))
     chosen = Options(temperature=0.5, max_tokens=100)
-    assert [event async for event in server.stack.stream("one/model", MESSAGES, chosen)] == [Text("Hello")]
+    assert [event async for event in received(server.stack.stream("one/model", MESSAGES, chosen))] == [Text("Hello")]
     (request,) = server.posts
     assert str(request.url) == f"{URL}/v1/chat/completions"
     assert json.loads(request.content) == {
@@ -163,7 +164,7 @@ async def test_the_timeout_is_the_wait_for_a_token_and_what_a_server_says_of_its
 
     http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
     async with LlamaStack(URL, http=http, timeout=longest) as stack:
-        assert [event async for event in stack.stream("one/model", MESSAGES, Options())] == [Text("Hello")]
+        assert [event async for event in received(stack.stream("one/model", MESSAGES, Options()))] == [Text("Hello")]
     waits = [(request.extensions["timeout"]["read"], request.extensions["timeout"]["connect"]) for request in asked]
     assert waits == [(lookup, connect), (longest, connect)]
 
@@ -288,14 +289,14 @@ async def test_comments_and_chunks_that_are_no_objects_are_passed_over() -> None
 async def test_text_is_given_on_as_soon_as_it_comes() -> None:
     body = Body(sse(HELLO), asyncio.Event())
     server = Server(lambda _: streamed(body))
-    async with aclosing(server.stack.stream("one/model", MESSAGES, Options())) as events:
+    async with aclosing(received(server.stack.stream("one/model", MESSAGES, Options()))) as events:
         assert await anext(events) == Text("Hello")
         assert not body.closed.is_set()
 
 
 async def test_closing_the_reply_closes_the_connection() -> None:
     body = Body(sse(HELLO), asyncio.Event())
-    events = Server(lambda _: streamed(body)).stack.stream("one/model", MESSAGES, Options())
+    events = received(Server(lambda _: streamed(body)).stack.stream("one/model", MESSAGES, Options()))
     await anext(events)
     await events.aclose()
     assert body.closed.is_set()
@@ -413,7 +414,7 @@ async def until_failure(server: Server) -> tuple[list[Event], ServerError]:
     """What came of a reply before it failed, and the failure."""
     events = []
     with pytest.raises(ServerError) as failed:
-        async for event in server.stack.stream("one/model", MESSAGES, Options()):
+        async for event in received(server.stack.stream("one/model", MESSAGES, Options())):
             events.append(event)
     return events, failed.value
 
@@ -517,7 +518,7 @@ async def test_the_dialect_is_looked_up_once_for_many_first_replies_at_once() ->
         return httpx.Response(200, json={"data": [{"route": CHAT_COMPLETIONS.route}]})
 
     async def reply() -> list[Event]:
-        return [event async for event in stack.stream("one/model", MESSAGES, Options())]
+        return [event async for event in received(stack.stream("one/model", MESSAGES, Options()))]
 
     stack = LlamaStack(URL, http=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
     replies = [asyncio.create_task(reply()) for _ in range(20)]
@@ -538,7 +539,7 @@ async def test_a_visitor_who_leaves_during_the_lookup_does_not_end_it_for_the_ot
         return httpx.Response(200, json={"data": [{"route": CHAT_COMPLETIONS.route}]})
 
     async def reply() -> list[Event]:
-        return [event async for event in stack.stream("one/model", MESSAGES, Options())]
+        return [event async for event in received(stack.stream("one/model", MESSAGES, Options()))]
 
     stack = LlamaStack(URL, http=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
     leaving, staying = asyncio.create_task(reply()), asyncio.create_task(reply())
@@ -894,7 +895,7 @@ async def test_many_who_wait_for_a_server_that_does_not_answer_hear_of_it_at_onc
         raise httpx.ReadTimeout("slow")
 
     stack = LlamaStack(URL, http=httpx.AsyncClient(transport=httpx.MockTransport(mute)))
-    replies = [asyncio.create_task(anext(stack.stream("m", MESSAGES, Options()))) for _ in range(8)]
+    replies = [asyncio.create_task(anext(received(stack.stream("m", MESSAGES, Options())))) for _ in range(8)]
     await waiting.wait()
     release.set()
     ended = await asyncio.gather(*replies, return_exceptions=True)
@@ -919,7 +920,7 @@ def of_two_generations(request: httpx.Request) -> httpx.Response:
 
 async def test_a_seed_that_cannot_be_sent_does_not_keep_the_models_other_name_from_being_found() -> None:
     server = Server(of_two_generations, routes=(LEGACY.route,))
-    events = [event async for event in server.stack.stream("one/model", MESSAGES, Options(seed=5))]
+    events = [event async for event in received(server.stack.stream("one/model", MESSAGES, Options(seed=5)))]
     assert events[-1] == Text("Hello")
 
 
@@ -980,5 +981,5 @@ async def test_the_message_after_an_error_does_not_meet_a_connection_that_the_se
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, LlamaStack(url) as stack:
         with pytest.raises(Busy):
-            _ = [event async for event in stack.stream("one/model", MESSAGES, Options())]
-        assert [event async for event in stack.stream("one/model", MESSAGES, Options())] == [Text("Hello")]
+            _ = [event async for event in received(stack.stream("one/model", MESSAGES, Options()))]
+        assert [event async for event in received(stack.stream("one/model", MESSAGES, Options()))] == [Text("Hello")]
