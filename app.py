@@ -6,42 +6,30 @@ if sys.version_info < (3, 12):  # noqa: UP036 - said plainly here; the imports b
     sys.exit(f"app.py needs Python 3.12 or newer; this is Python {sys.version.split()[0]}.")
 
 import gc
-import logging
 import os
 import signal
 import threading
 from collections.abc import Sequence
 
 try:
-    from llama_ui import settings as options
+    from llama_ui import start
     from llama_ui.connection import Connection
     from llama_ui.errors import ChatError
+    from llama_ui.settings import Settings
 except ModuleNotFoundError as missing:
     sys.exit(f"app.py: the package {missing.name} is missing; install all with: pip install -r requirements.txt")
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the app until it is told to end. Returns the exit status."""
-    settings = options.load(argv, os.environ)
-    # Before the client library is imported, which would have every request printed.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the app as Ctrl-C does
-    _reach_loopback_without_proxy()
     try:
-        if settings.check or settings.json:
-            from llama_ui import doctor
-
-            return doctor.main(settings)
-        _run(settings)
-    except OSError as error:
-        print(f"app.py: {error}", file=sys.stderr)
-        return 1
+        return start.run("app.py", argv, _run)
     except KeyboardInterrupt:
-        pass
-    return 0
+        return 0
 
 
-def _run(settings: options.Settings) -> None:
+def _run(settings: Settings) -> int:
     from llama_ui import web  # takes two seconds; a bad option is told before
 
     _make_room(settings.max_visitors)
@@ -52,6 +40,7 @@ def _run(settings: options.Settings) -> None:
         # Only now, so that it does not hold up the page.
         connection.start().add_done_callback(lambda _: _announce(connection))
         threading.Event().wait()
+        return 0  # never: only a signal ends the wait
     finally:
         connection.close()
         web.close_tunnels()
@@ -69,12 +58,6 @@ def _make_room(visitors: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < needed:
         most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def _reach_loopback_without_proxy() -> None:
-    """Gradio asks its own page at the start, and a local server is asked by the client: neither through a proxy."""
-    for name in ("NO_PROXY", "no_proxy"):
-        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost,127.0.0.1,::1"]))
 
 
 def _announce(connection: Connection) -> None:

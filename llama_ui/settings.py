@@ -217,6 +217,10 @@ class Settings:
         1568,
         Option("LLAMA_UI_MAX_IMAGE_SIDE", _side, "N", "pictures are made smaller until no side has more pixels"),
     )
+    no_stream: bool = _option(
+        False,
+        Option("LLAMA_UI_NO_STREAM", _flag, "", "in the terminal: wait for the whole reply"),
+    )
     check: bool = _option(
         False,
         Option("LLAMA_UI_CHECK", _flag, "", "look at the server step by step, say what is wrong with it, and end"),

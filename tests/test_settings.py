@@ -32,10 +32,11 @@ SAMPLES: dict[str, list[tuple[str, Any]]] = {
     "cache": [("/tmp/one", Path("/tmp/one")), ("/tmp/two", Path("/tmp/two")), ("/tmp/three", Path("/tmp/three"))],
     "max_message_chars": [("1", 1), ("500", 500), ("100000", 100_000)],
     "max_image_side": [("1", 1), ("768", 768), ("2048", 2048)],
+    "no_stream": [("yes", True), ("off", False), ("1", True)],
     "check": [("true", True), ("off", False), ("1", True)],
     "json": [("yes", True), ("0", False), ("on", True)],
 }
-FLAGS = ["share", "no_local", "check", "json"]
+FLAGS = ["share", "no_local", "no_stream", "check", "json"]
 PUBLIC = [name for name, option in OPTIONS.items() if not option.secret]
 BAD = {
     "base_url": [
@@ -61,6 +62,7 @@ BAD = {
     "port": ["0", "65536", "-5", "abc", "78.60", "٧٨٦٠", "9" * 400],
     "share": ["maybe", "2"],
     "no_local": ["maybe", "2"],
+    "no_stream": ["maybe", "2"],
     "local_model": ["/no/such/file.gguf", "hf://owner/file.gguf", "hf://owner/repo/file.bin", "/no/such\nfile.gguf"],
     "max_message_chars": ["0", "-1", "many", "1.5"],
 }
@@ -99,7 +101,7 @@ def test_without_anything_set_the_defaults_hold(env_file: Path) -> None:
     assert settings.no_local is False
     assert settings.max_message_chars == 32_000
     assert settings.timeout == 300.0
-    assert (settings.check, settings.json) == (False, False)
+    assert (settings.no_stream, settings.check, settings.json) == (False, False, False)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -165,7 +167,8 @@ def test_share_works_with_and_without_a_value(arguments: list[str], share: bool,
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_switch_is_switched_on_by_its_name_alone(name: str, env_file: Path) -> None:
     assert load([flag_name(name)], {}, env_file) == Settings(**{name: True})
-    assert load([*map(flag_name, FLAGS)], {}, env_file) == Settings(share=True, no_local=True, check=True, json=True)
+    told = Settings(share=True, no_local=True, no_stream=True, check=True, json=True)
+    assert load([*map(flag_name, FLAGS)], {}, env_file) == told
 
 
 @pytest.mark.parametrize("arguments", [["--check"], ["--json"], ["--check", "--json"]])
