@@ -64,7 +64,8 @@ class Turn:
     `text`: the answer; `reasoning`: what the model thought, for `thought` seconds by now, and goes on to while it is
     `thinking`. `place`: the place in line, from 1, while there is no room for the request; else 0.
     `notices`: sentences in Markdown on how the request was sent; `ending`: one on how the reply ended, if not as usual.
-    `model`: the one that is asked, by the server's name for it; blank until the request goes out.
+    `model`: the one that is asked, by the server's name for it; blank until the request goes out. `ended`: nothing
+    comes any more.
     """
 
     text: str = ""
@@ -76,6 +77,7 @@ class Turn:
     model: str = ""
     stats: Stats = Stats()
     notices: tuple[str, ...] = ()
+    ended: bool = False
     ending: str = ""
     error: ChatError | None = None
 
@@ -95,7 +97,8 @@ class _Inbox:
             async with aclosing(stream):
                 async for event in stream:
                     self._events.append((now(), event))
-                    self.news.set()
+                    if not isinstance(event, Sent):  # nothing to show: the first text must not wait for the next frame
+                        self.news.set()
         except ChatError as error:
             self.error = error
 
@@ -140,14 +143,14 @@ async def respond(
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             if events:
-                await asyncio.sleep(_frame(loop.time() - handed, len(turn.text) + len(turn.reasoning)))
+                await asyncio.sleep(frame(loop.time() - handed, len(turn.text) + len(turn.reasoning)))
     finally:
         reader.cancel()
         # Not gather, which would hand on a second cancel (a double click on Stop) into the closing of the request.
         await asyncio.wait([reader])
 
 
-def _frame(cost: float, length: int) -> float:
+def frame(cost: float, length: int) -> float:
     """The seconds until the next update, after one that took `cost` seconds and showed `length` characters."""
     return min(max(FRAME, cost / SHARE, length * PER_CHARACTER), LONGEST_FRAME)
 
@@ -244,4 +247,4 @@ def _ended(turn: Turn, error: ChatError | None) -> Turn:
             error = Refused("The model thought, and gave no answer.", "Try again.")
         case _ if not turn.text.strip():
             error = Refused("The server sent an empty reply.", "Try again, or choose another model.")
-    return replace(turn, waited=None, ending=ending, error=error)
+    return replace(turn, waited=None, ended=True, ending=ending, error=error)

@@ -86,12 +86,18 @@ class Connection:
                 place = self._line.place(moved)
                 if place == 0:
                     yield InLine(0)
-            chosen = model.strip() or self._settings.model or models.first_choice(await stack.chat_models())
+            chosen = await self.choice(model)
             if any(message.images for message in messages) and (self._uses_local or chosen in self._blind):
                 raise models.blind(chosen)
             async with aclosing(stack.stream(chosen, messages, options)) as stream:
                 async for event in stream:
                     yield event
+
+    async def choice(self, model: str) -> str:
+        """The model itself; where it is blank, the one to begin with."""
+        if chosen := model.strip() or self._settings.model:
+            return chosen
+        return models.first_choice(await (await self.stack()).chat_models())
 
     async def server(self) -> Server:
         """What the server says of itself now. Raises `ChatError`."""

@@ -102,6 +102,42 @@ const chat = (() => {
     return why ? `<p class="status error" role="alert">${why}</p>` : "";
   };
 
+  /* What stands for a while on the page, wherever one looks. */
+  const tell = (what, state = "error") => {
+    document.querySelector("#told")?.remove();
+    const told = Object.assign(document.createElement("p"), {id: "told", className: `status ${state}`, textContent: what});
+    told.role = "alert";
+    document.body.append(told);
+    setTimeout(() => told.remove(), 8000 + 50 * what.length);
+  };
+
+  /* What each reply took, beside its buttons: Gradio draws a row for the replies to a message, and knows nothing of it. */
+  let lines = [];
+  const receipt = (message) => {
+    try {
+      return JSON.parse(message.metadata?.log ?? "null");
+    } catch {
+      return null;
+    }
+  };
+  const replies = (history) =>
+    history.reduce((rows, message, i) => {
+      if (message.role === "assistant" && history[i - 1]?.role === "assistant") rows.at(-1).push(message);
+      else if (message.role === "assistant") rows.push([message]);
+      return rows;
+    }, []);
+  const show = (history) => {
+    lines = replies(history).map((row) => row.map((message) => receipt(message)?.line).findLast(Boolean) ?? "");
+    draw();
+  };
+  const draw = () =>
+    document.querySelectorAll("#conversation .bot-row").forEach((row, i) => {
+      const buttons = row.nextElementSibling;
+      const line = lines[i] ?? "";
+      if (buttons?.matches(".message-buttons") && buttons.dataset.numbers !== line) buttons.dataset.numbers = line;
+    });
+
+  let replying = false;
   let sending = false; // Enter pressed twice sends once
   let reading = false; // files that were added
   let waiting = false; // Enter was pressed meanwhile
@@ -109,16 +145,28 @@ const chat = (() => {
   return {
     begin: () => {
       addCamera();
+      new MutationObserver(draw).observe(document.querySelector("#conversation"), {childList: true, subtree: true});
       focus();
     },
-    lock: () => LOCKED,
+    tell,
+    show,
+    receipts: (history) => history.map(receipt).filter((told) => told?.numbers),
+    busy: () => replying,
+    lock: (history) => {
+      replying = true;
+      show(history);
+      return LOCKED;
+    },
     check: (...message) => {
       if (sending || complaint(...message)) throw new Error("Not sent."); // what follows a failure is `complain`
       sending = true;
     },
-    ask: (message, history) => {
+    ask: (message, history, ...settings) => {
       sending = false;
-      return [{...LOCKED, value: {text: "", files: []}}, [...history, said(message)], ""];
+      replying = true;
+      const asked = [...history, said(message)];
+      kept.save(asked, settings);
+      return [{...LOCKED, value: {text: "", files: []}}, asked, ""];
     },
     complain: (...message) => {
       waiting = message[0].files.some(isNew);
@@ -156,20 +204,34 @@ const chat = (() => {
       return [{text, files: files.filter((file) => !isNew(file))}, told("The file could not be read. Add it again.")];
     },
 
-    retry: (history) => [history.slice(0, lastAsked(history) + 1), LOCKED],
-    undo: (history) => {
+    retry: (history) => {
+      replying = true;
+      const asked = history.slice(0, lastAsked(history) + 1);
+      show(asked);
+      return [asked, LOCKED];
+    },
+    undo: (history, ...settings) => {
       const asked = history[lastAsked(history)];
-      return [{text: textOf(asked), files: imagesOf(asked).map(picture)}, history.slice(0, lastAsked(history))];
+      const left = history.slice(0, lastAsked(history));
+      kept.save(left, settings);
+      return [{text: textOf(asked), files: imagesOf(asked).map(picture)}, left];
     },
     /* A reply stopped before it began leaves no "Waiting" behind, and one stopped in thought does not think on. */
-    stopped: (history) => [
+    settled: (history) =>
       history
         .filter((message) => message.metadata?.id !== "waiting")
         .map((message) => (message.metadata?.title ? {...message, metadata: {...message.metadata, status: "done"}} : message)),
-    ],
+    stopped: (history, ...settings) => {
+      const settled = chat.settled(history);
+      kept.save(settled, settings);
+      return [settled];
+    },
     /* The status line and the list of models are looked at again after a failure, when the server was found changed,
        and after a reply from a server that the status line still calls gone. */
-    ended: (history) => {
+    ended: (history, ...settings) => {
+      replying = false;
+      show(history);
+      kept.save(history, settings);
       const changed = ["error", "notice"].includes(history.at(-1)?.metadata?.id);
       if (changed || document.querySelector("#status .error")) document.querySelector("#refresh").click();
       focus();

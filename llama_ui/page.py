@@ -4,22 +4,23 @@ import asyncio
 import html
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from llama_ui import view
+from llama_ui import recipe, view
 from llama_ui.attachments import MAX_IMAGES, attached, is_clean_form
 from llama_ui.chat import TICK, Turn, respond
-from llama_ui.connection import Connection
+from llama_ui.connection import Connection, Server
 from llama_ui.doctor import examine
-from llama_ui.errors import ChatError, InputError
+from llama_ui.errors import ChatError, InputError, as_code
 from llama_ui.messages import Image, Message, from_gradio, images, is_note, options, said
 from llama_ui.models import first_choice, same_model
 from llama_ui.settings import Settings
+from llama_ui.transcript import SETTINGS
 from llama_ui.view import ChatMessage
 
 log = logging.getLogger(__name__)
@@ -51,16 +52,16 @@ class Page:
         """
         shown: list[ChatMessage] = []
         try:
-            self._check("message", said({"content": message}), images(message))
-            self._check("system prompt", system_prompt or "")
+            self.check("message", said({"content": message}), images(message))
             chosen = options(temperature, top_p, max_tokens, seed, reasoning_effort)
             messages = from_gradio(message, history, system_prompt)
-            if any(item.images for item in messages):
-                await asyncio.to_thread(self._check_images, messages)
+            await self.check_conversation(messages, system_prompt or "")
             told = {said(item) for item in history if is_note(item)}
+            entered = (system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort)
+            sent = dict(zip(SETTINGS, (str(value or "") for value in entered), strict=True))
             async with aclosing(respond(self._connection, model or "", messages, chosen)) as turns:
                 async for turn in turns:
-                    shown = self._shown(turn, told)
+                    shown = self._shown(turn, told, sent)
                     yield shown
         except ChatError as error:
             yield [*shown, view.error_note(error)]
@@ -69,22 +70,43 @@ class Page:
             log.exception("Error %s while replying", reference)
             yield [*shown, view.note("error", f"⚠️ Something went wrong in this app (error {reference}). Try again.")]
 
+    async def arrive(self, model: str | None, query: Mapping[str, str] | None) -> AsyncGenerator[list[Any], None]:
+        """Yields what `watch` does, and what a link carries (`recipe.py`): the fields that it fills in, once, in the
+        order of `recipe.NAMES` without the model; and the notes on what it does not."""
+        values, notes = recipe.read(query or {}, self._settings.max_message_chars)
+        wanted = values.pop("model", "")
+        fields = [values.get(name, gr.skip()) for name in recipe.NAMES if name not in ("model", "message")]
+        fields.append({"text": values["message"], "files": []} if "message" in values else gr.skip())
+        filled = gr.Dropdown(value=wanted) if wanted else gr.skip()
+        told = "".join(map(view.complaint, map(view.shown, notes)))
+        async with aclosing(self._looked()) as looked:
+            async for status, server in looked:
+                if server and wanted and not same_model(wanted, server.models):
+                    told += view.complaint(view.shown(f"The link's model {as_code(wanted)} is not on this server."))
+                    wanted = ""
+                choice = _choice(server, wanted or model or self._settings.model) if server else filled
+                yield [status, choice, *fields, told]
+                fields, filled = [gr.skip()] * len(fields), gr.skip()
+
     async def watch(self, model: str | None) -> AsyncGenerator[tuple[str, Any], None]:
         """Yields the status line and the list of models, until the server is ready or known not to be."""
+        async with aclosing(self._looked()) as looked:
+            async for status, server in looked:
+                yield status, _choice(server, model or self._settings.model) if server else gr.skip()
+
+    async def _looked(self) -> AsyncGenerator[tuple[str, Server | None], None]:
+        """The status line, and at last the server, if there is one."""
         asking = asyncio.ensure_future(self._connection.server())
         try:
             while not (await asyncio.wait([asking], timeout=TICK))[0]:
-                yield view.status_line("wait", html.escape(self._connection.progress) + "…"), gr.skip()
+                yield view.status_line("wait", html.escape(self._connection.progress) + "…"), None
             server = await asking
-            chosen = model or self._settings.model or (first_choice(server.models) if server.models else None)
-            if chosen and chosen not in server.models:
-                chosen = same_model(chosen, server.models) or chosen
-            yield view.server_line(server), gr.Dropdown(choices=server.models, value=chosen)
+            yield view.server_line(server), server
         except ChatError as error:
-            yield view.status_line("error", view.escaped(error)), gr.skip()
+            yield view.status_line("error", view.escaped(error)), None
         except Exception:
             log.exception("Error while looking at the server")
-            yield view.status_line("error", "The server's answer could not be read; the log says more."), gr.skip()
+            yield view.status_line("error", "The server's answer could not be read; the log says more."), None
         finally:
             asking.cancel()
 
@@ -112,7 +134,7 @@ class Page:
                 case block:
                     blocks.append(block)
         text = "\n\n".join(filter(None, [*blocks, text]))
-        self._check("message", text, images(parts))
+        self.check("message", text, images(parts))
         return [view.text_part(text), *parts] if text.strip() else parts
 
     def attach(self, message: dict[str, Any] | None) -> list[dict[str, str]]:
@@ -136,7 +158,8 @@ class Page:
         except OSError as error:
             raise InputError("A file that was added is no longer there.", "Add it again.") from error
 
-    def _check(self, label: str, text: str, pictures: Sequence[Image] = ()) -> None:
+    def check(self, label: str, text: str, pictures: Sequence[Image] = ()) -> None:
+        """Raises InputError for a text, or pictures, that cannot be sent."""
         if any("\ud800" <= char <= "\udfff" for char in text):
             raise InputError(f"The {label} has characters that cannot be sent.", "Remove them.")
         most = self._settings.max_message_chars
@@ -148,24 +171,35 @@ class Page:
         if label == "message" and not text.strip() and not pictures:
             raise InputError("The message is blank.", "Type something to send.")
 
+    async def check_conversation(self, messages: Sequence[Message], system_prompt: str) -> None:
+        """Raises InputError for a system prompt, or a picture, that cannot be sent."""
+        self.check("system prompt", system_prompt)
+        if any(message.images for message in messages):
+            await asyncio.to_thread(self._check_images, messages)
+
     def _check_images(self, messages: Sequence[Message]) -> None:
         """Pictures come back from the page, or from a program: only what `attach` could have made is sent on."""
         for message in messages:
             if not all(is_clean_form(image, self._settings.max_image_side) for image in message.images):
                 raise InputError("A picture of the conversation cannot be sent.", "Clear it, and add the picture anew.")
 
-    def _shown(self, turn: Turn, told: set[str]) -> list[ChatMessage]:
-        """The messages to show. A notice that the conversation has already (`told`) is not given again."""
+    def _shown(self, turn: Turn, told: set[str], sent: Mapping[str, str]) -> list[ChatMessage]:
+        """The messages to show. A notice that the conversation has already (`told`) is not given again.
+
+        `sent`: the settings with which it was asked for.
+        """
         if turn.waited is not None:
             return [view.note("waiting", self._waiting(turn))]
         shown = [view.thinking(turn)] if turn.reasoning else []
         if turn.text:
-            shown.append(view.message("assistant", turn.text))
+            shown.append(view.answer(turn, sent))
         shown += [note for text in turn.notices if said(note := view.note("notice", f"ℹ️ {text}")) not in told]
         if turn.ending:
             shown.append(view.note("ending", f"ℹ️ {turn.ending}"))
         if turn.error:
             shown.append(view.error_note(turn.error))
+        if turn.ended and turn.model and not turn.text:
+            shown[-1]["metadata"]["log"] = view.receipt(turn, sent)
         return shown
 
     def _waiting(self, turn: Turn) -> str:
@@ -178,3 +212,9 @@ class Page:
             return f"*Waiting for the first token… {seconds} s*"
         progress = self._connection.progress
         return f"*The server is getting ready; your message is sent as soon as it is. {progress}… {seconds} s*"
+
+
+def _choice(server: Server, model: str | None) -> gr.Dropdown:
+    """The list of models, with this one chosen, by the server's own name for it; without one the one to begin with."""
+    chosen = model or (first_choice(server.models) if server.models else None)
+    return gr.Dropdown(choices=server.models, value=chosen and (same_model(chosen, server.models) or chosen))

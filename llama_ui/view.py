@@ -2,14 +2,16 @@
 
 import html
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
-from llama_ui.chat import Turn
+from llama_ui.chat import Stats, Turn
 from llama_ui.connection import Server
 from llama_ui.doctor import Finding
 from llama_ui.errors import ChatError
 from llama_ui.messages import Image
+from llama_ui.numbers import line
 
 type ChatMessage = dict[str, Any]
 
@@ -25,8 +27,11 @@ def text_part(text: str) -> dict[str, Any]:
 
 def image_part(image: Image) -> dict[str, Any]:
     """A picture that is its own address: no file of it is kept, and Gradio looks for none."""
-    value = {"url": data_url(image)}
-    return {"type": "component", "component": "image", "value": value, "constructor_args": {}, "props": {}}
+    return picture_part(data_url(image))
+
+
+def picture_part(url: str) -> dict[str, Any]:
+    return {"type": "component", "component": "image", "value": {"url": url}, "constructor_args": {}, "props": {}}
 
 
 def data_url(image: Image) -> str:
@@ -35,10 +40,49 @@ def data_url(image: Image) -> str:
 
 def thinking(turn: Turn) -> ChatMessage:
     """What the model thinks; Gradio folds it up when it is done. By its title it is kept from being sent."""
-    metadata: dict[str, Any] = {"title": "Thinking", "status": "pending" if turn.thinking else "done"}
-    if not turn.thinking:
-        metadata["duration"] = max(0.1, round(turn.thought, 1))  # seconds
-    return message("assistant", turn.reasoning.strip("\n")) | {"metadata": metadata}
+    if turn.thinking:
+        metadata = {"title": "Thinking", "status": "pending"}
+        return message("assistant", turn.reasoning.strip("\n")) | {"metadata": metadata}
+    return thought(turn.reasoning, turn.thought)
+
+
+def thought(text: str, seconds: float) -> ChatMessage:
+    """What the model has thought, for so long."""
+    metadata = {"title": "Thinking", "status": "done", "duration": max(0.1, round(seconds, 1))}
+    return message("assistant", text.strip("\n")) | {"metadata": metadata}
+
+
+def answer(turn: Turn, sent: Mapping[str, str]) -> ChatMessage:
+    return message("assistant", turn.text) | {"metadata": {"log": receipt(turn, sent)} if turn.model else None}
+
+
+def receipt(turn: Turn, sent: Mapping[str, str]) -> str:
+    """What was sent for a reply, and what it took, as JSON: `{"sent", "numbers", "line"}`; the line is for people.
+
+    It stands in the reply's `metadata.log`, the one field there that Gradio keeps and does not show. Until the reply
+    has ended it tells no more than the time to the first token, so that it is not sent anew with every update.
+    """
+    stats = turn.stats if turn.ended else Stats(turn.stats.waited, turn.stats.first)
+    told = {"sent": {**sent, "model": turn.model}, "numbers": asdict(stats), "line": line(stats)}
+    return json.dumps(told, ensure_ascii=False)
+
+
+class Receipt(NamedTuple):
+    """The settings with which a reply was asked for, the fields of its `Stats`, and the line on them."""
+
+    sent: Mapping[str, str] = {}
+    numbers: Mapping[str, Any] = {}
+    line: str = ""
+
+
+def receipt_of(item: ChatMessage) -> Receipt:
+    """A reply's receipt; an empty one where it has none."""
+    try:
+        told = json.loads((item.get("metadata") or {}).get("log") or "{}")
+        sent = {name: value for name, value in told.get("sent", {}).items() if isinstance(value, str)}
+        return Receipt(sent, dict(told.get("numbers", {})), str(told.get("line", "")))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return Receipt()
 
 
 def note(kind: str, text: str) -> ChatMessage:
@@ -56,12 +100,30 @@ def status_line(state: str, text: str, blind: Sequence[str] = ()) -> str:
     return f'<p class="status {state}" role="status"{data}>{text}</p>'
 
 
+def complaint(text: str) -> str:
+    """`text` is HTML: why something is not done."""
+    return f'<p class="status error" role="alert">{text}</p>'
+
+
+def pictures(files: Sequence[tuple[str, Image]]) -> str:
+    """Links that save the pictures which a piece of code reads."""
+    if not files:
+        return ""
+    links = ", ".join(f'<a download="{name}" href="{data_url(image)}">{name}</a>' for name, image in files)
+    return f"<p>Save beside it what it reads: {links}</p>"
+
+
+def shown(sentence: str) -> str:
+    """A sentence in Markdown as HTML."""
+    return html.escape(sentence).replace("`", "")
+
+
 def escaped(error: ChatError) -> str:
-    return html.escape(str(error)).replace("`", "")
+    return shown(str(error))
 
 
 def finding_line(finding: Finding) -> str:
-    text = html.escape(f"{finding.message} {finding.fix}".replace("`", ""))
+    text = shown(f"{finding.message} {finding.fix}")
     return f'<li class="status {"ready" if finding.passed else "error"}"><b>{finding.check}</b> {text}</li>'
 
 

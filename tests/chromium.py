@@ -25,12 +25,14 @@ def launched() -> Iterator[Browser]:
 @contextlib.contextmanager
 def opened(browser: Browser, url: str) -> "Iterator[Chat]":
     """A new page of the app at this address, which may load nothing from elsewhere."""
-    page = browser.new_page(viewport=WIDE)
+    context = browser.new_context(viewport=WIDE)
+    page = context.new_page()
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
     yield Chat(page, url)
-    page.close()
-    outside = [address for address in requested if not address.startswith((url, "data:", "blob:", "about:"))]
+    context.close()
+    own = (url.partition("?")[0], "data:", "blob:", "about:")
+    outside = [address for address in requested if not address.startswith(own)]
     assert outside == [], "the page loads something from elsewhere"
 
 

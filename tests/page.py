@@ -28,3 +28,9 @@ def served(**values: Any) -> Iterator[str]:
 def said(output: list[dict[str, Any]]) -> str:
     """What one output of /chat shows, notes included."""
     return "\n".join(part["text"] for message in output for part in message["content"])
+
+
+def reply_event(config: dict[str, Any]) -> int:
+    """The event of the page that replies to a message that was typed: the first that the box's Stop cancels."""
+    stops = [event["cancels"] for event in config["dependencies"] if [target[1] for target in event["targets"]] == ["stop"]]
+    return next(int(cancelled[0]) for cancelled in stops if cancelled)

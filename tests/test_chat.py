@@ -102,8 +102,9 @@ async def shown(script: Script) -> list[Turn]:
 
 
 def uncounted(turn: Turn) -> Turn:
-    """What is shown of it, without what it took."""
-    return replace(turn, stats=Stats())
+    """What is shown of the last one, without what it took."""
+    assert turn.ended
+    return replace(turn, stats=Stats(), ended=False)
 
 
 def no_other_task() -> bool:
@@ -381,6 +382,12 @@ async def test_a_reply_is_timed_from_when_it_was_asked_for_was_sent_began_and_en
     assert (last.stats.waited, last.stats.first, last.stats.generating) == pytest.approx((2.0, 0.7, 0.3))
     assert last.stats.tokens_per_second == pytest.approx(10)
     assert (last.stats.prompt_tokens, last.stats.completion_tokens, last.stats.finish_reason) == (7, 4, "stop")
+
+
+@jumping
+async def test_the_sending_of_the_request_holds_up_no_text() -> None:
+    turns = await shown(Script(Sent("m"), 0.01, Text("Hello")))
+    assert turns[0].text == "Hello"
 
 
 @jumping

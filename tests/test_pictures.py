@@ -14,7 +14,7 @@ import pytest
 from gradio_client import Client, handle_file
 
 from tests.fake_stack import FakeStack
-from tests.page import said, served
+from tests.page import reply_event, said, served
 from tests.servers.recorded import RecordedServer
 from tests.test_attachments import HOSTILE, PNG, corners, is_upright, oriented, saved
 
@@ -178,8 +178,7 @@ def test_a_reply_from_a_history_that_a_program_made_up_has_no_picture_of_another
         message = {"role": "user", "metadata": None, "options": None, "content": [picture]}
         with served(base_url=stack.url) as page, httpx.Client(base_url=page, timeout=SECONDS, trust_env=False) as http:
             config = http.get("config").json()
-            (stop,) = [event for event in config["dependencies"] if event["cancels"]]
-            call = {"fn_index": stop["cancels"][0], "session_hash": "x", "data": [[message]]}
+            call = {"fn_index": reply_event(config), "session_hash": "x", "data": [[message]]}
             http.post("gradio_api/queue/join", json=call)
             with http.stream("GET", "gradio_api/queue/data", params={"session_hash": "x"}) as answer:
                 lines = answer.iter_lines()

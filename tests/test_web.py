@@ -17,7 +17,7 @@ from llama_ui import mended, web
 from llama_ui.connection import Connection
 from llama_ui.settings import Settings
 from tests.fake_stack import MODEL, Endless, FakeStack, Hold
-from tests.page import said, served
+from tests.page import reply_event, said, served
 from tests.test_room import SETTINGS, connections, ended, first_with, readers, until, visitors
 
 pytestmark = pytest.mark.loopback
@@ -225,9 +225,7 @@ async def tabs(url: str, count: int) -> AsyncIterator[list[Tab]]:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(timeout=SECONDS, limits=limits, trust_env=False) as http:
         config = (await http.get(f"{url}/config")).json()
-        # What Stop cancels: the first of these is the reply to a message that was typed.
-        (stop,) = [event for event in config["dependencies"] if event["cancels"]]
-        yield [Tab(http, url, stop["cancels"][0]) for _ in range(count)]
+        yield [Tab(http, url, reply_event(config)) for _ in range(count)]
 
 
 async def test_who_stops_waiting_in_line_leaves_it_and_is_never_asked_for(stack: FakeStack) -> None:

@@ -10,37 +10,12 @@ from playwright.sync_api import Browser, Locator, expect
 
 from tests.app_process import ROOT, AppProcess
 from tests.bad_servers import HTML, Address, RawServer
-from tests.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, launched, opened, sent
+from tests.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, opened, sent
 from tests.fake_stack import Break, FakeStack, Hold
 from tests.servers.recorded import RecordedServer
 
 pytestmark = pytest.mark.browser
 StartApp = Callable[..., AppProcess]
-
-
-@pytest.fixture(scope="module")  # no longer: asyncio tests of other modules cannot run beside Playwright's own loop
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppProcess, FakeStack]]:
-    with FakeStack() as stack, AppProcess(("--base-url", stack.url), {}, tmp_path_factory.mktemp("app")) as app:
-        yield app, stack
-
-
-@pytest.fixture
-def stack(served: tuple[AppProcess, FakeStack]) -> FakeStack:
-    _, stack = served
-    stack.forget()
-    return stack
-
-
-@pytest.fixture
-def chat(browser: Browser, served: tuple[AppProcess, FakeStack], stack: FakeStack) -> Iterator[Chat]:
-    with opened(browser, served[0].url) as chat:
-        yield chat
 
 
 def test_stop_in_mid_reply_keeps_what_came_and_ends_the_request(chat: Chat, stack: FakeStack) -> None:

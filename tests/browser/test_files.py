@@ -6,7 +6,6 @@ With `--screenshots` the pictures in docs/ are made anew.
 import base64
 import io
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import PIL.Image
@@ -14,37 +13,12 @@ import pytest
 from playwright.sync_api import Browser, FilePayload, expect
 
 from tests.app_process import ROOT, AppProcess
-from tests.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, launched, opened
+from tests.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, opened
 from tests.fake_stack import FakeStack, Hold
 from tests.test_attachments import HOSTILE, MOVING, PNG, SVG, corners, noise, saved
 
 pytestmark = pytest.mark.browser
 REASONING = [{"choices": [{"delta": {"reasoning_content": text}}]} for text in ("The user ", "shows a picture.")]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppProcess, FakeStack]]:
-    with FakeStack() as stack, AppProcess(("--base-url", stack.url), {}, tmp_path_factory.mktemp("app")) as app:
-        yield app, stack
-
-
-@pytest.fixture
-def stack(served: tuple[AppProcess, FakeStack]) -> FakeStack:
-    _, stack = served
-    stack.forget()
-    return stack
-
-
-@pytest.fixture
-def chat(browser: Browser, served: tuple[AppProcess, FakeStack], stack: FakeStack) -> Iterator[Chat]:
-    with opened(browser, served[0].url) as chat:
-        yield chat
 
 
 def file(name: str, content: bytes) -> FilePayload:

@@ -1,0 +1,223 @@
+/* Conversations: kept in this browser, taken along as files, and passed on as links. Nothing of them stays in the app. */
+const kept = (() => {
+  // The settings, in the order in which Gradio gives their values.
+  const FIELDS = ["system_prompt", "model", "temperature", "top_p", "max_tokens", "seed", "reasoning_effort"];
+  const LONGEST_LINK = 8000; // characters: what servers and messengers let through
+  const SAME = {__type__: "update"};
+  const NO_ROOM = "This browser does not keep the conversation: it has no room, or may not. Export it.";
+
+  /* Two stores, so that the list is read without the pictures in the conversations: what is listed, and what is in them. */
+  const done = (request) =>
+    new Promise((resolve, reject) => {
+      request.onsuccess = request.oncomplete = () => resolve(request.result);
+      request.onerror = request.onabort = () => reject(request.error);
+    });
+  const inStores = async (mode, use) => {
+    const opening = indexedDB.open("llama-ui", 1);
+    opening.onupgradeneeded = () => {
+      for (const name of ["listed", "contents"]) opening.result.createObjectStore(name, {keyPath: "id"});
+    };
+    const database = await done(opening);
+    try {
+      const transaction = database.transaction(["listed", "contents"], mode);
+      const request = use(transaction.objectStore("listed"), transaction.objectStore("contents"));
+      if (mode === "readwrite") await done(transaction);
+      return request && (await done(request));
+    } finally {
+      database.close();
+    }
+  };
+
+  /* The conversation of this tab. With the address at which it was begun: another link begins another one. */
+  let current = null;
+  let title = "";
+  const become = (id, name = "") => {
+    [current, title] = [id, name];
+    try {
+      sessionStorage.setItem("conversation", JSON.stringify({id, search: location.search}));
+    } catch {} // a browser that keeps nothing
+    list();
+  };
+  const text = (message) => message.content.flatMap((part) => part.text ?? []).join(" ");
+  const named = (history) => text(history.find((message) => message.role === "user")).trim().slice(0, 80) || "A picture";
+
+  let saving = Promise.resolve(); // one after the other
+  const save = (shown, settings) => {
+    if (!shown.length && !current) return;
+    const history = chat.settled(shown);
+    if (!current) become(Date.now().toString(36) + Math.random().toString(36).slice(2), named(history));
+    const [id, name] = [current, title];
+    const changed = Date.now();
+    saving = saving.then(async () => {
+      try {
+        await inStores("readwrite", (listed, contents) => {
+          listed.put({id, title: name, changed});
+          contents.put({id, history, settings: Object.fromEntries(FIELDS.map((field, i) => [field, settings[i]]))});
+        });
+      } catch (error) {
+        console.error(error);
+        chat.tell(NO_ROOM);
+      }
+      await list();
+    });
+  };
+
+  const list = async () => {
+    const place = document.querySelector("#kept-list");
+    if (!place || place.querySelector("input")) return; // a name is being written
+    const all = await inStores("readonly", (listed) => listed.getAll()).catch(() => []);
+    all.sort((one, other) => other.changed - one.changed);
+    place.replaceChildren(...all.map(row));
+  };
+  const button = (label, content, action) => {
+    const made = Object.assign(document.createElement("button"), {textContent: content, title: label, onclick: action});
+    made.setAttribute("aria-label", label);
+    return made;
+  };
+  const row = (item) => {
+    const made = document.createElement("li");
+    const name = button(`Open ${item.title}`, item.title, () => open(item.id));
+    if (item.id === current) made.setAttribute("aria-current", "true");
+    made.append(
+      name,
+      button(`Rename ${item.title}`, "✎", () => rename(item, name)),
+      button(`Delete ${item.title}`, "✕", () => remove(item)),
+    );
+    return made;
+  };
+  const rename = (item, name) => {
+    const input = Object.assign(document.createElement("input"), {value: item.title, maxLength: 80});
+    input.setAttribute("aria-label", "Name");
+    name.replaceWith(input);
+    input.select();
+    const finish = async (chosen) => {
+      input.onblur = null;
+      input.remove();
+      if (chosen && item.id === current) title = chosen;
+      if (chosen) await inStores("readwrite", (listed) => void listed.put({...item, title: chosen}));
+      await list();
+    };
+    input.onblur = () => finish(input.value.trim());
+    input.onkeydown = ({key, isComposing}) => {
+      if (key === "Enter" && !isComposing) finish(input.value.trim());
+      if (key === "Escape") finish("");
+    };
+  };
+  const remove = async (item) => {
+    if (!confirm(`Delete “${item.title}”? It cannot be brought back.`)) return;
+    if (item.id === current && !begin([])) return;
+    await saving;
+    await inStores("readwrite", (listed, contents) => {
+      listed.delete(item.id);
+      contents.delete(item.id);
+    });
+    await list();
+  };
+
+  /* Shows a conversation in place of the one that is there; without settings those of the page stay. */
+  let opened = null;
+  const begin = (history, settings = {}, id = null, name = "") => {
+    if (chat.busy()) {
+      chat.tell("A reply is being written. Stop it first.");
+      return false;
+    }
+    opened = {history, settings};
+    become(id, name);
+    document.querySelector("#restore").click();
+    document.querySelector("#tabs [role=tab]").click();
+    return true;
+  };
+  const read = (id) =>
+    inStores("readonly", (listed, contents) => contents.get(id)).then(async (content) => {
+      const item = content && (await inStores("readonly", (listed) => listed.get(id)));
+      return item && {...content, title: item.title};
+    });
+  const open = async (id) => {
+    await saving;
+    const found = await read(id).catch(() => null);
+    if (found) begin(found.history, found.settings, id, found.title);
+    else await list();
+  };
+  const restored = ({history, settings}) => [history, ...FIELDS.map((field) => settings[field] ?? SAME)];
+
+  const download = (content, name, type) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([content], {type}));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  };
+  const filename = (kind) => `${title.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 50) || "conversation"}.${kind}`;
+  let empty = false;
+  const wanted = (kind) => (_, history, ...settings) => {
+    empty = !history.length;
+    if (empty) throw new Error("Nothing to export."); // what follows a failure is `failed`
+    return [{kind, title}, history, ...settings];
+  };
+
+  /* A link that fills in the fields, and sends nothing. */
+  const linkTo = (history, settings, box) => {
+    const first = history.find((message) => message.role === "user");
+    const values = {...Object.fromEntries(FIELDS.map((field, i) => [field, settings[i]])), message: first ? text(first) : box.text};
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(values))
+      if (name === "system_prompt" || (value ?? "") !== "") query.set(name, value ?? "");
+    return `${location.origin}${location.pathname}?${query}`;
+  };
+
+  const query = () => Object.fromEntries(new URLSearchParams(location.search));
+  const isLink = () => [...FIELDS, "message"].some((name) => name in query());
+
+  return {
+    save,
+    /* At the page's beginning: the conversation that this tab had, unless a link has brought it here. */
+    begin: async () => {
+      list();
+      window.addEventListener("focus", list);
+      try {
+        const had = JSON.parse(sessionStorage.getItem("conversation") ?? "null");
+        const found = had?.id && (had.search === location.search || !isLink()) && (await read(had.id));
+        if (found) {
+          become(had.id, found.title);
+          chat.show(found.history);
+          return restored(found);
+        }
+      } catch (error) {
+        console.error(error);
+      }
+      return [SAME, ...FIELDS.map(() => SAME)];
+    },
+    arrive: (model) => [model, current ? {} : query()],
+    restored: () => {
+      chat.show(opened.history);
+      return restored(opened);
+    },
+    fresh: () => begin([]),
+    forget: () => become(null),
+    json: wanted("json"),
+    markdown: wanted("md"),
+    download: (file) => download(file.text, filename(file.kind), file.kind === "json" ? "application/json" : "text/markdown"),
+    failed: () => {
+      chat.tell(empty ? "There is no conversation to export yet." : "The file could not be made, or read. Try again.");
+      empty = false;
+    },
+    imported: (file) => {
+      if (file.complaint) chat.tell(file.complaint);
+      else if (begin(file.history, Object.fromEntries(FIELDS.map((field, i) => [field, file.settings[i]])))) {
+        title = file.title;
+        save(file.history, file.settings);
+      }
+    },
+    link: async (history, box, ...settings) => {
+      const link = linkTo(history, settings, box);
+      if (link.length > LONGEST_LINK) return chat.tell("This is too long for a link. Export it as JSON.");
+      try {
+        await navigator.clipboard.writeText(link);
+        chat.tell("The link is copied. It carries the settings and the first message.", "ready");
+      } catch {
+        // no clipboard: on http, or not allowed
+        chat.tell(`The link: ${link}`, "ready");
+      }
+    },
+  };
+})();

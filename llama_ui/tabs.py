@@ -1,0 +1,131 @@
+"""What happens behind the other tabs of the page, and behind the conversations that are kept and taken along."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from llama_ui import compared, snippet, transcript, view
+from llama_ui.compare import Side, marked, replay
+from llama_ui.compared import Column
+from llama_ui.connection import Connection
+from llama_ui.errors import ChatError, InputError
+from llama_ui.messages import Message, from_gradio, options
+from llama_ui.page import Page
+from llama_ui.settings import Settings
+from llama_ui.transcript import SETTINGS
+from llama_ui.view import ChatMessage
+
+log = logging.getLogger(__name__)
+NOTHING_SENT = "Send a message: what was sent for it then stands here."
+
+
+class Tabs:
+    """What happens behind the other tabs. `entered` are the settings in the order of `transcript.SETTINGS`."""
+
+    def __init__(self, settings: Settings, connection: Connection, page: Page) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._page = page
+
+    async def code(self, history: list[ChatMessage], *entered: Any) -> tuple[str, str, str, str]:
+        """The last turn's request as Python, curl and JSON, and the pictures that they read, as HTML."""
+        asked = next((index for index in reversed(range(len(history))) if history[index]["role"] == "user"), None)
+        if asked is None:
+            return f"# {NOTHING_SENT}", f"# {NOTHING_SENT}", "", ""
+        sent = _settings(entered)
+        for message in history[asked:]:
+            sent |= view.receipt_of(message).sent
+        try:
+            messages = from_gradio(history[asked]["content"], history[:asked], sent["system_prompt"])
+            chosen = options(*(sent[name] for name in SETTINGS[2:]))
+            stack = await self._connection.stack()
+            identity, model = await asyncio.gather(stack.identity(), self._connection.choice(sent["model"]))
+            code = snippet.code(stack.base_url, identity.version, identity.dialect, model, messages, chosen)
+        except ChatError as error:
+            return f"# {error}", f"# {error}", "", ""
+        return code.python, code.curl, code.json, view.pictures(code.pictures)
+
+    def exported(self, wanted: Mapping[str, str], history: list[ChatMessage], *entered: Any) -> dict[str, str]:
+        """A file of the conversation. `wanted`: its `kind`, "json" or "md", and the conversation's `title`."""
+        write = transcript.to_json if wanted.get("kind") == "json" else transcript.to_markdown
+        return {**wanted, "text": write(history, _settings(entered), str(wanted.get("title") or ""))}
+
+    def imported(self, file: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What is in a file that was uploaded: `title`, `settings`, `history`; or a `complaint`."""
+        try:
+            # Gradio lets no path through but those of its uploads.
+            content = Path((file or {})["path"]).read_bytes()
+            read = transcript.from_json(content, self._settings.max_image_side)
+        except (OSError, KeyError):
+            return {"complaint": "The file is no longer there. Import it again."}
+        except InputError as error:
+            return {"complaint": view.escaped(error)}
+        return {
+            "title": read.title,
+            "settings": [read.settings.get(name, "") for name in SETTINGS],
+            "history": read.history,
+        }
+
+    async def others(self) -> Any:
+        """The models that can be chosen as the second one."""
+        try:
+            return gr.Dropdown(choices=(await self._connection.server()).models)
+        except ChatError:  # the status line says why
+            return gr.skip()
+
+    async def replay(self, history: list[ChatMessage], *entered: Any) -> AsyncGenerator[str, None]:
+        """Yields the conversation as it was, beside its messages answered anew with the settings as they are now."""
+        said = [message for message in from_gradio(None, history, None) if message.role == "user"]
+        before = compared.before(history, _settings(entered)["system_prompt"])
+        async for shown in self._compared(said, [before], entered, [""]):
+            yield shown
+
+    async def ask_both(
+        self, message: str, second: str, history: list[ChatMessage], *entered: Any
+    ) -> AsyncGenerator[str, None]:
+        """Yields two models' answers to the message; to those of the conversation where it is blank."""
+        said = [item for item in from_gradio(None, [] if message.strip() else history, None) if item.role == "user"]
+        said += from_gradio(message, [], None)
+        try:
+            if not second:
+                raise InputError("There is only one model.", "Choose a second one.")
+            if message.strip():
+                self._page.check("message", message)
+        except InputError as error:
+            yield view.complaint(view.escaped(error))
+            return
+        async for shown in self._compared(said, [], entered, ["", second]):
+            yield shown
+
+    async def _compared(
+        self, said: list[Message], columns: list[Column], entered: tuple[Any, ...], models: list[str]
+    ) -> AsyncGenerator[str, None]:
+        """`models`: one for each side that answers anew; blank: the one of the settings."""
+        if not said:
+            yield view.complaint("There is no message to answer yet: chat first, or type one here.")
+            return
+        try:
+            sent = _settings(entered)
+            await self._page.check_conversation(said, sent["system_prompt"])
+            chosen = options(*(sent[name] for name in SETTINGS[2:]))
+            names = [await self._connection.choice(model or sent["model"]) for model in models]
+            sides = [Side(name, sent["system_prompt"], chosen) for name in names]
+            async with aclosing(replay(self._connection, sides, said)) as news:
+                async for _ in news:
+                    yield compared.table(said, [*columns, *map(compared.column, sides)])
+            shown = [*columns, *map(compared.column, sides)]
+            yield await asyncio.to_thread(compared.table, said, shown, marked)
+        except ChatError as error:
+            yield view.complaint(view.escaped(error))
+        except Exception:
+            log.exception("Error while comparing")
+            yield view.complaint("Something went wrong in this app; its log says more. Try again.")
+
+
+def _settings(entered: tuple[Any, ...]) -> dict[str, str]:
+    return dict(zip(SETTINGS, (str(value or "") for value in entered), strict=True))
