@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,9 @@ import PIL.Image
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.app_process import AppProcess
+from tests.app_process import ROOT, AppProcess
 from tests.browser.test_files import RED, add, file, in_box
-from tests.chromium import NARROW, SECONDS, Chat, opened
+from tests.chromium import NARROW, SECONDS, WIDE, Chat, opened
 from tests.fake_stack import FakeStack, Hold, Reply
 
 pytestmark = pytest.mark.browser
@@ -422,3 +424,66 @@ def test_every_tab_fits_a_phone(chat: Chat, stack: FakeStack, name: str) -> None
         chat.page.get_by_role("button", name="Replay", exact=True).click()
     expect(chat.page.locator(SHOWN[name]).first).to_be_visible()
     assert chat.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+
+
+LOOKS = [
+    (WIDE, "light", "wide"),
+    (WIDE, "dark", "wide-dark"),
+    (NARROW, "light", "narrow"),
+    (NARROW, "dark", "narrow-dark"),
+]
+REPLIES = [
+    "The moon hangs low over the hill, a lamp for late travellers.\nIt asks for nothing, and lights the road.",
+    "The moon, fair lady, hangs low o'er the hill, a lamp for travellers.\nShe asks for naught, and lights the road.",
+]
+
+
+def paced(stack: FakeStack, text: str) -> None:
+    """A reply that takes its time, so that its numbers in the pictures look like those of a model."""
+    texts = re.findall(r"\S+\s*", text)
+    pauses = [Hold() for _ in texts]
+    stack.enqueue(*[item for text, pause in zip(texts, pauses, strict=True) for item in (pause, text)])
+    stack.replies[-1].items.append({"choices": [], "usage": {"prompt_tokens": 32, "completion_tokens": len(texts)}})
+
+    def release() -> None:
+        for pause in pauses:
+            pause.reached.wait(SECONDS)
+            time.sleep(0.25 if pause is pauses[0] else 0.03)
+            pause.release.set()
+
+    threading.Thread(target=release, daemon=True).start()
+
+
+@pytest.mark.parametrize(("size", "scheme", "name"), LOOKS, ids=[look[2] for look in LOOKS])
+def test_the_tabs_look_right_and_screenshots_are_made(
+    browser: Browser,
+    served: tuple[AppProcess, FakeStack],
+    stack: FakeStack,
+    request: pytest.FixtureRequest,
+    size: Any,
+    scheme: Any,
+    name: str,
+) -> None:
+    page = browser.new_page(viewport=size, color_scheme=scheme)
+    chat = Chat(page, served[0].url)
+
+    def shot(what: str, ready: str) -> None:
+        expect(page.locator(ready).last).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        if request.config.getoption("--screenshots"):
+            page.evaluate("scrollTo(0, 0)")
+            page.wait_for_timeout(600)  # colours come a while after the code
+            page.screenshot(path=ROOT / "docs" / "screenshots" / f"{what}-{name}.png")
+
+    paced(stack, REPLIES[0])
+    chat.ask("hello world, write me a 2 sentence poem about the moon")
+    tab(chat, "View code").click()
+    shot("code", "#code-python .cm-content")
+    tab(chat, "Time").click()
+    shot("time", "#took .bar")
+    chat.system_prompt.fill("You are shakespeare.")
+    tab(chat, "Compare").click()
+    paced(stack, REPLIES[1])
+    page.get_by_role("button", name="Replay", exact=True).click()
+    shot("compare", "#comparison ins")
+    page.close()
