@@ -104,7 +104,7 @@ class Conversation:
             if turn.text.strip():
                 self._history.append(view.answer(turn, self._entered()))
         if turn.ending:
-            self._screen.say(turn.ending)
+            self._screen.sentence(turn.ending)
         if turn.error:
             raise turn.error
         return turn
@@ -113,7 +113,7 @@ class Conversation:
         for notice in turn.notices:
             if notice not in self._told:
                 self._told.add(notice)
-                self._screen.say(notice)
+                self._screen.sentence(notice)
         if turn.waited is not None:
             seconds = int(turn.waited)
             waiting = f"Waiting for the first token… {seconds} s" if seconds else ""

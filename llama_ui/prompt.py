@@ -1,5 +1,7 @@
 """The line that a person types, with editing, history and completion. The only file that imports prompt_toolkit."""
 
+import os
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +13,9 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.output import create_output
+from prompt_toolkit.output.plain_text import PlainTextOutput
 from prompt_toolkit.shortcuts import CompleteStyle
+from prompt_toolkit.utils import is_dumb_terminal
 
 
 class Cleared(Exception):
@@ -21,8 +25,12 @@ class Cleared(Exception):
 def prompt(label: str, commands: Sequence[str], models: Callable[[], Sequence[str]]) -> Callable[[], Awaitable[str]]:
     """What asks for a line. It raises Cleared, and EOFError at the end. `models`: those that can be chosen by now."""
 
-    # On stderr where stdout is redirected. Not as an argument: then dumb terminals would not be known as such.
-    with create_app_session(output=create_output(always_prefer_tty=True)):
+    # It would ask the terminal where the cursor is, which only menus need, and not every terminal answers.
+    os.environ["PROMPT_TOOLKIT_NO_CPR"] = "1"
+    stream = sys.stdout if sys.stdout.isatty() else sys.stderr
+    output = PlainTextOutput(stream) if is_dumb_terminal() else create_output(stream)
+    # Not as an argument: then dumb terminals would not be known as such.
+    with create_app_session(output=output):
         session = PromptSession[str](
             history=_History(platformdirs.user_state_path("llama-ui") / "history"),
             completer=_Completer(commands, models),

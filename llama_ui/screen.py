@@ -28,13 +28,17 @@ class Screen:
         self._thought = self._answer = ""
 
     def say(self, text: str, colour: str = DIM) -> None:
-        """Lines that are no reply. `text` is plain, or a sentence in Markdown."""
+        """Lines that are no reply."""
         self._begin_line()
-        self._write(self._err, text.replace("`", ""), colour)
-        self._err.write("\n")
+        self._write(self._err, text, colour)
+        self._write(self._err, "\n")
+
+    def sentence(self, text: str, colour: str = DIM) -> None:
+        """The same, of Markdown."""
+        self.say(text.replace("`", ""), colour)
 
     def complain(self, error: ChatError) -> None:
-        self.say(str(error), ALERT)
+        self.sentence(str(error), ALERT)
 
     def status(self, text: str) -> None:
         """One line that the next one takes the place of; blank: none. Only where somebody looks on."""
