@@ -58,7 +58,7 @@ async def _answer(stack: Streams, side: Side, said: Sequence[Message], news: asy
     try:
         for message in said:
             conversation.append(message)
-            side.turns.append(Turn())
+            side.turns.append(Turn(waited=0.0))
             async with aclosing(respond(stack, side.model, conversation, side.options)) as turns:
                 async for turn in turns:
                     side.turns[-1] = turn

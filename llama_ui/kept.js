@@ -39,7 +39,7 @@ const kept = (() => {
     list();
   };
   const text = (message) => message.content.flatMap((part) => part.text ?? []).join(" ");
-  const named = (history) => text(history.find((message) => message.role === "user")).trim().slice(0, 80) || "A picture";
+  const named = (history) => [...text(history.find((message) => message.role === "user")).trim()].slice(0, 80).join("") || "A picture";
 
   let saving = Promise.resolve(); // one after the other
   const save = (shown, settings) => {

@@ -67,7 +67,7 @@ class Tabs:
             return {"complaint": view.escaped(error)}
         return {
             "title": read.title,
-            "settings": [read.settings.get(name, "") for name in SETTINGS],
+            "settings": [read.settings[name] for name in SETTINGS],
             "history": read.history,
         }
 

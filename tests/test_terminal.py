@@ -13,7 +13,7 @@ import sys
 import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pexpect
 import psutil
@@ -49,7 +49,9 @@ class Piped:
 
     def __call__(self, message: str | bytes | IO[bytes], *arguments: str, **more: str) -> tuple[int, str, str]:
         """Exit status, stdout, stderr."""
-        given = {"stdin": message} if hasattr(message, "read") else {"input": _bytes(message)}
+        given: dict[str, Any] = {"input": message.encode() if isinstance(message, str) else message}
+        if not isinstance(message, str | bytes):
+            given = {"stdin": message}
         ended = subprocess.run(
             [sys.executable, "-m", "llama_ui", "--base-url", self.stack.url, *arguments],
             cwd=self.folder,
@@ -76,10 +78,6 @@ class Piped:
         process.stdin.close()
         process.stdin = None  # else `communicate` would flush it
         return process
-
-
-def _bytes(message: object) -> bytes:
-    return message if isinstance(message, bytes) else str(message).encode()
 
 
 @pytest.fixture
@@ -835,6 +833,7 @@ def test_a_reply_of_the_real_local_stack_can_be_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_stack
+@pytest.mark.timeout(500)
 def test_a_pipe_gets_a_reply_of_the_real_local_stack_alone(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "llama_ui"],
@@ -842,7 +841,7 @@ def test_a_pipe_gets_a_reply_of_the_real_local_stack_alone(tmp_path: Path) -> No
         env=variables(tmp_path),
         input=b"hi\n",
         capture_output=True,
-        timeout=SECONDS,
+        timeout=400,  # as above,
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert re.search(rb"\w", ended.stdout) and ended.stdout.endswith(b"\n")
@@ -876,10 +875,11 @@ async def test_what_nobody_foresaw_is_told_in_a_sentence() -> None:
         await terminal._stoppable(fail())
 
 
-class Tty(io.TextIOBase):
+class Tty(io.StringIO):
     """One of the streams of a terminal, whose text they share."""
 
     def __init__(self, screen: io.StringIO) -> None:
+        super().__init__()
         self._screen = screen
 
     def isatty(self) -> bool:
