@@ -79,7 +79,7 @@ class Screen:
         self._thought = self._answer = ""
 
     def _grow(self, stream: TextIO, old: str, text: str, colour: str) -> str:
-        new = _CONTROLS.sub("", text).lstrip("\n") if stream.isatty() else text
+        new = text.lstrip("\n") if stream.isatty() else text
         if not new.startswith(old):
             self._begin_line()
             if not stream.isatty() and not old.endswith("\n"):
