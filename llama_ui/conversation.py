@@ -9,7 +9,7 @@ from llama_ui import view
 from llama_ui.chat import Turn, respond
 from llama_ui.connection import Connection
 from llama_ui.errors import InputError, as_code
-from llama_ui.messages import Message, Options, from_gradio
+from llama_ui.messages import Message, Options, check, from_gradio
 from llama_ui.models import same_model, unknown
 from llama_ui.numbers import line
 from llama_ui.screen import Screen
@@ -189,8 +189,4 @@ class Conversation:
         return {"system_prompt": self._system_prompt, "model": model, **unset}
 
     def _check(self, label: str, text: str) -> None:
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise InputError(f"The {label} has characters that cannot be sent.", "Remove them.")
-        most = self._settings.max_message_chars
-        if len(text) > most:
-            raise InputError(f"The {label} has {len(text):,} characters; at most {most:,} are sent.", "Shorten it.")
+        check(label, text, self._settings.max_message_chars)

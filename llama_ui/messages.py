@@ -72,6 +72,14 @@ def from_gradio(message: object, history: object, system_prompt: object) -> list
     return turns
 
 
+def check(label: str, text: str, most: int) -> None:
+    """Raises InputError for a text that has half a character, which no server takes, or more than `most` of them."""
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise InputError(f"The {label} has characters that cannot be sent.", "Remove them.")
+    if len(text) > most:
+        raise InputError(f"The {label} has {len(text):,} characters; at most {most:,} are sent.", "Shorten it.")
+
+
 def said(item: Mapping[str, object]) -> str:
     """The text of one message of the history."""
     return _text(item.get("content"))

@@ -17,7 +17,7 @@ from llama_ui.chat import TICK, Turn, respond
 from llama_ui.connection import Connection, Server
 from llama_ui.doctor import examine
 from llama_ui.errors import ChatError, InputError, as_code
-from llama_ui.messages import Image, Message, from_gradio, images, is_note, options, said
+from llama_ui.messages import Image, Message, check, from_gradio, images, is_note, options, said
 from llama_ui.models import first_choice, same_model
 from llama_ui.settings import Settings
 from llama_ui.transcript import SETTINGS
@@ -160,11 +160,7 @@ class Page:
 
     def check(self, label: str, text: str, pictures: Sequence[Image] = ()) -> None:
         """Raises InputError for a text, or pictures, that cannot be sent."""
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise InputError(f"The {label} has characters that cannot be sent.", "Remove them.")
-        most = self._settings.max_message_chars
-        if len(text) > most:
-            raise InputError(f"The {label} has {len(text):,} characters; at most {most:,} are sent.", "Shorten it.")
+        check(label, text, self._settings.max_message_chars)
         if len(pictures) > MAX_IMAGES:
             count = len(pictures)
             raise InputError(f"The {label} has {count} pictures; at most {MAX_IMAGES} are sent.", "Remove some.")
