@@ -32,5 +32,7 @@ def said(output: list[dict[str, Any]]) -> str:
 
 def reply_event(config: dict[str, Any]) -> int:
     """The event of the page that replies to a message that was typed: the first that the box's Stop cancels."""
-    stops = [event["cancels"] for event in config["dependencies"] if [target[1] for target in event["targets"]] == ["stop"]]
+    stops = [
+        event["cancels"] for event in config["dependencies"] if [target[1] for target in event["targets"]] == ["stop"]
+    ]
     return next(int(cancelled[0]) for cancelled in stops if cancelled)

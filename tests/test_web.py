@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 import socket
 import uuid
@@ -46,6 +47,27 @@ def test_a_reply_is_streamed_in_partial_updates(client: Client, stack: FakeStack
         hold.release.set()
     assert seen == ["word0 ", "word0 word1 ", "word0 word1 word2 ", "word0 word1 word2 word3 ", seen[-1]]
     assert said(job.result(SECONDS)) == "word0 word1 word2 word3 word4 "
+
+
+def test_a_reply_carries_what_was_sent_for_it_and_what_it_took(client: Client, stack: FakeStack) -> None:
+    (reply,) = client.predict("Hi", system_prompt="Be brief.", temperature=0.5, api_name="/chat")
+    receipt = json.loads(reply["metadata"]["log"])
+    assert {name: value for name, value in receipt["sent"].items() if value} == {
+        "system_prompt": "Be brief.",
+        "model": MODEL,
+        "temperature": "0.5",
+    }
+    numbers = receipt["numbers"]
+    counted = [numbers[name] for name in ("prompt_tokens", "completion_tokens", "estimated", "finish_reason")]
+    assert counted == [7, 3, False, "stop"]
+    assert 0 < numbers["first"] < SECONDS and 0 <= numbers["generating"] < SECONDS
+
+
+def test_a_reply_whose_tokens_nobody_counted_says_that_they_are_estimated(client: Client, stack: FakeStack) -> None:
+    stack.enqueue("Hello there.", {"choices": [{"delta": {}, "finish_reason": "stop"}]}, finish_reason=None)
+    (reply,) = client.predict("Hi there", system_prompt="", api_name="/chat")
+    receipt = json.loads(reply["metadata"]["log"])
+    assert receipt["numbers"]["estimated"] and "≈2 tokens in, ≈3 out" in receipt["line"]
 
 
 def test_system_prompt_comes_first_and_roles_alternate_on_every_turn(client: Client, stack: FakeStack) -> None:
