@@ -72,11 +72,11 @@ class Chat(gr.ChatInterface):
             if begun in (edited, example):
                 begun.success(None, self.chatbot, box, js="chat.lock", **PRIVATE)  # while the request is on its way
             for ended in (reply.then, reply.failure):
-                ended(None, conversation, box, js="chat.ended", **PRIVATE)
+                ended(None, conversation, shown, js="chat.ended", **PRIVATE)
             replies.append(reply)
         box.stop(None, conversation, self.chatbot, js="chat.stopped", cancels=replies, **PRIVATE)
         self.chatbot.undo(None, conversation, shown, js="chat.undo", **PRIVATE)
-        self.chatbot.clear(None, None, None, js="kept.forget", **PRIVATE)
+        self.chatbot.clear(None, None, None, js="chat.cleared", cancels=replies, **PRIVATE)
         self.fake_api_btn.click(
             gr.ChatInterface._api_wrapper(self, self.fn, self._called),
             [box, self.chatbot_state, *self.additional_inputs],

@@ -28,32 +28,41 @@ const kept = (() => {
     }
   };
 
-  /* The conversation of this tab. With the address at which it was begun: another link begins another one. */
+  /* The conversation of this tab, with when this tab has last seen it change; null: a new one. It is remembered with the
+     address at which it was begun: another link begins another one. */
   let current = null;
-  let title = "";
-  const become = (id, name = "") => {
-    [current, title] = [id, name];
-    try {
-      sessionStorage.setItem("conversation", JSON.stringify({id, search: location.search}));
-    } catch {} // a browser that keeps nothing
+  const become = (conversation) => {
+    current = conversation;
+    remember();
     list();
   };
+  const remember = () => {
+    try {
+      sessionStorage.setItem("conversation", JSON.stringify({id: current?.id, search: location.search}));
+    } catch {} // a browser that keeps nothing
+  };
+  const newId = () => Date.now().toString(36) + Math.random().toString(36).slice(2);
   const text = (message) => message.content.flatMap((part) => part.text ?? []).join(" ");
-  const named = (history) => [...text(history.find((message) => message.role === "user")).trim()].slice(0, 80).join("") || "A picture";
+  const named = (history) => [...text(history.find((message) => message.role === "user") ?? {content: []}).trim()].slice(0, 80).join("") || "A picture";
 
   let saving = Promise.resolve(); // one after the other
   const save = (shown, settings) => {
     if (!shown.length && !current) return;
     const history = chat.settled(shown);
-    if (!current) become(Date.now().toString(36) + Math.random().toString(36).slice(2), named(history));
-    const [id, name] = [current, title];
-    const changed = Date.now();
+    if (!current) become({id: newId(), title: named(history)});
+    const mine = current;
     saving = saving.then(async () => {
       try {
+        const stored = await inStores("readonly", (listed) => listed.get(mine.id));
+        if (stored && stored.changed !== mine.changed) mine.id = newId(); // another tab went on with it: both are kept
+        mine.title = stored?.title ?? mine.title;
+        mine.changed = Date.now();
+        const {id, title, changed} = mine;
         await inStores("readwrite", (listed, contents) => {
-          listed.put({id, title: name, changed});
+          listed.put({id, title, changed});
           contents.put({id, history, settings: Object.fromEntries(FIELDS.map((field, i) => [field, settings[i]]))});
         });
+        remember();
       } catch (error) {
         console.error(error);
         chat.tell(NO_ROOM);
@@ -77,7 +86,7 @@ const kept = (() => {
   const row = (item) => {
     const made = document.createElement("li");
     const name = button(`Open ${item.title}`, item.title, () => open(item.id));
-    if (item.id === current) made.setAttribute("aria-current", "true");
+    if (item.id === current?.id) made.setAttribute("aria-current", "true");
     made.append(
       name,
       button(`Rename ${item.title}`, "✎", () => rename(item, name)),
@@ -93,7 +102,7 @@ const kept = (() => {
     const finish = async (chosen) => {
       input.onblur = null;
       input.remove();
-      if (chosen && item.id === current) title = chosen;
+      if (chosen && item.id === current?.id) current.title = chosen;
       if (chosen) await inStores("readwrite", (listed) => void listed.put({...item, title: chosen}));
       await list();
     };
@@ -105,7 +114,7 @@ const kept = (() => {
   };
   const remove = async (item) => {
     if (!confirm(`Delete “${item.title}”? It cannot be brought back.`)) return;
-    if (item.id === current && !begin([])) return;
+    if (item.id === current?.id && !begin([])) return;
     await saving;
     await inStores("readwrite", (listed, contents) => {
       listed.delete(item.id);
@@ -116,26 +125,27 @@ const kept = (() => {
 
   /* Shows a conversation in place of the one that is there; without settings those of the page stay. */
   let opened = null;
-  const begin = (history, settings = {}, id = null, name = "") => {
+  const begin = (history, settings = {}, conversation = null) => {
     if (chat.busy()) {
       chat.tell("A reply is being written. Stop it first.");
       return false;
     }
     opened = {history, settings};
-    become(id, name);
+    become(conversation);
     document.querySelector("#restore").click();
     document.querySelector("#tabs [role=tab]").click();
     return true;
   };
+  const listing = ({id, title, changed}) => ({id, title, changed});
   const read = (id) =>
     inStores("readonly", (listed, contents) => contents.get(id)).then(async (content) => {
       const item = content && (await inStores("readonly", (listed) => listed.get(id)));
-      return item && {...content, title: item.title};
+      return item && {...item, ...content};
     });
   const open = async (id) => {
     await saving;
     const found = await read(id).catch(() => null);
-    if (found) begin(found.history, found.settings, id, found.title);
+    if (found) begin(found.history, found.settings, listing(found));
     else await list();
   };
   const restored = ({history, settings}) => [history, ...FIELDS.map((field) => settings[field] ?? SAME)];
@@ -147,12 +157,13 @@ const kept = (() => {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   };
-  const filename = (kind) => `${title.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 50) || "conversation"}.${kind}`;
+  const title = () => current?.title ?? "";
+  const filename = (kind) => `${title().toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 50) || "conversation"}.${kind}`;
   let empty = false;
   const wanted = (kind) => (_, history, ...settings) => {
     empty = !history.length;
     if (empty) throw new Error("Nothing to export."); // what follows a failure is `failed`
-    return [{kind, title}, history, ...settings];
+    return [{kind, title: title()}, history, ...settings];
   };
 
   /* A link that fills in the fields, and sends nothing. */
@@ -178,7 +189,7 @@ const kept = (() => {
         const had = JSON.parse(sessionStorage.getItem("conversation") ?? "null");
         const found = had?.id && (had.search === location.search || !isLink()) && (await read(had.id));
         if (found) {
-          become(had.id, found.title);
+          become(listing(found));
           chat.show(found.history);
           return restored(found);
         }
@@ -202,11 +213,10 @@ const kept = (() => {
       empty = false;
     },
     imported: (file) => {
-      if (file.complaint) chat.tell(file.complaint);
-      else if (begin(file.history, Object.fromEntries(FIELDS.map((field, i) => [field, file.settings[i]])))) {
-        title = file.title;
-        save(file.history, file.settings);
-      }
+      if (file.complaint) return chat.tell(file.complaint);
+      const settings = Object.fromEntries(FIELDS.map((field, i) => [field, file.settings[i]]));
+      const conversation = {id: newId(), title: file.title || named(file.history)};
+      if (begin(file.history, settings, conversation)) save(file.history, file.settings);
     },
     link: async (history, box, ...settings) => {
       const link = linkTo(history, settings, box);

@@ -14,7 +14,7 @@ def line(stats: Stats) -> str:
         parts.append(f"{stats.first:.2f} s to first token")
     if stats.tokens_per_second is not None:
         parts.append(f"{about}{stats.tokens_per_second:.1f} tokens/s")
-    if stats.prompt_tokens or stats.completion_tokens:
+    if (stats.prompt_tokens or stats.completion_tokens) and not (stats.estimated and stats.first is None):
         parts.append(f"{about}{stats.prompt_tokens:,} tokens in, {about}{stats.completion_tokens:,} out")
     if stats.finish_reason:
         # A server's own word: one printable line of it, whatever it sent.

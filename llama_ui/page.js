@@ -138,6 +138,10 @@ const chat = (() => {
     });
 
   let replying = false;
+  let cleared = false; // while a reply was being written
+  const replyBegins = () => {
+    [replying, cleared] = [true, false];
+  };
   let sending = false; // Enter pressed twice sends once
   let reading = false; // files that were added
   let waiting = false; // Enter was pressed meanwhile
@@ -153,7 +157,7 @@ const chat = (() => {
     receipts: (history) => history.map(receipt).filter((told) => told?.numbers),
     busy: () => replying,
     lock: (history) => {
-      replying = true;
+      replyBegins();
       show(history);
       return LOCKED;
     },
@@ -163,7 +167,7 @@ const chat = (() => {
     },
     ask: (message, history, ...settings) => {
       sending = false;
-      replying = true;
+      replyBegins();
       const asked = [...history, said(message)];
       kept.save(asked, settings);
       return [{...LOCKED, value: {text: "", files: []}}, asked, ""];
@@ -205,7 +209,7 @@ const chat = (() => {
     },
 
     retry: (history) => {
-      replying = true;
+      replyBegins();
       const asked = history.slice(0, lastAsked(history) + 1);
       show(asked);
       return [asked, LOCKED];
@@ -229,13 +233,19 @@ const chat = (() => {
     /* The status line and the list of models are looked at again after a failure, when the server was found changed,
        and after a reply from a server that the status line still calls gone. */
     ended: (history, ...settings) => {
+      const left = cleared ? [] : history;
       replying = false;
-      show(history);
-      kept.save(history, settings);
-      const changed = ["error", "notice"].includes(history.at(-1)?.metadata?.id);
+      show(left);
+      kept.save(left, settings);
+      const changed = ["error", "notice"].includes(left.at(-1)?.metadata?.id);
       if (changed || document.querySelector("#status .error")) document.querySelector("#refresh").click();
       focus();
-      return UNLOCKED;
+      return [UNLOCKED, cleared ? [] : {__type__: "update"}];
+    },
+    /* What was on its way of a reply may come after the conversation was cleared: `ended` clears it again. */
+    cleared: () => {
+      cleared = replying;
+      kept.forget();
     },
   };
 })();

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.app_process import ROOT, AppProcess
 from tests.browser.test_files import RED, add, file, in_box
 from tests.chromium import NARROW, SECONDS, WIDE, Chat, opened
-from tests.fake_stack import FakeStack, Hold, Reply
+from tests.fake_stack import Endless, FakeStack, Hold, Reply
 
 pytestmark = pytest.mark.browser
 StartApp = Callable[..., AppProcess]
@@ -87,6 +87,7 @@ def test_a_conversation_that_is_exported_and_imported_continues_as_if_nothing_ha
     import_file(chat, saved)
     expect(chat.replies).to_have_count(2)
     expect(chat.said.last.locator("img")).to_be_visible()
+    expect(kept(chat)).to_have_count(2)
     chat.ask("Go on.")
     assert stack.requests[-1] == without_detour
 
@@ -173,6 +174,30 @@ def test_another_conversation_is_not_opened_over_a_reply_that_is_being_written(c
     expect(chat.replies).to_have_text(["Once"])
     chat.button("Open One").click()
     expect(chat.said).to_have_text(["One"])
+
+
+def test_clearing_the_conversation_ends_its_reply_and_keeps_what_there_was(chat: Chat, stack: FakeStack) -> None:
+    reply = stack.enqueue("Once", Endless())
+    chat.send("Tell me a story.")
+    expect(chat.replies.last).to_contain_text("Once")
+    chat.press("Clear")
+    assert reply.ended.wait(SECONDS)
+    chat.at_rest()
+    expect(chat.said).to_have_count(0)
+    chat.ask("Something else")
+    expect(kept(chat)).to_have_text(["Something else✎✕", "Tell me a story.✎✕"])
+
+
+def test_a_conversation_that_goes_on_in_two_tabs_becomes_two(chat: Chat, stack: FakeStack) -> None:
+    chat.ask("One")
+    other_tab = Chat(chat.page.context.new_page(), chat.page.url)
+    other_tab.button("Open One").click()
+    other_tab.ask("Two")
+    chat.ask("Three")
+    expect(kept(chat)).to_have_count(2)
+    for row, last in ((0, "Three"), (1, "Two")):
+        kept(chat).nth(row).get_by_role("button", name="Open").click()
+        expect(chat.said.last).to_have_text(last)
 
 
 def test_what_stop_and_undo_left_is_what_is_kept(chat: Chat, stack: FakeStack) -> None:
