@@ -52,8 +52,8 @@ class Tabs:
 
     def exported(self, wanted: Mapping[str, str], history: list[ChatMessage], *entered: Any) -> dict[str, str]:
         """A file of the conversation. `wanted`: its `kind`, "json" or "md", and the conversation's `title`."""
-        write = transcript.to_json if wanted.get("kind") == "json" else transcript.to_markdown
-        return {**wanted, "text": write(history, _settings(entered), str(wanted.get("title") or ""))}
+        kind, write = ("json", transcript.to_json) if wanted["kind"] == "json" else ("md", transcript.to_markdown)
+        return {"kind": kind, "text": write(history, _settings(entered), wanted["title"])}
 
     def imported(self, file: Mapping[str, Any] | None) -> dict[str, Any]:
         """What is in a file that was uploaded: `title`, `settings`, `history`; or a `complaint`."""
