@@ -160,7 +160,7 @@ class _Reply:
 
     def __init__(self, asked: float, messages: Sequence[Message]) -> None:
         self._asked = asked
-        self._said = "".join(message.content for message in messages)
+        self._prompt_tokens = _estimated("".join(message.content for message in messages))
         self._sent: float | None = None
         self._tokens_at: tuple[float, float] | None = None  # the first and the last
         self._thinks_since: float | None = None
@@ -216,7 +216,7 @@ class _Reply:
     def _stats(self, now: float) -> Stats:
         first, last = self._tokens_at or (None, None)
         sent = next(time for time in (self._sent, first, now) if time is not None)
-        usage = self._usage or Usage(_estimated(self._said), _estimated(self._reasoning + self._text))
+        usage = self._usage or Usage(self._prompt_tokens, _estimated(self._reasoning + self._text))
         return Stats(
             waited=sent - self._asked,
             first=None if first is None else first - sent,

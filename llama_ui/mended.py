@@ -5,13 +5,15 @@ import os
 import re
 import sys
 from importlib.util import find_spec
-from inspect import signature
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 from fastapi import FastAPI
 from gradio.block_function import BlockFunction
+from gradio.blocks import Block, BlocksConfig
+from gradio.renderable import Renderable
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -26,10 +28,25 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
 SHOWN_TAG = """'<span class="as-written">'+e.trimEnd().replace(/&/g,'&amp;').replace(/</g,'&lt;')+'</span>'"""
 
 
-def remember_signatures(demo: gr.Blocks) -> None:
-    """Asked for with every visitor's arrival, for each component: a third of what an arrival costs."""
-    for kind in {type(block) for block in demo.blocks.values()}:
-        vars(kind)["__init__"].__signature__ = signature(kind.__init__)
+def remember_configs(demo: gr.Blocks) -> None:
+    """Made anew with every visitor's arrival, for each component: most of what an arrival costs.
+
+    Gradio keeps them for links to a state of the page, which this app has none of.
+    """
+    for key, block in demo.default_config.blocks.items():
+        _CONFIGS[block] = _config_for_block(key, [], block)
+
+
+def _remembered_config(_id: int, rendered_ids: list[int], block: Block, renderable: Renderable | None = None) -> Any:
+    if renderable or block not in _CONFIGS:
+        return _config_for_block(_id, rendered_ids, block, renderable)
+    config = _CONFIGS[block]
+    return {**config, "props": dict(config["props"])}  # in which each visitor's values are written
+
+
+_CONFIGS: WeakKeyDictionary[Block, dict[str, Any]] = WeakKeyDictionary()
+_config_for_block = BlocksConfig.config_for_block
+BlocksConfig.config_for_block = staticmethod(_remembered_config)  # type: ignore[method-assign] # in its place
 
 
 def fill_in_arguments(demo: gr.Blocks) -> None:

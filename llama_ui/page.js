@@ -138,6 +138,11 @@ const chat = (() => {
     });
 
   let replying = false;
+  let unkept = null; // what was asked a moment ago: the request goes first
+  const keepAsked = () => {
+    if (unkept) kept.save(...unkept);
+    unkept = null;
+  };
   let cleared = false; // while a reply was being written
   const replyBegins = () => {
     [replying, cleared] = [true, false];
@@ -169,7 +174,8 @@ const chat = (() => {
       sending = false;
       replyBegins();
       const asked = [...history, said(message)];
-      kept.save(asked, settings);
+      unkept = [asked, settings];
+      setTimeout(keepAsked, 150);
       return [{...LOCKED, value: {text: "", files: []}}, asked, ""];
     },
     complain: (...message) => {
@@ -226,6 +232,7 @@ const chat = (() => {
         .filter((message) => message.metadata?.id !== "waiting")
         .map((message) => (message.metadata?.title ? {...message, metadata: {...message.metadata, status: "done"}} : message)),
     stopped: (history, ...settings) => {
+      unkept = null;
       const settled = chat.settled(history);
       kept.save(settled, settings);
       return [settled];
@@ -233,6 +240,7 @@ const chat = (() => {
     /* The status line and the list of models are looked at again after a failure, when the server was found changed,
        and after a reply from a server that the status line still calls gone. */
     ended: (history, ...settings) => {
+      unkept = null;
       const left = cleared ? [] : history;
       replying = false;
       show(left);
@@ -245,6 +253,7 @@ const chat = (() => {
     /* What was on its way of a reply may come after the conversation was cleared: `ended` clears it again. */
     cleared: () => {
       cleared = replying;
+      keepAsked();
       kept.forget();
     },
   };

@@ -67,7 +67,7 @@ def build(settings: Settings, connection: Connection) -> gr.Blocks:
             js="kept.arrive",
             **QUIET,
         )
-    mended.remember_signatures(demo)
+    mended.remember_configs(demo)
     mended.fill_in_arguments(demo)
     return demo
 
