@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -80,6 +81,7 @@ def _engine(orders: Orders, answer: Callable[..., None]) -> None:
         # Loads the model; this thread keeps the interpreter's lock meanwhile, so the parent's end is noticed after it.
         server = xllamacpp.Server(_engine_settings(xllamacpp.CommonParams(), wanted["model"], wanted["name"]))
     except RuntimeError:
+        time.sleep(0.2)  # the engine says why in a thread of its own, which nothing lets one await
         fix = "Give another GGUF file with --local-model, or connect a Llama Stack server with --base-url URL."
         return answer(error="The model engine cannot load the model file.", fix=fix)
     answer(ready=server.listening_address)
