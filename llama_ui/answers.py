@@ -121,7 +121,7 @@ def _by_words(answer: _Answer, call: Call) -> ServerError | None:
         if answer.by_engine:
             missing = f"The model engine behind the server has no model {as_code(call.model)}."
             return errors.Refused(missing, "Choose another model, or load this one there.")
-        return errors.UnknownModel(f"The server has no model {as_code(call.model)}.", "Choose one from the Model list.")
+        return errors.UnknownModel(f"The server has no model {as_code(call.model)}.", "Choose one that it lists.")
     if call.images and status in (0, 400, 404, 422, 500, 501) and (refused := _pictures_refused(answer, call)):
         return refused
     if status in (0, 400, 413, 422, 500) and _is_too_long(f"{answer.code} {said}"):

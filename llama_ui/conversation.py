@@ -1,6 +1,6 @@
 """One conversation in a terminal: its messages, its commands, and what is shown of its replies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from llama_ui import view
 from llama_ui.chat import Turn, respond
 from llama_ui.connection import Connection
 from llama_ui.errors import InputError, as_code
+from llama_ui.events import Event, Sent
 from llama_ui.messages import Message, Options, check, from_gradio
 from llama_ui.models import same_model, unknown
 from llama_ui.numbers import line
@@ -56,10 +57,16 @@ class Conversation:
         """Does a command, or sends a message."""
         name, argument = (*entered.split(maxsplit=1), "", "")[:2]
         argument = argument.strip()
-        one_line = "\n" not in entered.strip()  # a paste that begins with a slash is text
+        one_line = "\n" not in entered.strip()  # a paste is text, whatever it begins with
         match name:
             case "":
                 pass
+            case _ if not one_line:
+                await self._send(entered)
+            case "/models" | "/clear" | "/code" | "/help" if argument:
+                raise InputError(
+                    f"{name} takes nothing after it.", "A message that begins so: begin it with two slashes."
+                )
             case "/system":
                 self._set_system_prompt(argument)
             case "/model":
@@ -70,14 +77,14 @@ class Conversation:
                 self._history, self._sent = [], None
                 self._screen.say("The conversation is forgotten.")
             case "/save":
-                self._save(argument)
+                self._save(argument.strip("\"'"))
             case "/code":
                 await self._show_code()
             case "/help":
                 self._screen.say(HELP)
-            case _ if one_line and name.startswith("//"):
+            case _ if name.startswith("//"):
                 await self._send(entered.strip()[1:])
-            case _ if one_line and name.startswith("/"):
+            case _ if name.startswith("/"):
                 raise InputError(f"There is no command {as_code(name, 40)}.", "/help lists them.")
             case _:
                 await self._send(entered)
@@ -94,13 +101,11 @@ class Conversation:
         self._history.append(view.message("user", text))
         turn = Turn()
         try:
-            async with aclosing(respond(self._connection, self._model, messages, Options())) as turns:
+            async with aclosing(respond(self, self._model, messages, Options())) as turns:
                 async for turn in turns:
                     self._show(turn)
         finally:
             self._screen.end(turn)
-            if turn.model:
-                self._sent = turn.model, messages
             if turn.text.strip():
                 self._history.append(view.answer(turn, self._entered()))
         if turn.ending:
@@ -108,6 +113,14 @@ class Conversation:
         if turn.error:
             raise turn.error
         return turn
+
+    async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
+        """As `Connection.stream`. What was sent is known at once, also where the reply is stopped a moment later."""
+        async with aclosing(self._connection.stream(model, messages, options)) as events:
+            async for event in events:
+                if isinstance(event, Sent):
+                    self._sent = event.model, messages
+                yield event
 
     def _show(self, turn: Turn) -> None:
         for notice in turn.notices:
@@ -138,15 +151,16 @@ class Conversation:
         self.models = await (await self._ready()).chat_models()
         if model:
             listed = same_model(model, self.models)
-            if not listed:
+            if not listed and self.models:
                 raise unknown(model, self.models)
-            self._model = listed
+            self._model = listed or model
         self._screen.say(f"Model: {await self._current()}")
 
     async def _list_models(self) -> None:
         self.models = await (await self._ready()).chat_models()
         current = await self._current()
-        self._screen.say("\n".join(f"{'*' if model == current else ' '} {model}" for model in self.models))
+        listed = "\n".join(f"{'*' if model == current else ' '} {model}" for model in self.models)
+        self._screen.say(listed or "The server lists no chat model.")
 
     async def _current(self) -> str:
         """The model that is asked next, by the server's own name for it where it has one."""

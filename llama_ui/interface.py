@@ -103,8 +103,9 @@ class Chat(gr.ChatInterface):
         if not history:
             return  # a program's doing; the page has shown a message by then
         async with aclosing(self.fn(history[-1]["content"], history[:-1], *settings)) as replies:
-            async for reply in replies:
-                yield [*history, *reply]
+            async for receipt, reply in replies:
+                asked = history[-1] | {"metadata": {"log": receipt}} if receipt else history[-1]
+                yield [*history[:-1], asked, *reply]
 
     async def _called(
         self, message: object, history: list[ChatMessage], *settings: Any

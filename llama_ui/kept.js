@@ -6,6 +6,8 @@ const kept = (() => {
   const SAME = {__type__: "update"};
   const NO_ROOM = "This browser does not keep the conversation: it has no room, or may not. Export it.";
 
+  const byName = (settings) => Object.fromEntries(FIELDS.map((field, i) => [field, settings[i]]));
+
   /* Two stores, so that the list is read without the pictures in the conversations: what is listed, and what is in them. */
   const done = (request) =>
     new Promise((resolve, reject) => {
@@ -60,7 +62,7 @@ const kept = (() => {
         const {id, title, changed} = mine;
         await inStores("readwrite", (listed, contents) => {
           listed.put({id, title, changed});
-          contents.put({id, history, settings: Object.fromEntries(FIELDS.map((field, i) => [field, settings[i]]))});
+          contents.put({id, history, settings: byName(settings)});
         });
         remember();
       } catch (error) {
@@ -181,6 +183,7 @@ const kept = (() => {
 
   return {
     save,
+    byName,
     /* At the page's beginning: the conversation that this tab had, unless a link has brought it here. */
     begin: async () => {
       list();

@@ -65,7 +65,7 @@ def first_choice(models: Sequence[str]) -> str:
     Raises `UnknownModel` where there is none.
     """
     if not models:
-        raise UnknownModel("The server lists no chat model.", "Register one there, or type its id into Model.")
+        raise UnknownModel("The server lists no chat model.", "Register one there, or say its id as the model.")
     return next((model for model in models if model.rpartition("/")[2] == GUIDE_MODEL), models[0])
 
 
@@ -97,7 +97,7 @@ def unknown(model: str, models: Sequence[str]) -> UnknownModel:
     closest = difflib.get_close_matches(model.lower(), lower, n=1, cutoff=0)
     return UnknownModel(
         f"The server has no model {as_code(model)}.",
-        f"The closest that it has is {as_code(lower[closest[0]])}: choose it, or another, from the Model list."
+        f"The closest that it has is {as_code(lower[closest[0]])}: choose it, or another that it lists."
         if closest
         else "It lists no chat model at all: register one there.",
     )

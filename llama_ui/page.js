@@ -173,7 +173,9 @@ const chat = (() => {
     ask: (message, history, ...settings) => {
       sending = false;
       replyBegins();
-      const asked = [...history, said(message)];
+      // As the app says it as soon as it has sent the request; who presses Stop before has it from here.
+      const sent = JSON.stringify({sent: kept.byName(settings.map((value) => value ?? ""))});
+      const asked = [...history, {...said(message), metadata: {log: sent}}];
       unkept = [asked, settings];
       setTimeout(keepAsked, 150);
       return [{...LOCKED, value: {text: "", files: []}}, asked, ""];

@@ -45,12 +45,13 @@ class Page:
         max_tokens: str | None = None,
         seed: str | None = None,
         reasoning_effort: str | None = None,
-    ) -> AsyncGenerator[list[ChatMessage], None]:
-        """Yields the reply to the message as it grows; `message` is what `content` gives.
+    ) -> AsyncGenerator[tuple[str, list[ChatMessage]], None]:
+        """Yields the reply to the message as it grows; `message` is what `content` gives. In front of it is the receipt
+        of what was sent (`view.sent`), which outlives a reply that is stopped before it begins.
 
         Never raises: an exception here would lock the page until it is reloaded.
         """
-        shown: list[ChatMessage] = []
+        receipt, shown = "", list[ChatMessage]()
         try:
             self.check("message", said({"content": message}), images(message))
             chosen = options(temperature, top_p, max_tokens, seed, reasoning_effort)
@@ -61,14 +62,17 @@ class Page:
             sent = dict(zip(SETTINGS, (str(value or "") for value in entered), strict=True))
             async with aclosing(respond(self._connection, model or "", messages, chosen)) as turns:
                 async for turn in turns:
-                    shown = self._shown(turn, told, sent)
-                    yield shown
+                    receipt, shown = view.sent(turn, sent), self._shown(turn, told, sent)
+                    yield receipt, shown
         except ChatError as error:
-            yield [*shown, view.error_note(error)]
+            yield receipt, [*shown, view.error_note(error)]
         except Exception:
             reference = uuid.uuid4().hex[:8]
             log.exception("Error %s while replying", reference)
-            yield [*shown, view.note("error", f"⚠️ Something went wrong in this app (error {reference}). Try again.")]
+            yield (
+                receipt,
+                [*shown, view.note("error", f"⚠️ Something went wrong in this app (error {reference}). Try again.")],
+            )
 
     async def arrive(self, model: str | None, query: Mapping[str, str] | None) -> AsyncGenerator[list[Any], None]:
         """Yields what `watch` does, and what a link carries (`recipe.py`): the fields that it fills in, once, in the

@@ -97,6 +97,7 @@ async def _converse(conversation: Conversation, screen: Screen) -> None:
         await _stoppable(conversation.begin())
     except ChatError as error:  # may be mended by the time of the first message
         screen.complain(error)
+    signal.signal(signal.SIGINT, lambda *_: None)  # between a reply and the prompt there is nothing to stop
     ask = prompt("User> ", COMMANDS, lambda: conversation.models)
     while True:
         try:

@@ -56,6 +56,15 @@ def answer(turn: Turn, sent: Mapping[str, str]) -> ChatMessage:
     return message("assistant", turn.text) | {"metadata": {"log": receipt(turn, sent)} if turn.model else None}
 
 
+def sent(turn: Turn, settings: Mapping[str, str]) -> str:
+    """What was sent for a message, as JSON: `{"sent"}`; blank as long as nothing was. It stands in the message's own
+    `metadata.log`.
+
+    A reply has it in its receipt; one that is stopped before it begins, or in thought, has none.
+    """
+    return json.dumps({"sent": {**settings, "model": turn.model}}, ensure_ascii=False) if turn.model else ""
+
+
 def receipt(turn: Turn, sent: Mapping[str, str]) -> str:
     """What was sent for a reply, and what it took, as JSON: `{"sent", "numbers", "line"}`; the line is for people.
 

@@ -223,7 +223,7 @@ def test_an_address_that_ends_in_v1_is_told_with_the_right_one() -> None:
         (401, "Authentication required.", KeyRefused, "LLAMA_STACK_CLIENT_API_KEY"),
         (403, "Forbidden", KeyRefused, "LLAMA_STACK_CLIENT_API_KEY"),
         (404, "Model 'some/model' not found. Use 'client.models.list()'", UnknownModel, "`some/model`"),
-        (404, "The model `some/model` does not exist.", UnknownModel, "Model list"),
+        (404, "The model `some/model` does not exist.", UnknownModel, "that it lists"),
         (400, "Invalid value: Model 'some/model' not found", UnknownModel, "`some/model`"),
         (404, "Not Found", NoSuchPath, URL),
         (404, "", NoSuchPath, "without a path"),

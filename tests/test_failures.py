@@ -297,7 +297,7 @@ def test_an_unknown_model_is_explained_with_the_closest_one_there_is(client: Cli
     shown = ask(client, "one", model="fake/lama")
     assert shown == (
         "⚠️ The server has no model `fake/lama`. "
-        "The closest that it has is `fake/llama`: choose it, or another, from the Model list."
+        "The closest that it has is `fake/llama`: choose it, or another that it lists."
     )
     assert len(stack.requests) == 1
     assert ask(client, "two") == "Hello there."

@@ -106,7 +106,7 @@ def test_another_generations_name_is_found_where_only_one_model_can_be_meant(
 def test_of_a_model_that_is_not_listed_the_closest_name_is_told() -> None:
     error = unknown("fake/lama", ["other/mistral", "Fake/Llama", "fake/embed"])
     assert error.sentence == "The server has no model `fake/lama`."
-    assert error.fix == "The closest that it has is `Fake/Llama`: choose it, or another, from the Model list."
+    assert error.fix == "The closest that it has is `Fake/Llama`: choose it, or another that it lists."
 
 
 def test_where_no_model_is_listed_the_fix_is_to_register_one() -> None:

@@ -14,7 +14,7 @@ from llama_ui.connection import Connection
 from llama_ui.page import Page
 from llama_ui.settings import Settings
 from llama_ui.tabs import NOTHING_SENT, Tabs
-from llama_ui.view import ChatMessage, answer, error_note, image_part, message
+from llama_ui.view import ChatMessage, answer, error_note, image_part, message, sent
 from tests.fake_stack import MODEL, Endless, FakeStack
 from tests.test_messages import ICON as PICTURE
 
@@ -49,6 +49,16 @@ async def test_the_code_is_of_the_last_turn_with_the_settings_of_then(stack: Fak
     assert [item["content"] for item in request["messages"]] == ["Be brief.", "Hi.", "Hello.", "Hi."]
     assert "fake/then" in python and stack.url in python and f"{stack.url}/v1/chat/completions" in curl
     assert pictures == ""
+
+
+async def test_the_code_of_a_turn_that_was_stopped_before_its_reply_began_has_the_settings_of_then(
+    stack: FakeStack,
+) -> None:
+    asked = message("user", "Hi.") | {"metadata": {"log": sent(Turn(model="fake/then"), THEN)}}
+    with tabs(base_url=stack.url) as behind:
+        _, _, told, _ = await behind.code([asked], *NOW)
+    request = json.loads(told)
+    assert (request["model"], request["messages"][0]["content"]) == ("fake/then", "Be brief.")
 
 
 async def test_the_code_of_a_turn_that_failed_is_what_would_be_sent_now(stack: FakeStack) -> None:

@@ -631,6 +631,40 @@ def test_a_paste_of_several_lines_is_one_message(sit: Sit, stack: FakeStack) -> 
     assert sent(stack)[0][-1] == ("user", "/usr/bin/x:\n  fails")
 
 
+def test_a_paste_that_begins_with_a_command_is_a_message(sit: Sit, stack: FakeStack) -> None:
+    person = sit()
+    person.types("\x1b[200~/clear\n/model x\x1b[201~\r")
+    person.sees("Assistant> Hello there.")
+    assert person.leaves() == 0
+    assert sent(stack)[0][-1] == ("user", "/clear\n/model x")
+
+
+def test_a_command_with_something_behind_it_that_it_cannot_take_is_not_done(sit: Sit, stack: FakeStack) -> None:
+    person = sit()
+    person.says("One")
+    person.sees("Assistant> ")
+    person.says("/clear the table, please")
+    person.sees("/clear takes nothing after it.")
+    person.says("Two")
+    person.sees("Assistant> ")
+    assert person.leaves() == 0
+    assert len(sent(stack)[1]) == 4
+
+
+def test_a_server_that_lists_no_model_is_asked_with_any(sit: Sit, stack: FakeStack) -> None:
+    stack.models = []
+    person = sit()
+    person.sees("The server lists no chat model.")
+    person.says("/model its/own")
+    person.sees("Model: its/own")
+    person.says("/models")
+    person.sees("The server lists no chat model.")
+    person.says("hi")
+    person.sees("The server has no model its/own.")
+    assert person.leaves() == 0
+    assert stack.requests[-1]["model"] == "its/own"
+
+
 def test_what_was_typed_is_remembered_for_the_next_time(sit: Sit, stack: FakeStack, tmp_path: Path) -> None:
     person = sit()
     person.says("Tell me a joke")
@@ -774,6 +808,19 @@ def test_the_code_of_the_last_request_is_printed(sit: Sit, stack: FakeStack) -> 
     assert person.leaves() == 0
 
 
+def test_the_code_of_a_reply_that_was_stopped_before_it_began_is_printed(sit: Sit, stack: FakeStack) -> None:
+    hold = Hold()
+    stack.enqueue(hold, "Never")
+    person = sit()
+    person.says("Tell me a joke")
+    assert hold.reached.wait(SECONDS)
+    person.stops()
+    person.sees("Stopped.")
+    person.says("/code")
+    person.sees('"Tell me a joke"')
+    assert person.leaves() == 0
+
+
 @pytest.mark.parametrize("name", ["talk.json", "talk.md", "my talk"])
 def test_a_conversation_is_saved_and_no_file_replaced(sit: Sit, tmp_path: Path, name: str) -> None:
     pytest.importorskip("llama_ui.transcript")
@@ -816,7 +863,7 @@ def test_a_person_chats_with_the_real_local_stack(tmp_path: Path) -> None:
     person.says("hi")
     person.reads(r"Assistant> .*?\w")
     # Nobody knows how much it says, on a machine that may have much else to do; 1024 tokens at the most.
-    person.reads(r"\d tokens in, \d+ out · ", 400)
+    person.reads(r"\d tokens in, [\d,]+ out · ", 400)
     person.says("/models")
     person.sees("* local/SmolLM2-135M-Instruct")
     assert person.leaves() == 0

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.app_process import ROOT, AppProcess
 from tests.browser.test_files import RED, add, file, in_box
 from tests.chromium import NARROW, SECONDS, WIDE, Chat, opened
-from tests.fake_stack import Endless, FakeStack, Hold, Reply
+from tests.fake_stack import MODEL, Endless, FakeStack, Hold, Reply
 
 pytestmark = pytest.mark.browser
 StartApp = Callable[..., AppProcess]
@@ -368,6 +368,25 @@ def test_view_code_shows_what_was_sent_whatever_the_settings_are_by_now(chat: Ch
     assert "image-1.png" in url["url"]
     url["url"] = request["messages"][-1]["content"][1]["image_url"]["url"]
     assert shown == request
+
+
+def test_view_code_shows_what_was_sent_for_a_reply_that_was_stopped_before_it_began(
+    chat: Chat, stack: FakeStack
+) -> None:
+    hold = Hold()
+    stack.enqueue(hold, "Never")
+    chat.system_prompt.fill("Be brief.")
+    chat.send("Tell me a story.")
+    assert hold.reached.wait(SECONDS)
+    chat.stop_button.click()
+    chat.at_rest()
+    expect(chat.said).to_have_text(["Tell me a story."])
+    chat.system_prompt.fill("Something else.")
+    tab(chat, "View code").click()
+    code = chat.page.locator("#code-python .cm-content")
+    expect(code).to_contain_text("Tell me a story.")
+    expect(code).to_contain_text("Be brief.")
+    expect(code).to_contain_text(f'model="{MODEL}"')
 
 
 def test_a_replay_stands_beside_the_conversation_with_the_differences_marked(chat: Chat, stack: FakeStack) -> None:
