@@ -192,7 +192,7 @@ class Conversation:
         if not self._sent:
             raise InputError("Nothing was sent yet.", "Say something first.")
         stack = await self._ready()
-        identity = await stack.identity()
+        identity = await stack.last_identity()
         code = snippet.code(stack.base_url, identity.version, identity.dialect, *self._sent, Options())
         self._screen.output(code.python)
 

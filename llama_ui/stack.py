@@ -75,6 +75,7 @@ class LlamaStack:
         self._timeout = timeout
         self._lookup_timeout = httpx.Timeout(min(LOOKUP_TIMEOUT, timeout), connect=min(CONNECT_TIMEOUT, timeout))
         self._lookup: asyncio.Task[Dialect] | None = None
+        self._identity: Identity | None = None
         # The server's own names of models that visitors call otherwise.
         self._names: dict[str, str] = {}
         self._client = _Client(
@@ -103,7 +104,17 @@ class LlamaStack:
         """What the server is now. Looks its dialect up anew: another server may be at the address by now."""
         self._lookup = None
         version, dialect = await asyncio.gather(self._version(), self._dialect())
-        return Identity(version, dialect)
+        self._identity = Identity(version, dialect)
+        return self._identity
+
+    async def last_identity(self) -> Identity:
+        """`identity`; where nobody answers, what the server was when it was last asked."""
+        try:
+            return await self.identity()
+        except errors.ChatError:
+            if not self._identity:
+                raise
+            return self._identity
 
     async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
         """One reply as it is generated. Closing this generator closes the request to the server at once.

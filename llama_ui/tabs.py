@@ -44,7 +44,7 @@ class Tabs:
             messages = from_gradio(history[asked]["content"], history[:asked], sent["system_prompt"])
             chosen = options(*(sent[name] for name in SETTINGS[2:]))
             stack = await self._connection.stack()
-            identity, model = await asyncio.gather(stack.identity(), self._connection.choice(sent["model"]))
+            identity, model = await asyncio.gather(stack.last_identity(), self._connection.choice(sent["model"]))
             code = snippet.code(stack.base_url, identity.version, identity.dialect, model, messages, chosen)
         except ChatError as error:
             return f"# {error}", f"# {error}", "", ""

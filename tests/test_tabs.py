@@ -51,6 +51,13 @@ async def test_the_code_is_of_the_last_turn_with_the_settings_of_then(stack: Fak
     assert pictures == ""
 
 
+async def test_the_code_is_shown_also_when_the_server_is_gone(stack: FakeStack) -> None:
+    with tabs(base_url=stack.url) as behind:
+        before = await behind.code(conversation(), *NOW)
+        stack.stop()
+        assert await behind.code(conversation(), *NOW) == before
+
+
 async def test_the_code_of_a_turn_that_was_stopped_before_its_reply_began_has_the_settings_of_then(
     stack: FakeStack,
 ) -> None:
