@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
 try:
     from llama_ui import start
@@ -18,6 +19,14 @@ try:
     from llama_ui.settings import Settings
 except ModuleNotFoundError as missing:
     sys.exit(f"app.py: the package {missing.name} is missing; install all with: pip install -r requirements.txt")
+
+
+# Seconds for the replies that are being given when the app is told to end.
+GRACE = 30
+
+
+class Draining(Exception):
+    """The app is told to end, and has replies to give to their end."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,19 +40,43 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(settings: Settings) -> int:
     from llama_ui import web  # takes two seconds; a bad option is told before
+    from llama_ui.visitors import Visitors
 
     _make_room(settings.max_visitors)
     connection = Connection(settings)
+    visitors = Visitors(settings, connection)
     try:
-        url = web.launch(web.build(settings, connection), settings)
+        url = web.launch(web.build(settings, connection, visitors), settings, connection, visitors)
+        _warn(settings)
         print(f"Llama Stack Chat: {url}  (Ctrl-C ends it)", flush=True)
         # Only now, so that it does not hold up the page.
         connection.start().add_done_callback(lambda _: _announce(connection))
+        signal.signal(signal.SIGTERM, _drain)
         threading.Event().wait()
         return 0  # never: only a signal ends the wait
+    except Draining:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a second one is not waited for
+        print(f"Ending, as soon as the replies that are being given have ended, or in {GRACE} s.", flush=True)
+        visitors.drain(GRACE)
+        return 0
     finally:
         connection.close()
         web.close_tunnels()
+
+
+def _drain(*_: object) -> NoReturn:
+    raise Draining
+
+
+def _warn(settings: Settings) -> None:
+    """Says in plain words what it means that strangers may come."""
+    if settings.public and not settings.logins:
+        print(
+            "app.py: Whoever has this page's address can chat here, at your server's expense. "
+            "--auth FILE asks for a name and a password.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _make_room(visitors: int) -> None:

@@ -3,13 +3,14 @@
 import asyncio
 import difflib
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from llama_ui.chat import TICK, Streams, Turn, frame, respond
+from llama_ui.chat import TICK, Turn, frame
 from llama_ui.messages import Message, Options
 
+type Ask = Callable[[str, Sequence[Message], Options], AsyncGenerator[Turn, None]]
 # Words of one reply times those of the other, above which lines are compared, not words: a second of work, or less.
 MOST_COMPARED = 4_000_000
 
@@ -24,14 +25,14 @@ class Side:
     turns: list[Turn] = field(default_factory=list)
 
 
-async def replay(stack: Streams, sides: Sequence[Side], said: Sequence[Message]) -> AsyncGenerator[None, None]:
+async def replay(ask: Ask, sides: Sequence[Side], said: Sequence[Message]) -> AsyncGenerator[None, None]:
     """Answers the user's messages on all sides at once, each in a conversation of its own; yields when there is news.
 
     A side whose reply fails ends with it. Closing this generator closes the requests to the server.
     """
     news = asyncio.Event()
     loop = asyncio.get_running_loop()
-    tasks = [asyncio.create_task(_answer(stack, side, said, news)) for side in sides]
+    tasks = [asyncio.create_task(_answer(ask, side, said, news)) for side in sides]
     try:
         while not all(task.done() for task in tasks):
             try:
@@ -53,13 +54,13 @@ async def replay(stack: Streams, sides: Sequence[Side], said: Sequence[Message])
         await asyncio.wait(tasks)
 
 
-async def _answer(stack: Streams, side: Side, said: Sequence[Message], news: asyncio.Event) -> None:
+async def _answer(ask: Ask, side: Side, said: Sequence[Message], news: asyncio.Event) -> None:
     conversation = [Message("system", side.system_prompt)] if side.system_prompt.strip() else []
     try:
         for message in said:
             conversation.append(message)
             side.turns.append(Turn(waited=0.0))
-            async with aclosing(respond(stack, side.model, conversation, side.options)) as turns:
+            async with aclosing(ask(side.model, conversation, side.options)) as turns:
                 async for turn in turns:
                     side.turns[-1] = turn
                     news.set()

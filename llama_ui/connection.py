@@ -50,10 +50,10 @@ class Connection:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._local = LocalStack(settings.cache, settings.local_model, self._report)
-        self._line = Line(settings.max_visitors)
+        self.line = Line(settings.max_visitors)
         self._lock = threading.Lock()
         self._attempt: Future[LlamaStack] | None = None
-        self._uses_local = False
+        self.uses_local = False
         self._blind: list[str] = []
         self.progress = "Connecting"
 
@@ -77,17 +77,17 @@ class Connection:
     async def stream(self, model: str, messages: Sequence[Message], options: Options) -> AsyncGenerator[Event, None]:
         """As `LlamaStack.stream`, once it is ready and there is room. A blank model: the one to begin with."""
         stack = await self.stack()
-        with self._line.joined() as moved:
-            place = self._line.place(moved)
+        with self.line.joined() as moved:
+            place = self.line.place(moved)
             while place:
                 yield InLine(place)
                 await moved.wait()
                 moved.clear()
-                place = self._line.place(moved)
+                place = self.line.place(moved)
                 if place == 0:
                     yield InLine(0)
             chosen = await self.choice(model)
-            if any(message.images for message in messages) and (self._uses_local or chosen in self._blind):
+            if any(message.images for message in messages) and (self.uses_local or chosen in self._blind):
                 raise models.blind(chosen)
             async with aclosing(stack.stream(chosen, messages, options)) as stream:
                 async for event in stream:
@@ -99,20 +99,26 @@ class Connection:
             return chosen
         return models.first_choice(await (await self.stack()).chat_models())
 
+    async def answers(self) -> None:
+        """Raises ChatError where the server does not answer now, or is still being made ready."""
+        if not (attempt := self.start()).done():
+            raise NoServer(f"{self.progress}…", "")
+        await attempt.result().chat_models()
+
     async def server(self) -> Server:
         """What the server says of itself now. Raises `ChatError`."""
         stack = await self.stack()
         identity, listed = await asyncio.gather(stack.identity(), stack.models())
         chat = {model.id: model for model in listed if model.chats}
         # The local stack's engine has no part that sees, whatever the model.
-        self._blind = [name for name, model in chat.items() if model.sees is False or self._uses_local]
-        return Server(stack.base_url, identity.name, list(chat), self._blind, self._uses_local)
+        self._blind = [name for name, model in chat.items() if model.sees is False or self.uses_local]
+        return Server(stack.base_url, identity.name, list(chat), self._blind, self.uses_local)
 
     def summary(self) -> str:
         """One line on which server was chosen. Raises what the last attempt raised; call it after one has ended."""
         assert self._attempt is not None
         stack = self._attempt.result()
-        if not self._uses_local:
+        if not self.uses_local:
             return f"Server: {stack.base_url}"
         return (
             f"Server: {stack.base_url}, the local stack with a tiny demonstration model. "
@@ -126,7 +132,7 @@ class Connection:
     def _spent(self, attempt: Future["LlamaStack"]) -> bool:
         if not attempt.done():
             return False
-        return attempt.exception() is not None or (self._uses_local and not self._local.alive())
+        return attempt.exception() is not None or (self.uses_local and not self._local.alive())
 
     def _report(self, progress: str) -> None:
         self.progress = progress
@@ -141,7 +147,7 @@ class Connection:
         from llama_ui.stack import LlamaStack  # takes 0.8 s, which the page must not wait for
 
         settings = self._settings
-        self._uses_local = False
+        self.uses_local = False
         url = settings.base_url or next(filter(_is_llama_stack, USUAL_URLS), None)
         if url:
             return LlamaStack(url, settings.api_key, timeout=settings.timeout, visitors=settings.max_visitors)
@@ -150,7 +156,7 @@ class Connection:
                 "No Llama Stack server is configured, and none answers at " + " or ".join(USUAL_URLS) + ".",
                 "Start the app with --base-url URL.",
             )
-        self._uses_local = True
+        self.uses_local = True
         return LlamaStack(self._local.start(), timeout=settings.timeout, visitors=settings.max_visitors)
 
 

@@ -14,7 +14,8 @@ from llama_ui.connection import Connection
 from llama_ui.errors import ChatError, as_code
 from llama_ui.events import Done, Reasoning, Text
 from llama_ui.messages import Message, Options
-from llama_ui.settings import Settings, parse_url, shown_url
+from llama_ui.settings import Settings
+from llama_ui.values import parse_url, shown_url
 
 if TYPE_CHECKING:
     from llama_ui.stack import Identity, LlamaStack

@@ -4,6 +4,9 @@ ChatError
 ├── InputError           what a person entered is blank, too long or out of range; nothing was sent
 ├── NoServer             none is configured, found or to be started
 ├── LocalStackError      the local demonstration stack cannot be made ready
+├── Limited              a visitor has had what one may have for now
+├── Restarting           the app is told to end, and takes no more messages
+├── Unforeseen           a defect of this app; the log has it under an id
 └── ServerError
     ├── Unreachable
     │   ├── NameNotFound   the address has a name that nobody knows
@@ -45,6 +48,18 @@ class NoServer(ChatError):
 
 class LocalStackError(ChatError):
     """The local stack cannot be made ready."""
+
+
+class Limited(ChatError):
+    """A visitor has had what one may have for now."""
+
+
+class Restarting(ChatError):
+    """The app is about to end."""
+
+
+class Unforeseen(ChatError):
+    """A defect of this app."""
 
 
 class ServerError(ChatError):

@@ -98,26 +98,29 @@ class Chat(gr.ChatInterface):
         added.success(None, [box, read], [box, self._complaint], js="chat.attached", **PRIVATE)
         added.failure(None, [box, read], [box, self._complaint], js="chat.notAttached", **PRIVATE)
 
-    async def _answer(self, history: list[ChatMessage], *settings: Any) -> AsyncGenerator[list[ChatMessage], None]:
+    async def _answer(
+        self, history: list[ChatMessage], request: gr.Request, *settings: Any
+    ) -> AsyncGenerator[list[ChatMessage], None]:
         """Yields the conversation, which ends with a message of the user, with the reply to it."""
         if not history:
             return  # a program's doing; the page has shown a message by then
-        async with aclosing(self.fn(history[-1]["content"], history[:-1], *settings)) as replies:
+        async with aclosing(self.fn(history[-1]["content"], history[:-1], *settings, request)) as replies:
             async for receipt, reply in replies:
                 asked = history[-1] | {"metadata": {"log": receipt}} if receipt else history[-1]
                 yield [*history[:-1], asked, *reply]
 
     async def _called(
-        self, message: object, history: list[ChatMessage], *settings: Any
+        self, message: object, history: list[ChatMessage], *settings_and_request: Any
     ) -> AsyncGenerator[tuple[list[ChatMessage], list[ChatMessage]], None]:
         """Yields the reply, and the conversation with it, to another program."""
+        *settings, request = settings_and_request  # in the order of `Page.reply`
         try:
             content = await asyncio.to_thread(self._behind.content, message)
         except InputError as error:
             yield [view.error_note(error)], history
             return
         asked = [*history, view.message("user", "") | {"content": content}]
-        async with aclosing(self._answer(asked, *settings)) as conversations:
+        async with aclosing(self._answer(asked, request, *settings)) as conversations:
             async for conversation in conversations:
                 yield conversation[len(asked) :], conversation
 

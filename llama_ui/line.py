@@ -25,6 +25,15 @@ class Line:
             for behind in self._tickets[left:]:
                 behind.set()
 
+    @property
+    def inside(self) -> int:
+        """How many are in."""
+        return min(len(self._tickets), self._room)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._tickets) - self.inside
+
     def place(self, ticket: asyncio.Event) -> int:
         """The place in line, from 1; 0 when in."""
         return max(0, self._tickets.index(ticket) + 1 - self._room)

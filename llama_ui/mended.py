@@ -1,22 +1,26 @@
 """What is mended in Gradio 6.31, where it has no setting for it."""
 
+import asyncio
 import logging
 import os
 import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio import processing_utils
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block, BlocksConfig
 from gradio.renderable import Renderable
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from uvicorn.config import HTTP_PROTOCOLS
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +29,8 @@ if find_spec("matplotlib") is None:
     sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python's own way to say that there is none
 # How often events are summed up, with pandas, after every one of them by default. Nobody looks at the sums.
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+# Seconds for a request's head.
+HEAD_TIMEOUT = 20.0
 SHOWN_TAG = """'<span class="as-written">'+e.trimEnd().replace(/&/g,'&amp;').replace(/</g,'&lt;')+'</span>'"""
 
 
@@ -58,6 +64,49 @@ def fill_in_arguments(demo: gr.Blocks) -> None:
         return check(block_fn, inputs)
 
     demo.validate_inputs = fill_in  # type: ignore[method-assign] # it is given the list that is used afterwards
+
+
+def expect_slow_clients() -> None:
+    """A request whose head does not come is not waited for: uvicorn would, and each takes a file."""
+    HTTP_PROTOCOLS["auto"] = f"{__name__}:ImpatientProtocol"
+
+
+class ImpatientProtocol(HttpToolsProtocol):
+    """Closes a connection on which a request's head takes too long."""
+
+    _head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        self._await_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._forget_head()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._forget_head()
+        self._head = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+
+    def _forget_head(self) -> None:
+        if self._head:
+            self._head.cancel()
+
+
+async def _fetch_nothing(url: str) -> NoReturn:
+    """Gradio would fetch what a program names by its address in the place of a file."""
+    raise gr.Error("Files are sent, not named by an address.")
+
+
+processing_utils.async_ssrf_protected_get = _fetch_nothing
 
 
 def after_launch(demo: gr.Blocks, app: FastAPI) -> None:

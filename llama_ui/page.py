@@ -2,8 +2,6 @@
 
 import asyncio
 import html
-import logging
-import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -13,26 +11,28 @@ import gradio as gr
 
 from llama_ui import recipe, view
 from llama_ui.attachments import MAX_IMAGES, attached, is_clean_form
-from llama_ui.chat import TICK, Turn, respond
+from llama_ui.chat import TICK, Turn
 from llama_ui.connection import Connection, Server
 from llama_ui.doctor import examine
 from llama_ui.errors import ChatError, InputError, as_code
+from llama_ui.logs import unforeseen
 from llama_ui.messages import Image, Message, check, from_gradio, images, is_note, options, said
 from llama_ui.models import first_choice, same_model
 from llama_ui.settings import Settings
 from llama_ui.transcript import SETTINGS
 from llama_ui.view import ChatMessage
+from llama_ui.visitors import Visitor, Visitors
 
-log = logging.getLogger(__name__)
 LOOKING = '<li class="status wait">Looking…</li>'
 
 
 class Page:
     """What happens behind the page."""
 
-    def __init__(self, settings: Settings, connection: Connection) -> None:
+    def __init__(self, settings: Settings, connection: Connection, visitors: Visitors) -> None:
         self._settings = settings
         self._connection = connection
+        self._visitors = visitors
 
     async def reply(
         self,
@@ -45,6 +45,7 @@ class Page:
         max_tokens: str | None = None,
         seed: str | None = None,
         reasoning_effort: str | None = None,
+        request: gr.Request | None = None,
     ) -> AsyncGenerator[tuple[str, list[ChatMessage]], None]:
         """Yields the reply to the message as it grows; `message` is what `content` gives. In front of it is the receipt
         of what was sent (`view.sent`), which outlives a reply that is stopped before it begins.
@@ -54,25 +55,24 @@ class Page:
         receipt, shown = "", list[ChatMessage]()
         try:
             self.check("message", said({"content": message}), images(message))
-            chosen = options(temperature, top_p, max_tokens, seed, reasoning_effort)
+            wished = options(temperature, top_p, max_tokens, seed, reasoning_effort)
+            chosen = self._visitors.options(wished)
             messages = from_gradio(message, history, system_prompt)
             await self.check_conversation(messages, system_prompt or "")
             told = {said(item) for item in history if is_note(item)}
             entered = (system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort)
             sent = dict(zip(SETTINGS, (str(value or "") for value in entered), strict=True))
-            async with aclosing(respond(self._connection, model or "", messages, chosen)) as turns:
+            if chosen != wished:
+                sent["max_tokens"] = str(chosen.max_tokens)
+            answering = self._visitors.respond(visitor_of(request), model or "", messages, chosen)
+            async with aclosing(answering) as turns:
                 async for turn in turns:
                     receipt, shown = view.sent(turn, sent), self._shown(turn, told, sent)
                     yield receipt, shown
         except ChatError as error:
             yield receipt, [*shown, view.error_note(error)]
         except Exception:
-            reference = uuid.uuid4().hex[:8]
-            log.exception("Error %s while replying", reference)
-            yield (
-                receipt,
-                [*shown, view.note("error", f"⚠️ Something went wrong in this app (error {reference}). Try again.")],
-            )
+            yield receipt, [*shown, view.error_note(unforeseen("replying"))]
 
     async def arrive(self, model: str | None, query: Mapping[str, str] | None) -> AsyncGenerator[list[Any], None]:
         """Yields what `watch` does, and what a link carries (`recipe.py`): the fields that it fills in, once, in the
@@ -109,14 +109,18 @@ class Page:
         except ChatError as error:
             yield view.status_line("error", view.escaped(error)), None
         except Exception:
-            log.exception("Error while looking at the server")
-            yield view.status_line("error", "The server's answer could not be read; the log says more."), None
+            yield view.status_line("error", view.escaped(unforeseen("looking at the server"))), None
         finally:
             asking.cancel()
 
-    async def examine(self, model: str | None) -> AsyncGenerator[str, None]:
+    async def examine(self, model: str | None, request: gr.Request) -> AsyncGenerator[str, None]:
         """Yields what the doctor finds, line by line."""
         lines: list[str] = []
+        try:
+            self._visitors.admit(visitor_of(request))  # it asks the model for a token
+        except ChatError as error:
+            yield view.complaint(view.escaped(error))
+            return
         async with aclosing(examine(self._settings, self._connection, model or "")) as findings:
             yield view.findings([LOOKING])
             async for finding in findings:
@@ -212,6 +216,12 @@ class Page:
             return f"*Waiting for the first token… {seconds} s*"
         progress = self._connection.progress
         return f"*The server is getting ready; your message is sent as soon as it is. {progress}… {seconds} s*"
+
+
+def visitor_of(request: gr.Request | None) -> Visitor:
+    """Who sent a request to the app."""
+    client = request.client if request else None
+    return Visitor(request.session_hash if request else None, client.host if client else None)
 
 
 def _choice(server: Server, model: str | None) -> gr.Dropdown:

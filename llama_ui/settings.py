@@ -6,112 +6,17 @@ the default; an empty variable counts as not set.
 """
 
 import argparse
-import re
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-import httpx
 import platformdirs
 from dotenv import dotenv_values
 
-from llama_ui.local import parse_model
+from llama_ui import values
 
 FRIENDLY_ASSISTANT = "You are a friendly assistant."
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def parse_url(value: str) -> str:
-    """An `http(s)://host[:port][/path]` address, without a trailing slash.
-
-    Raises ValueError where it is none, or where it carries a user name, a query or a fragment: the address is shown to
-    everybody who opens the page, so a secret must not hide in it.
-    """
-    try:
-        url = httpx.URL(value.strip())
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host or not 0 < (80 if url.port is None else url.port) < 65536:
-        raise ValueError("is not an address like http://localhost:8321")
-    if url.userinfo or "?" in value or "#" in value:
-        raise ValueError("must be a plain address; a key belongs into LLAMA_STACK_CLIENT_API_KEY")
-    return str(url).rstrip("/")
-
-
-def shown_url(value: str) -> str:
-    """An address as it may be shown: without a password and a query."""
-    return re.sub(r"\?.*", "?…", re.sub(r"(//)?[^/]*@", r"\1…@", value))
-
-
-def _key(value: str) -> str:
-    """A key without the line break that a file may end with. Raises ValueError where no header can carry it."""
-    key = value.strip()
-    if not (key.isascii() and key.isprintable()):
-        raise ValueError("has characters that a key cannot have")
-    return key
-
-
-def _host(value: str) -> str:
-    """A name or address of this machine. Gradio would try a hundred ports on one that is not, an error line each."""
-    try:
-        family, kind, *_, address = socket.getaddrinfo(value.strip("[]"), 0, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.bind(address)
-    except (OSError, UnicodeError) as error:
-        raise ValueError("is not an address of this machine") from error
-    return value
-
-
-def _port(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 0 < int(value) < 65536):
-        raise ValueError("is not a port number from 1 to 65535")
-    return int(value)
-
-
-def _count(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
-        raise ValueError("is not a whole number above 0")
-    return int(value)
-
-
-def _side(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 0 < int(value[:6]) <= 10_000 and len(value) < 6):
-        raise ValueError("is not a number of pixels from 1 to 10000")
-    return int(value)
-
-
-def _visitors(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 0 < int(value[:6]) <= 10_000 and len(value) < 6):
-        raise ValueError("is not a whole number from 1 to 10000")
-    return int(value)
-
-
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise ValueError("is not a number of seconds above 0")
-    return seconds
-
-
-def _flag(value: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True}
-    words |= {"0": False, "false": False, "no": False, "off": False}
-    if value.lower() not in words:
-        raise ValueError("is neither true nor false")
-    return words[value.lower()]
-
-
-def _local_model(value: str) -> str:
-    parse_model(value)
-    return value
 
 
 @dataclass(frozen=True)
@@ -125,11 +30,12 @@ class Option:
     parse: Callable[[str], object]
     metavar: str
     help: str
-    secret: bool = False
+    secret: bool = False  # not on the command line
+    private: bool = False  # never shown
 
 
 def _option(default: object, option: Option) -> Any:
-    return field(default=default, metadata={"option": option}, repr=not option.secret)
+    return field(default=default, metadata={"option": option}, repr=not option.private)
 
 
 @dataclass(frozen=True)
@@ -140,7 +46,7 @@ class Settings:
         None,
         Option(
             "LLAMA_STACK_CLIENT_BASE_URL",
-            parse_url,
+            values.parse_url,
             "URL",
             "the Llama Stack server; when not set, one at http://localhost:8321 or http://localhost:5000 is used, "
             "else the local stack is started",
@@ -150,17 +56,18 @@ class Settings:
         None,
         Option(
             "LLAMA_STACK_CLIENT_API_KEY",
-            _key,
+            values.key,
             "KEY",
             "the server's key, sent as a Bearer token; never on the command line, where others could read it",
             secret=True,
+            private=True,
         ),
     )
     model: str | None = _option(
         None,
         Option(
             "LLAMA_UI_MODEL",
-            _text,
+            values.text,
             "ID",
             "the model chosen at first; when not set, Llama3.2-11B-Vision-Instruct where the server has it, "
             "else its first chat model",
@@ -168,39 +75,106 @@ class Settings:
     )
     timeout: float = _option(
         300.0,
-        Option("LLAMA_UI_TIMEOUT", _seconds, "S", "the longest wait for the next piece of a reply, in seconds"),
+        Option("LLAMA_UI_TIMEOUT", values.seconds, "S", "the longest wait for the next piece of a reply, in seconds"),
     )
     max_visitors: int = _option(
         200,
         Option(
-            "LLAMA_UI_MAX_VISITORS", _visitors, "N", "how many replies are given at once; who comes then waits in line"
+            "LLAMA_UI_MAX_VISITORS",
+            values.visitors,
+            "N",
+            "how many replies are given at once; who comes then waits in line",
         ),
     )
     system_prompt: str = _option(
         FRIENDLY_ASSISTANT,
-        Option("LLAMA_UI_SYSTEM_PROMPT", _text, "TEXT", "the system prompt at first; every visitor can edit it"),
+        Option("LLAMA_UI_SYSTEM_PROMPT", values.text, "TEXT", "the system prompt at first; every visitor can edit it"),
     )
     host: str = _option(
         "127.0.0.1",
-        Option("GRADIO_SERVER_NAME", _host, "H", "the address to listen on; 0.0.0.0 lets other machines in"),
+        Option("GRADIO_SERVER_NAME", values.host, "H", "the address to listen on; 0.0.0.0 lets other machines in"),
     )
     port: int | None = _option(
         None,
-        Option("GRADIO_SERVER_PORT", _port, "P", "the port to listen on; when not set, 7860 or the next free one"),
+        Option(
+            "GRADIO_SERVER_PORT", values.port, "P", "the port to listen on; when not set, 7860 or the next free one"
+        ),
     )
     share: bool = _option(
         False,
-        Option("GRADIO_SHARE", _flag, "", "also open a public link through Gradio's share service"),
+        Option("GRADIO_SHARE", values.flag, "", "also open a public link through Gradio's share service"),
+    )
+    auth: tuple[tuple[str, str], ...] = _option(
+        (),
+        Option(
+            "LLAMA_UI_AUTH_FILE",
+            values.logins_file,
+            "FILE",
+            "who may come in: a file with a user:password a line",
+            private=True,
+        ),
+    )
+    auth_pairs: tuple[tuple[str, str], ...] = _option(
+        (),
+        Option("LLAMA_UI_AUTH", values.logins, "", "the same, as the text of such a file", secret=True, private=True),
+    )
+    trusted_proxies: str = _option(
+        "",
+        Option(
+            "FORWARDED_ALLOW_IPS",
+            values.networks,
+            "ADDRESSES",
+            "the proxies in front of the app, which are believed where a visitor comes from: addresses or networks, "
+            "with commas",
+        ),
+    )
+    messages_per_minute: int = _option(
+        20,
+        Option("LLAMA_UI_MESSAGES_PER_MINUTE", values.count, "N", "the most messages of one visitor, when public"),
+    )
+    replies_at_once: int = _option(
+        3,
+        Option(
+            "LLAMA_UI_REPLIES_AT_ONCE",
+            values.count,
+            "N",
+            "the most replies to one visitor at the same time, when public",
+        ),
+    )
+    visitors_per_address: int = _option(
+        50,
+        Option(
+            "LLAMA_UI_VISITORS_PER_ADDRESS",
+            values.count,
+            "N",
+            "one network address, such as a room's, may have what this many visitors may, when public",
+        ),
+    )
+    max_tokens: int = _option(
+        4096,
+        Option("LLAMA_UI_MAX_TOKENS", values.count, "N", "the most tokens in a reply, when public"),
+    )
+    max_history_chars: int = _option(
+        400_000,
+        Option("LLAMA_UI_MAX_HISTORY_CHARS", values.count, "N", "the most characters in a conversation"),
+    )
+    log_format: str = _option(
+        "logfmt",
+        Option("LLAMA_UI_LOG_FORMAT", values.log_format, "logfmt|json", "how each turn is logged, on stderr"),
+    )
+    log_content: bool = _option(
+        False,
+        Option("LLAMA_UI_LOG_CONTENT", values.flag, "", "log what is said, too"),
     )
     no_local: bool = _option(
         False,
-        Option("LLAMA_UI_NO_LOCAL", _flag, "", "never start the local stack"),
+        Option("LLAMA_UI_NO_LOCAL", values.flag, "", "never start the local stack"),
     )
     local_model: str | None = _option(
         None,
         Option(
             "LLAMA_UI_LOCAL_MODEL",
-            _local_model,
+            values.local_model,
             "MODEL",
             "the local stack's model: a GGUF file, or hf://owner/repo/file.gguf; when not set, SmolLM2-135M-Instruct",
         ),
@@ -211,28 +185,42 @@ class Settings:
     )
     max_message_chars: int = _option(
         32_000,
-        Option("LLAMA_UI_MAX_MESSAGE_CHARS", _count, "N", "the most characters in a message or a system prompt"),
+        Option("LLAMA_UI_MAX_MESSAGE_CHARS", values.count, "N", "the most characters in a message or a system prompt"),
     )
     max_image_side: int = _option(
         1568,
-        Option("LLAMA_UI_MAX_IMAGE_SIDE", _side, "N", "pictures are made smaller until no side has more pixels"),
+        Option("LLAMA_UI_MAX_IMAGE_SIDE", values.side, "N", "pictures are made smaller until no side has more pixels"),
     )
     no_stream: bool = _option(
         False,
-        Option("LLAMA_UI_NO_STREAM", _flag, "", "in the terminal: wait for the whole reply"),
+        Option("LLAMA_UI_NO_STREAM", values.flag, "", "in the terminal: wait for the whole reply"),
     )
     check: bool = _option(
         False,
-        Option("LLAMA_UI_CHECK", _flag, "", "look at the server step by step, say what is wrong with it, and end"),
+        Option(
+            "LLAMA_UI_CHECK", values.flag, "", "look at the server step by step, say what is wrong with it, and end"
+        ),
     )
     json: bool = _option(
         False,
-        Option("LLAMA_UI_JSON", _flag, "", "as --check, with one JSON object as the answer"),
+        Option("LLAMA_UI_JSON", values.flag, "", "as --check, with one JSON object as the answer"),
     )
+    space: bool = False  # whether this is a Hugging Face Space, which says so itself
+
+    @property
+    def public(self) -> bool:
+        """Whether strangers may come: there is another way in than from this machine."""
+        return self.share or self.space or bool(self.trusted_proxies) or not values.is_loopback(self.host)
+
+    @property
+    def logins(self) -> tuple[tuple[str, str], ...]:
+        """User names and passwords; empty: whoever has the address may come in."""
+        return self.auth + self.auth_pairs
 
 
-OPTIONS: dict[str, Option] = {item.name: item.metadata["option"] for item in fields(Settings)}
-DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(Settings)}
+_OPTIONAL = [item for item in fields(Settings) if "option" in item.metadata]
+OPTIONS: dict[str, Option] = {item.name: item.metadata["option"] for item in _OPTIONAL}
+DEFAULTS: dict[str, Any] = {item.name: item.default for item in _OPTIONAL}
 
 
 def flag_name(name: str) -> str:
@@ -259,9 +247,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         if option.secret:
             continue
         default = DEFAULTS[name]
-        shown = "" if default is None or default is False else f" (default: {default})"
+        shown = f" (default: {default})" if default else ""
         extra: dict[str, Any] = {"metavar": option.metavar}
-        if option.parse is _flag:
+        if option.parse is values.flag:
             extra = {"metavar": "true|false", "nargs": "?", "const": "true"}
         text = f"{option.help}{shown} [{option.variable}]".replace("%", "%%")
         parser.add_argument(flag_name(name), dest=name, help=text, **extra)
@@ -294,7 +282,9 @@ def load(
         from_file = _read_env_file(env_file)
     except (OSError, UnicodeDecodeError) as error:
         parser.error(f"{env_file} cannot be read: {error}")
-    values: dict[str, Any] = {}
+    read: dict[str, Any] = {"space": environ.get("SYSTEM") == "spaces"}
+    if read["space"]:
+        read["host"] = "0.0.0.0"  # where it cannot be reached otherwise
     for name, option in sorted(OPTIONS.items(), key=lambda item: item[0] == "base_url"):  # it last, for `check`
         raw = arguments.get(name)
         source = flag_name(name)
@@ -304,14 +294,14 @@ def load(
         if raw is None:
             continue
         try:
-            values[name] = option.parse(raw)
+            read[name] = option.parse(raw)
         except ValueError as error:
-            if name == "base_url" and (values.get("check") or values.get("json")):
-                values[name] = raw  # the doctor says what is wrong with it
+            if name == "base_url" and (read.get("check") or read.get("json")):
+                read[name] = raw  # the doctor says what is wrong with it
                 continue
-            shown = "the value" if option.secret else repr(shown_url(raw) if name == "base_url" else raw)
+            shown = "the value" if option.private else repr(values.shown_url(raw) if name == "base_url" else raw)
             parser.error(f"{source}: {shown} {error}")
-    return Settings(**values)
+    return Settings(**read)
 
 
 def table() -> str:
@@ -323,7 +313,7 @@ def table() -> str:
         if name == "cache":
             shown = "the user's cache folder"  # differs from machine to machine
         else:
-            shown = "" if default is None else f"`{str(default).lower() if default is False else default}`"
+            shown = "" if default in (None, "", ()) else f"`{str(default).lower() if default is False else default}`"
         left = "" if option.secret else f"`{value}`"
         rows.append(f"| {left} | `{option.variable}` | {shown} | {option.help} |")
     return "\n".join(rows)

@@ -1,10 +1,10 @@
 """What both front ends, the page and the terminal, do before anything of their own."""
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 
+from llama_ui import logs
 from llama_ui import settings as options
 from llama_ui.settings import Settings
 
@@ -16,7 +16,7 @@ def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int
     """
     settings = options.load(argv, os.environ, prog=prog)
     # Before the client library is imported, which would have every request printed.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings.log_format)
     _reach_loopback_without_proxy()
     try:
         if settings.check or settings.json:

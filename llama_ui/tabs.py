@@ -1,9 +1,9 @@
 """What happens behind the other tabs of the page, and behind the conversations that are kept and taken along."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,24 @@ from llama_ui.compare import Side, marked, replay
 from llama_ui.compared import Column
 from llama_ui.connection import Connection
 from llama_ui.errors import ChatError, InputError
+from llama_ui.logs import unforeseen
 from llama_ui.messages import Message, from_gradio, options
-from llama_ui.page import Page
+from llama_ui.page import Page, visitor_of
 from llama_ui.settings import Settings
 from llama_ui.transcript import SETTINGS
 from llama_ui.view import ChatMessage
+from llama_ui.visitors import Visitor, Visitors
 
-log = logging.getLogger(__name__)
 NOTHING_SENT = "Send a message: what was sent for it then stands here."
 
 
 class Tabs:
     """What happens behind the other tabs. `entered` are the settings in the order of `transcript.SETTINGS`."""
 
-    def __init__(self, settings: Settings, connection: Connection, page: Page) -> None:
+    def __init__(self, settings: Settings, connection: Connection, page: Page, visitors: Visitors) -> None:
         self._settings = settings
         self._connection = connection
+        self._visitors = visitors
         self._page = page
 
     async def code(self, history: list[ChatMessage], *entered: Any) -> tuple[str, str, str, str]:
@@ -78,15 +80,15 @@ class Tabs:
         except ChatError:  # the status line says why
             return gr.skip()
 
-    async def replay(self, history: list[ChatMessage], *entered: Any) -> AsyncGenerator[str, None]:
+    async def replay(self, history: list[ChatMessage], request: gr.Request, *entered: Any) -> AsyncGenerator[str, None]:
         """Yields the conversation as it was, beside its messages answered anew with the settings as they are now."""
         said = [message for message in from_gradio(None, history, None) if message.role == "user"]
         before = compared.before(history, _settings(entered)["system_prompt"])
-        async for shown in self._compared(said, [before], entered, [""]):
+        async for shown in self._compared(visitor_of(request), said, [before], entered, [""]):
             yield shown
 
     async def ask_both(
-        self, message: str, second: str, history: list[ChatMessage], *entered: Any
+        self, message: str, second: str, history: list[ChatMessage], request: gr.Request, *entered: Any
     ) -> AsyncGenerator[str, None]:
         """Yields two models' answers to the message; to those of the conversation where it is blank."""
         said = [item for item in from_gradio(None, [] if message.strip() else history, None) if item.role == "user"]
@@ -99,11 +101,16 @@ class Tabs:
         except InputError as error:
             yield view.complaint(view.escaped(error))
             return
-        async for shown in self._compared(said, [], entered, ["", second]):
+        async for shown in self._compared(visitor_of(request), said, [], entered, ["", second]):
             yield shown
 
     async def _compared(
-        self, said: list[Message], columns: list[Column], entered: tuple[Any, ...], models: list[str]
+        self,
+        visitor: Visitor,
+        said: list[Message],
+        columns: list[Column],
+        entered: tuple[Any, ...],
+        models: list[str],
     ) -> AsyncGenerator[str, None]:
         """`models`: one for each side that answers anew; blank: the one of the settings."""
         if not said:
@@ -112,10 +119,10 @@ class Tabs:
         try:
             sent = _settings(entered)
             await self._page.check_conversation(said, sent["system_prompt"])
-            chosen = options(*(sent[name] for name in SETTINGS[2:]))
+            chosen = self._visitors.options(options(*(sent[name] for name in SETTINGS[2:])))
             names = [await self._connection.choice(model or sent["model"]) for model in models]
             sides = [Side(name, sent["system_prompt"], chosen) for name in names]
-            async with aclosing(replay(self._connection, sides, said)) as news:
+            async with aclosing(replay(partial(self._visitors.respond, visitor), sides, said)) as news:
                 async for _ in news:
                     yield compared.table(said, [*columns, *map(compared.column, sides)])
             shown = [*columns, *map(compared.column, sides)]
@@ -123,8 +130,7 @@ class Tabs:
         except ChatError as error:
             yield view.complaint(view.escaped(error))
         except Exception:
-            log.exception("Error while comparing")
-            yield view.complaint("Something went wrong in this app; its log says more. Try again.")
+            yield view.complaint(view.escaped(unforeseen("comparing")))
 
 
 def _settings(entered: tuple[Any, ...]) -> dict[str, str]:

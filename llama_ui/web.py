@@ -1,19 +1,24 @@
 """The chat page: what it is put together from, and how it is served."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.tunneling import CURRENT_TUNNELS
+from starlette.middleware import Middleware
 
-from llama_ui import layout, mended, view
+from llama_ui import layout, mended, operations, view
 from llama_ui.attachments import MAX_IMAGES
 from llama_ui.connection import Connection
+from llama_ui.gate import Gate
 from llama_ui.interface import PRIVATE, RAW, Chat
+from llama_ui.logins import Logins
 from llama_ui.page import Page
 from llama_ui.settings import Settings
 from llama_ui.tabs import Tabs
+from llama_ui.visitors import Visitors
 
 # What may be uploaded at all. More than an attachment may have, so that one that is too large is told of in the page.
 MAX_UPLOAD = "25mb"
@@ -26,9 +31,9 @@ QUIET: dict[str, Any] = PRIVATE | {"concurrency_limit": None}
 SCRIPTS = ("page.js", "kept.js", "took.js")
 
 
-def build(settings: Settings, connection: Connection) -> gr.Blocks:
+def build(settings: Settings, connection: Connection, visitors: Visitors) -> gr.Blocks:
     """The page. What it shows of the server comes from `connection`, for every visitor anew."""
-    page = Page(settings, connection)
+    page = Page(settings, connection, visitors)
     demo = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=UPLOADS_KEPT)
     with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
@@ -54,7 +59,7 @@ def build(settings: Settings, connection: Connection) -> gr.Blocks:
         refresh.click(page.watch, [model], [status, model], **QUIET)
         time.select(None, chat.chatbot, took, js="took", **PRIVATE)
         conversation = [chat.chatbot, *entered]
-        tabs = Tabs(settings, connection, page)
+        tabs = Tabs(settings, connection, page, visitors)
         _wire_shelf(shelf, tabs, chat, entered)
         _wire_compare(compare, tabs, conversation)
         code.tab.select(tabs.code, conversation, code.outputs, **QUIET | {"preprocess": False})
@@ -114,8 +119,12 @@ def _wire_compare(compare: layout.CompareTab, tabs: Tabs, conversation: list[Any
     compare.stop.click(None, cancels=[replayed, both], **PRIVATE)
 
 
-def launch(demo: gr.Blocks, settings: Settings) -> str:
+def launch(demo: gr.Blocks, settings: Settings, connection: Connection, visitors: Visitors) -> str:
     """Serves the page in the background. Returns its address. Raises OSError with a sentence where it cannot listen."""
+    script = _script(settings)
+    gate = Middleware(Gate, settings=settings, visitors=visitors, script=script)
+    os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies  # read by uvicorn, which believes this machine else
+    mended.expect_slow_clients()
     try:
         app, url, _ = demo.launch(
             server_name=settings.host,
@@ -130,7 +139,10 @@ def launch(demo: gr.Blocks, settings: Settings) -> str:
             ssr_mode=False,
             footer_links=["api", "settings"],
             theme=layout.theme(),
-            head=_head(settings),
+            head=f"<script>{script}</script>",
+            auth=Logins(settings.logins).check if settings.logins else None,  # type: ignore[arg-type] # it is awaited
+            auth_message="After several wrong passwords wait a minute." if settings.logins else None,
+            app_kwargs={"middleware": [gate], "routes": operations.routes(connection, visitors)},
             css=(Path(__file__).with_name("page.css")).read_text(),
         )
     except OSError as error:
@@ -144,10 +156,10 @@ def launch(demo: gr.Blocks, settings: Settings) -> str:
     return url
 
 
-def _head(settings: Settings) -> str:
+def _script(settings: Settings) -> str:
     limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
     scripts = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in SCRIPTS]
-    return f"<script>const LIMITS = {limits};\n{'\n'.join(scripts)}</script>"
+    return f"const LIMITS = {limits};\n{'\n'.join(scripts)}"
 
 
 def close_tunnels() -> None:

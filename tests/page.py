@@ -8,6 +8,7 @@ from typing import Any
 from llama_ui import web
 from llama_ui.connection import Connection
 from llama_ui.settings import Settings
+from llama_ui.visitors import Visitors
 
 
 @contextlib.contextmanager
@@ -15,8 +16,9 @@ def served(**values: Any) -> Iterator[str]:
     """The address of a page with these settings."""
     settings = Settings(**values)
     connection = Connection(settings)
-    page = web.build(settings, connection)
-    url = web.launch(page, settings)
+    visitors = Visitors(settings, connection)
+    page = web.build(settings, connection, visitors)
+    url = web.launch(page, settings, connection, visitors)
     try:
         wait([connection.start()])
         yield url

@@ -4,13 +4,14 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_ui import compared
-from llama_ui.chat import Stats, Turn
+from llama_ui.chat import Stats, Turn, respond
 from llama_ui.compare import MOST_COMPARED, Side, marked, replay
 from llama_ui.errors import Unreachable
 from llama_ui.events import Done, Event, Sent, Text, Usage
@@ -51,7 +52,7 @@ def side(model: str, system_prompt: str = "") -> Side:
 
 
 async def answered(stack: Stack, *sides: Side) -> None:
-    async with aclosing(replay(stack, sides, SAID)) as news:
+    async with aclosing(replay(partial(respond, stack), sides, SAID)) as news:
         async for _ in news:
             pass
 
@@ -70,7 +71,7 @@ async def test_each_side_has_a_conversation_of_its_own_with_its_own_replies() ->
 async def test_both_sides_are_asked_at_once() -> None:
     stack = Stack()
     stack.gates = {"a": asyncio.Event(), "b": asyncio.Event()}
-    async with aclosing(replay(stack, [side("a"), side("b")], SAID)) as news:
+    async with aclosing(replay(partial(respond, stack), [side("a"), side("b")], SAID)) as news:
         async for _ in news:
             if len(stack.asked) == 2:
                 break
@@ -88,7 +89,7 @@ async def test_a_side_that_fails_ends_with_what_came_and_the_other_goes_on() -> 
 async def test_whoever_leaves_ends_the_requests_of_both_sides() -> None:
     stack = Stack()
     stack.gates = {"a": asyncio.Event(), "b": asyncio.Event()}
-    async with aclosing(replay(stack, [side("a"), side("b")], SAID)) as news:
+    async with aclosing(replay(partial(respond, stack), [side("a"), side("b")], SAID)) as news:
         async for _ in news:
             if len(stack.asked) == 2:
                 break
@@ -100,7 +101,7 @@ async def test_a_slow_side_holds_nothing_up() -> None:
     stack = Stack()
     stack.gates = {"a": asyncio.Event()}
     sides = side("a"), side("b")
-    async with aclosing(replay(stack, sides, SAID)) as news:
+    async with aclosing(replay(partial(respond, stack), sides, SAID)) as news:
         async for _ in news:
             if len(sides[1].turns) == 2 and sides[1].turns[1].ended:
                 break

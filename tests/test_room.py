@@ -137,7 +137,7 @@ async def test_a_visitor_who_does_not_read_holds_up_nobody(url: str, stack: Fake
         path = httpx.URL(await other.asks("hello")).path
         with socket.create_connection(("127.0.0.1", port)) as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-            deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             await until(lambda: len(stack.requests) == 1, "the one who does not read has asked")
             for _ in range(5):
                 assert "Hello there." in await other.is_told("hello")

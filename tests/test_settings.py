@@ -1,15 +1,23 @@
 """Where a setting comes from, and what a bad one gets."""
 
+import atexit
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llama_ui.settings import OPTIONS, Settings, flag_name, load, shown_url, table
+from llama_ui.settings import OPTIONS, Settings, flag_name, load, table
+from llama_ui.values import shown_url
 
 pytestmark = pytest.mark.loopback  # whether a host is this machine's is found out with a socket
 
 KEY = "LLAMA_STACK_CLIENT_API_KEY"
+LOGINS = Path(tempfile.mkdtemp(prefix="logins-"))
+atexit.register(shutil.rmtree, LOGINS)
+for name in ("alice", "bob", "carol"):
+    (LOGINS / name).write_text(f"# who may come in\n\n{name}:it's {name}\n")
 # For each option three values as they are written, and what is read from them.
 SAMPLES: dict[str, list[tuple[str, Any]]] = {
     "base_url": [(f"http://stack{number}.test:8321", f"http://stack{number}.test:8321") for number in range(3)],
@@ -25,6 +33,20 @@ SAMPLES: dict[str, list[tuple[str, Any]]] = {
     "host": [("0.0.0.0", "0.0.0.0"), ("localhost", "localhost"), ("::1", "::1")],
     "port": [("1", 1), ("7861", 7861), ("65535", 65535)],
     "share": [("true", True), ("off", False), ("YES", True)],
+    "auth": [(str(LOGINS / name), ((name, f"it's {name}"),)) for name in ("alice", "bob", "carol")],
+    "auth_pairs": [
+        ("alice:one", (("alice", "one"),)),
+        ("bob: two ", (("bob", " two"),)),
+        ("carol:three:four", (("carol", "three:four"),)),
+    ],
+    "trusted_proxies": [("10.0.0.1", "10.0.0.1"), ("10.0.0.0/8", "10.0.0.0/8"), ("::1,127.0.0.1", "::1,127.0.0.1")],
+    "messages_per_minute": [("1", 1), ("60", 60), ("1000", 1000)],
+    "replies_at_once": [("1", 1), ("2", 2), ("10", 10)],
+    "visitors_per_address": [("1", 1), ("30", 30), ("500", 500)],
+    "max_tokens": [("1", 1), ("512", 512), ("100000", 100_000)],
+    "max_history_chars": [("1", 1), ("5000", 5000), ("1000000", 1_000_000)],
+    "log_format": [("json", "json"), ("logfmt", "logfmt"), ("json", "json")],
+    "log_content": [("1", True), ("0", False), ("on", True)],
     "no_local": [("1", True), ("0", False), ("on", True)],
     "local_model": [
         (f"hf://owner/repo/file{number}.gguf", f"hf://owner/repo/file{number}.gguf") for number in range(3)
@@ -36,7 +58,7 @@ SAMPLES: dict[str, list[tuple[str, Any]]] = {
     "check": [("true", True), ("off", False), ("1", True)],
     "json": [("yes", True), ("0", False), ("on", True)],
 }
-FLAGS = ["share", "no_local", "no_stream", "check", "json"]
+FLAGS = ["share", "log_content", "no_local", "no_stream", "check", "json"]
 PUBLIC = [name for name, option in OPTIONS.items() if not option.secret]
 BAD = {
     "base_url": [
@@ -65,6 +87,14 @@ BAD = {
     "no_stream": ["maybe", "2"],
     "local_model": ["/no/such/file.gguf", "hf://owner/file.gguf", "hf://owner/repo/file.bin", "/no/such\nfile.gguf"],
     "max_message_chars": ["0", "-1", "many", "1.5"],
+    "trusted_proxies": ["*", "a-proxy", "10.0.0.1/8", "10.0.0.1;10.0.0.2", ","],
+    "messages_per_minute": ["0", "-1", "many"],
+    "replies_at_once": ["0", "-1", "many"],
+    "visitors_per_address": ["0", "-1", "many"],
+    "max_tokens": ["0", "-1", "many"],
+    "max_history_chars": ["0", "-1", "many"],
+    "log_format": ["xml", "text"],
+    "log_content": ["maybe", "2"],
 }
 EACH_BAD_VALUE = pytest.mark.parametrize(("name", "value"), [(name, value) for name in BAD for value in BAD[name]])
 
@@ -167,7 +197,7 @@ def test_share_works_with_and_without_a_value(arguments: list[str], share: bool,
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_switch_is_switched_on_by_its_name_alone(name: str, env_file: Path) -> None:
     assert load([flag_name(name)], {}, env_file) == Settings(**{name: True})
-    told = Settings(share=True, no_local=True, no_stream=True, check=True, json=True)
+    told = Settings(share=True, log_content=True, no_local=True, no_stream=True, check=True, json=True)
     assert load([*map(flag_name, FLAGS)], {}, env_file) == told
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from llama_ui.chat import Stats, Turn
@@ -15,11 +16,13 @@ from llama_ui.page import Page
 from llama_ui.settings import Settings
 from llama_ui.tabs import NOTHING_SENT, Tabs
 from llama_ui.view import ChatMessage, answer, error_note, image_part, message, sent
+from llama_ui.visitors import Visitors
 from tests.fake_stack import MODEL, Endless, FakeStack
 from tests.test_messages import ICON as PICTURE
 
 pytestmark = pytest.mark.loopback
 NOW = ("The prompt of now.", MODEL, "1.5", "", "", "", "")
+REQUEST = gr.Request(session_hash="a visitor", client={"host": "127.0.0.1"})
 THEN = dict(zip(("system_prompt", "model", "temperature"), ("Be brief.", "", "0.5"), strict=True))
 
 
@@ -27,7 +30,8 @@ THEN = dict(zip(("system_prompt", "model", "temperature"), ("Be brief.", "", "0.
 def tabs(**values: Any) -> Iterator[Tabs]:
     settings = Settings(**values)
     connection = Connection(settings)
-    yield Tabs(settings, connection, Page(settings, connection))
+    visitors = Visitors(settings, connection)
+    yield Tabs(settings, connection, Page(settings, connection, visitors), visitors)
     connection.close()
 
 
@@ -114,7 +118,7 @@ def test_a_bad_file_gets_one_sentence(stack: FakeStack, tmp_path: Path, content:
 async def test_a_replay_sends_the_messages_again_with_the_settings_of_now(stack: FakeStack) -> None:
     stack.enqueue("Goodbye", ".")
     with tabs(base_url=stack.url) as behind:
-        shown = await last(behind.replay(conversation(), *NOW))
+        shown = await last(behind.replay(conversation(), REQUEST, *NOW))
     (request,) = stack.requests
     assert [item["content"] for item in request["messages"]] == ["The prompt of now.", "Hi."]
     assert (request["model"], request["temperature"]) == (MODEL, 1.5)
@@ -125,18 +129,18 @@ async def test_a_replay_sends_the_messages_again_with_the_settings_of_now(stack:
 async def test_what_cannot_be_compared_gets_one_sentence(stack: FakeStack) -> None:
     hot = (*NOW[:2], "9", *NOW[3:])
     with tabs(base_url=stack.url, max_message_chars=30) as behind:
-        assert "no message" in await last(behind.replay([], *NOW))
-        assert "no message" in await last(behind.ask_both(" ", MODEL, [], *NOW))
-        assert "Choose a second one" in await last(behind.ask_both("Hi", "", [], *NOW))
-        assert "Temperature" in await last(behind.replay(conversation(), *hot))
-        assert "31 characters" in await last(behind.replay(conversation(), "x" * 31, *NOW[1:]))
-        assert "31 characters" in await last(behind.ask_both("x" * 31, MODEL, [], *NOW))
+        assert "no message" in await last(behind.replay([], REQUEST, *NOW))
+        assert "no message" in await last(behind.ask_both(" ", MODEL, [], REQUEST, *NOW))
+        assert "Choose a second one" in await last(behind.ask_both("Hi", "", [], REQUEST, *NOW))
+        assert "Temperature" in await last(behind.replay(conversation(), REQUEST, *hot))
+        assert "31 characters" in await last(behind.replay(conversation(), REQUEST, "x" * 31, *NOW[1:]))
+        assert "31 characters" in await last(behind.ask_both("x" * 31, MODEL, [], REQUEST, *NOW))
     assert stack.requests == []
 
 
 async def test_a_model_that_fails_says_so_in_its_place_and_the_other_one_answers(stack: FakeStack) -> None:
     with tabs(base_url=stack.url) as behind:
-        shown = await last(behind.ask_both("Hi", "<b>nope</b>", [], *NOW))
+        shown = await last(behind.ask_both("Hi", "<b>nope</b>", [], REQUEST, *NOW))
     assert "Hello there." in shown and "has no model" in shown and "<b>" not in shown
 
 
@@ -144,7 +148,7 @@ async def test_a_comparison_that_is_left_ends_its_requests(stack: FakeStack) -> 
 
     replies = [stack.enqueue("Once", Endless()) for _ in range(2)]
     with tabs(base_url=stack.url) as behind:
-        async with contextlib.aclosing(behind.ask_both("Hi", MODEL, [], *NOW)) as shown:
+        async with contextlib.aclosing(behind.ask_both("Hi", MODEL, [], REQUEST, *NOW)) as shown:
             async for html in shown:
                 if html.count("Oncemore") == 2:
                     break

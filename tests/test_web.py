@@ -17,6 +17,7 @@ from gradio_client import Client
 from llama_ui import mended, web
 from llama_ui.connection import Connection
 from llama_ui.settings import Settings
+from llama_ui.visitors import Visitors
 from tests.fake_stack import MODEL, Endless, FakeStack, Hold
 from tests.page import reply_event, said, served
 from tests.test_room import SETTINGS, connections, ended, first_with, readers, until, visitors
@@ -313,7 +314,7 @@ async def test_a_tab_that_takes_nothing_more_from_its_connection_holds_up_nobody
                 deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 deaf.connect(("127.0.0.1", httpx.URL(url).port))
                 path = httpx.URL(await other.asks("hello")).path
-                deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 await until(lambda: b"xxxx" in deaf.recv(4096, socket.MSG_PEEK), "the reply has begun to arrive")
                 for _ in range(5):
                     assert "Hello there." in await other.is_told("hello")
@@ -323,8 +324,9 @@ async def test_a_tab_that_takes_nothing_more_from_its_connection_holds_up_nobody
 def test_the_page_behind_a_public_link_comes_from_the_app_alone(stack: FakeStack) -> None:
     settings = Settings(base_url=stack.url)
     connection = Connection(settings)
-    page = web.build(settings, connection)
-    url = web.launch(page, settings)
+    visitors = Visitors(settings, connection)
+    page = web.build(settings, connection, visitors)
+    url = web.launch(page, settings, connection, visitors)
     page.share = True  # as after a launch with a link, for which Gradio needs the internet
     mended.after_launch(page, page.app)
     try:

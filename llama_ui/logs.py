@@ -1,0 +1,50 @@
+"""What is logged: each turn as one line, and what goes wrong. Nothing of what is said, unless that is asked for."""
+
+import logging
+import sys
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import Processor
+
+from llama_ui.errors import Unforeseen
+
+log = logging.getLogger(__name__)
+PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_JSON = structlog.processors.JSONRenderer(ensure_ascii=False)
+_STAMP = structlog.processors.TimeStamper(fmt="iso", key="ts")
+_FORMATS: Mapping[str, Processor] = {"json": _JSON, "logfmt": structlog.processors.LogfmtRenderer(bool_as_flag=False)}
+
+
+def configure(log_format: str) -> None:
+    """What libraries and the app log is for people to read; where turns are JSON, it is JSON, too."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(PLAIN))
+    if log_format == "json":
+        known: list[Processor] = [structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level, _STAMP]
+        told: list[Processor] = [ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, _JSON]
+        handler.setFormatter(ProcessorFormatter(foreign_pre_chain=known, processors=told))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def log_turn(log_format: str, fields: Mapping[str, Any]) -> None:
+    """One line on stderr. What is None is left out; a text has nothing in it that a terminal obeys."""
+    known = {name: _shown(value) for name, value in fields.items() if value is not None}
+    line = _FORMATS[log_format](None, "", _STAMP(None, "", {"event": "turn", **known}))
+    print(line, file=sys.stderr, flush=True)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in value)
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def unforeseen(doing: str, reference: str | None = None) -> Unforeseen:
+    """What to tell of the exception that is being handled: nothing but an id, under which the log has the rest."""
+    reference = reference or uuid.uuid4().hex[:8]
+    log.exception("Error %s while %s", reference, doing)
+    return Unforeseen(f"Something went wrong in this app (error {reference}).", "Try again.")

@@ -1,0 +1,154 @@
+"""The turns of all visitors: how many each may have while strangers are let in, and what becomes known of each."""
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import asdict, dataclass, replace
+
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from llama_ui.chat import Turn, respond
+from llama_ui.connection import Connection
+from llama_ui.errors import ChatError, InputError, Limited, Restarting
+from llama_ui.logs import log_turn, unforeseen
+from llama_ui.messages import Message, Options
+from llama_ui.metrics import Metrics
+from llama_ui.settings import Settings
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks: `session` is what the page, or a program, calls itself; `address` is where it comes from."""
+
+    session: str | None = None
+    address: str | None = None
+
+
+class Visitors:
+    """Belongs to one event loop; only `drain` is called from another thread."""
+
+    def __init__(self, settings: Settings, connection: Connection) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._rates = MovingWindowRateLimiter(MemoryStorage())
+        self._now: Counter[str] = Counter()  # replies that are being given, by who gets them
+        self._idle = threading.Event()
+        self._idle.set()
+        self.draining = False
+        self.pages = 0  # that are open
+        line = connection.line
+        self.metrics = Metrics(lambda: self.pages, lambda: line.inside, lambda: line.waiting)
+
+    async def respond(
+        self, visitor: Visitor, model: str, messages: Sequence[Message], options: Options
+    ) -> AsyncGenerator[Turn, None]:
+        """As `chat.respond`, for one visitor. Never raises: what keeps one from an answer is the last turn's error."""
+        turn, reference, began = Turn(), uuid.uuid4().hex[:8], time.monotonic()
+        try:
+            with self._given(visitor):
+                async with aclosing(respond(self._connection, model, messages, options)) as turns:
+                    async for turn in turns:
+                        yield turn
+        except ChatError as error:
+            turn = replace(turn, waited=None, ended=True, error=error)
+            yield turn
+        except Exception:
+            turn = replace(turn, waited=None, ended=True, error=unforeseen("replying", reference))
+            yield turn
+        finally:
+            self._note(reference, time.monotonic() - began, turn, messages)
+
+    def admit(self, visitor: Visitor) -> None:
+        """Counts what costs as much as a message. Raises ChatError where it would be one too many."""
+        if self.draining:
+            raise Restarting("This app is being restarted.", "Send it again in a minute.")
+        if not self._settings.public:
+            return
+        for key, share in self._keys(visitor):
+            rate = RateLimitItemPerMinute(self._settings.messages_per_minute * share)
+            if not self._rates.test(rate, key):
+                raise Limited(
+                    f"There were {rate.amount} messages from {_whom(share)} within a minute, the most here.",
+                    f"Wait {self._wait(rate, key)} s, then send it again.",
+                )
+        for key, share in self._keys(visitor):
+            self._rates.hit(RateLimitItemPerMinute(self._settings.messages_per_minute * share), key)
+
+    def options(self, options: Options) -> Options:
+        """The options with which a visitor is answered. Raises InputError for more tokens than one may have."""
+        most = self._settings.max_tokens
+        if not self._settings.public:
+            return options
+        if options.max_tokens is not None and options.max_tokens > most:
+            raise InputError(f"Max tokens is {options.max_tokens}.", f"Enter at most {most}, or nothing.")
+        if options.max_tokens is None and not self._connection.uses_local:  # which has a limit of its own
+            return replace(options, max_tokens=most)
+        return options
+
+    @contextmanager
+    def page(self) -> Iterator[None]:
+        """While a page is open."""
+        self.pages += 1
+        try:
+            yield
+        finally:
+            self.pages -= 1
+
+    def drain(self, seconds: float) -> None:
+        """Takes no more messages, and waits until the replies that are being given have ended; so long at the most."""
+        self.draining = True
+        self._idle.wait(seconds)
+
+    @contextmanager
+    def _given(self, visitor: Visitor) -> Iterator[None]:
+        """While a reply is given."""
+        keys = self._keys(visitor)
+        for key, share in keys:
+            most = self._settings.replies_at_once * share
+            if self._settings.public and self._now[key] >= most:
+                raise Limited(
+                    f"There are {most} replies to {_whom(share)} at the moment, the most here.",
+                    "Wait for one to end, then send it again.",
+                )
+        self.admit(visitor)
+        self._idle.clear()
+        self._now.update(["", *(key for key, _ in keys)])
+        try:
+            yield
+        finally:
+            self._now.subtract(["", *(key for key, _ in keys)])
+            self._now += Counter()  # forgets those who have none
+            if not self._now:
+                self._idle.set()
+
+    def _keys(self, visitor: Visitor) -> list[tuple[str, int]]:
+        """What is counted, and how many visitors' share each has."""
+        keys = [(f"session {visitor.session}", 1)] if visitor.session else []
+        return [*keys, (f"address {visitor.address}", self._settings.visitors_per_address)] if visitor.address else keys
+
+    def _wait(self, rate: RateLimitItem, key: str) -> int:
+        return max(1, round(self._rates.get_window_stats(rate, key).reset_time - time.time() + 0.5))
+
+    def _note(self, reference: str, took: float, turn: Turn, messages: Sequence[Message]) -> None:
+        outcome = "failed" if turn.error else "answered" if turn.ended else "stopped"
+        kind = type(turn.error).__name__ if turn.error else None
+        self.metrics.count(outcome, kind, turn.stats)
+        content = {}
+        if self._settings.log_content:
+            said = [{"role": message.role, "content": message.content} for message in messages]
+            content = {"messages": said, "reply": turn.text, "reasoning": turn.reasoning or None}
+        numbers = asdict(turn.stats) if turn.model else {}
+        log_turn(
+            self._settings.log_format,
+            {"id": reference, "model": turn.model or None, "outcome": outcome, "kind": kind}
+            | {"seconds": took, "tokens_per_second": turn.stats.tokens_per_second, **numbers, **content},
+        )
+
+
+def _whom(share: int) -> str:
+    return "you" if share == 1 else "your network"
