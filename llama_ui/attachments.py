@@ -77,6 +77,8 @@ def attached(name: str, content: bytes, longest_side: int, most_chars: int) -> I
 
 def is_clean_form(image: Image, longest_side: int) -> bool:
     """Whether a picture from outside has the form that `attached` gives, as far as its header tells. Never raises."""
+    if len(image.data) > 4 * MAX_BYTES // 3 + 4:
+        return False
     try:
         content = base64.b64decode(image.data, validate=True)
         kind = _kind(content)

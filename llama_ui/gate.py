@@ -25,7 +25,7 @@ ROUTES = re.compile(
     r"/|/config|/assets/.+|/static/.+|/svelte/.+|/theme\.css|/favicon\.ico|/manifest\.json|/pwa_icon(/\w+)?|/robots\.txt"
     r"|/login|/logout|/healthz|/readyz|/metrics"
     r"|/gradio_api/(info|openapi\.json|theme\.css|startup-events|app_id|login_check|user|heartbeat/\w+|queue/(join|data)"
-    r"|cancel|reset|call/(v2/)?\w+(/\w+)?|upload|upload_progress)"
+    r"|cancel|reset|run/predict|call/(v2/)?\w+(/\w+)?|upload|upload_progress)"
 )
 UPLOADS = ("/gradio_api/upload", "/gradio_api/upload/")
 # Bytes of a request: a conversation with its pictures travels in each; an upload is of several files.

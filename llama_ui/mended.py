@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -109,32 +110,44 @@ async def _fetch_nothing(url: str) -> NoReturn:
 processing_utils.async_ssrf_protected_get = _fetch_nothing
 
 
+# What is changed in the page's scripts: in which, where, how, and what is not as it should be where that is not found.
+#
+# Gradio shows a tag that HTML does not know, follows one that it allows, and drops any other, at times with all the
+# text behind it: `Array<Object>`. Its Markdown renderer has a place for what is to be done with a tag, left empty.
+EDITS = [
+    (
+        "markdown-code-*.js",
+        re.compile(r"(?<==\{)(?=code\(e,t,n\)\{)"),
+        f"html(e){{return {SHOWN_TAG}}},",
+        "tags in messages may not be shown",
+    ),
+    ("markdown-code-*.js", re.compile("(?<=noopener noreferrer)"), " nofollow", "links in messages can be followed"),
+    ("browser-*.js", re.compile("(?<=noopener noreferrer)"), " nofollow", "links in messages can be followed"),
+]
+
+
 def after_launch(demo: gr.Blocks, app: FastAPI) -> None:
     """What can be set only when the app listens."""
     demo.limiter = None  # which `max_threads` set, too: as few threads as Gradio has by default suffice
-    _serve(app, *_markdown_code())
+    for name, code in _edited_scripts().items():
+        app.router.routes.insert(0, Route(f"/assets/{name}", partial(_script, code)))
     if demo.share:
         # The link is there by now. With this the page would be put together from files of another server.
         demo.share = False
         app.router.routes.insert(0, Route("/robots.txt", lambda _: PlainTextResponse("User-agent: *\nDisallow: /")))
 
 
-def _markdown_code() -> tuple[str, str]:
-    """Name and code of the page's Markdown renderer, by which a tag in a message is shown as it was written.
-
-    Gradio shows a tag that HTML does not know, follows one that it allows, and drops any other, at times with all the
-    text behind it: `Array<Object>`. The renderer has a place for what is to be done with a tag; Gradio leaves it empty.
-    """
-    (file,) = Path(gr.__file__).parent.glob("templates/frontend/assets/markdown-code-*.js")
-    renderer = re.compile(r"(?<==\{)(?=code\(e,t,n\)\{)")
-    code, found = renderer.subn(lambda _: f"html(e){{return {SHOWN_TAG}}},", file.read_text(encoding="utf-8"))
-    if found != 1:
-        log.warning("This version of Gradio renders Markdown otherwise: tags in messages may not be shown.")
-    return file.name, code
+def _edited_scripts() -> dict[str, str]:
+    """Name and code of each script of the page that is served otherwise than Gradio has it."""
+    scripts: dict[str, str] = {}
+    for pattern, place, text, without in EDITS:
+        (file,) = Path(gr.__file__).parent.glob(f"templates/frontend/assets/{pattern}")
+        code = scripts.get(file.name) or file.read_text(encoding="utf-8")
+        scripts[file.name], found = place.subn(text, code)
+        if found != 1:
+            log.warning("This version of Gradio has other scripts: %s.", without)
+    return scripts
 
 
-def _serve(app: FastAPI, name: str, code: str) -> None:
-    def asset(_: Request) -> Response:
-        return Response(code, media_type="text/javascript")
-
-    app.router.routes.insert(0, Route(f"/assets/{name}", asset))
+def _script(code: str, _: Request) -> Response:
+    return Response(code, media_type="text/javascript")

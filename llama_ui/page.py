@@ -23,6 +23,8 @@ from llama_ui.transcript import SETTINGS
 from llama_ui.view import ChatMessage
 from llama_ui.visitors import Visitor, Visitors
 
+# Characters of a model's name, and pictures in a conversation.
+MOST_NAME, MOST_IMAGES = 300, 20
 LOOKING = '<li class="status wait">Looking…</li>'
 
 
@@ -58,7 +60,7 @@ class Page:
             wished = options(temperature, top_p, max_tokens, seed, reasoning_effort)
             chosen = self._visitors.options(wished)
             messages = from_gradio(message, history, system_prompt)
-            await self.check_conversation(messages, system_prompt or "")
+            await self.check_conversation(messages, system_prompt or "", model or "")
             told = {said(item) for item in history if is_note(item)}
             entered = (system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort)
             sent = dict(zip(SETTINGS, (str(value or "") for value in entered), strict=True))
@@ -175,10 +177,18 @@ class Page:
         if label == "message" and not text.strip() and not pictures:
             raise InputError("The message is blank.", "Type something to send.")
 
-    async def check_conversation(self, messages: Sequence[Message], system_prompt: str) -> None:
-        """Raises InputError for a system prompt, or a picture, that cannot be sent."""
+    async def check_conversation(self, messages: Sequence[Message], system_prompt: str, model: str) -> None:
+        """Raises InputError for what cannot be sent: whatever the page lets through, a program can make up."""
         self.check("system prompt", system_prompt)
-        if any(message.images for message in messages):
+        check("model's name", model, MOST_NAME)
+        length = sum(len(message.content) for message in messages)
+        if length > self._settings.max_history_chars:
+            most = self._settings.max_history_chars
+            raise InputError(f"The conversation has {length:,} characters; at most {most:,} are sent.", "Begin anew.")
+        count = sum(len(message.images) for message in messages)
+        if count > MOST_IMAGES:
+            raise InputError(f"The conversation has {count} pictures; at most {MOST_IMAGES} are sent.", "Begin anew.")
+        if count:
             await asyncio.to_thread(self._check_images, messages)
 
     def _check_images(self, messages: Sequence[Message]) -> None:

@@ -24,6 +24,8 @@ CONNECT_TIMEOUT = 5.0
 LOOKUP_TIMEOUT = 10.0
 # Servers close an idle connection after 5 s (uvicorn's default): a request must not meet that moment.
 KEPT_ALIVE = 3.0
+# Other names of models that are remembered.
+MOST_NAMES = 1000
 NO_CONNECTION = (errors.Unreachable, errors.ConnectionLost, errors.TimedOut)
 
 
@@ -134,7 +136,10 @@ class LlamaStack:
         except errors.UnknownModel as error:
             if began:
                 raise
-            self._names[model] = await self._other_name(model, name, error)
+            other = await self._other_name(model, name, error)
+            if len(self._names) >= MOST_NAMES:
+                self._names.clear()
+            self._names[model] = other
         async with aclosing(self.stream(model, messages, options)) as reply:
             async for event in reply:
                 yield event

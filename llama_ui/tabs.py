@@ -118,9 +118,10 @@ class Tabs:
             return
         try:
             sent = _settings(entered)
-            await self._page.check_conversation(said, sent["system_prompt"])
             chosen = self._visitors.options(options(*(sent[name] for name in SETTINGS[2:])))
             names = [await self._connection.choice(model or sent["model"]) for model in models]
+            for name in names:
+                await self._page.check_conversation(said, sent["system_prompt"], name)
             sides = [Side(name, sent["system_prompt"], chosen) for name in names]
             async with aclosing(replay(partial(self._visitors.respond, visitor), sides, said)) as news:
                 async for _ in news:

@@ -72,6 +72,7 @@ def build(settings: Settings, connection: Connection, visitors: Visitors) -> gr.
             js="kept.arrive",
             **QUIET,
         )
+    demo.api_open = False  # no way around the queue: a reply that is asked for without it has no end
     mended.remember_configs(demo)
     mended.fill_in_arguments(demo)
     return demo
