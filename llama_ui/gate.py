@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llama_ui.logins import ADDRESS
 from llama_ui.settings import Settings
-from llama_ui.visitors import Visitors
+from llama_ui.visitors import Visitors, network
 
 # The routes that the page and the client library use. All others of Gradio's, such as those that hand out files, fetch
 # addresses or list what was sent, are closed.
@@ -32,8 +32,8 @@ UPLOADS = ("/gradio_api/upload", "/gradio_api/upload/")
 MOST_BYTES, MOST_UPLOADED = 50_000_000, 110_000_000
 # Seconds until the next part of a request, and until all of it.
 PATIENCE, LONGEST = 20.0, 300.0
-# For each message that a visitor may send: requests, and bytes of uploads.
-REQUESTS, UPLOADED = 10, 1_000_000
+# For each message that an address may send within a minute, and for so many at the least: requests, bytes of uploads.
+REQUESTS, UPLOADED, LEAST = 10, 1_000_000, 60
 INLINE_SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-eval' {scripts}; style-src 'self' 'unsafe-inline'; "
@@ -53,7 +53,13 @@ class Refused(Exception):
 
     def __init__(self, status: int, sentence: str, wait: int = 0) -> None:
         super().__init__(sentence)
-        self.response = PlainTextResponse(sentence, status, {"retry-after": str(wait)} if wait else {})
+        self._sentence, self._status = sentence, status
+        self._headers = {"retry-after": str(wait)} if wait else {}
+
+    def response(self, path: str) -> Response:
+        if path.startswith("/gradio_api/"):  # in the form that the page shows
+            return JSONResponse({"detail": self._sentence}, self._status, self._headers)
+        return PlainTextResponse(f"{self._sentence}\n", self._status, self._headers)
 
 
 class Gate:
@@ -64,7 +70,7 @@ class Gate:
         self._settings = settings
         self._visitors = visitors
         self._script = script
-        self._rates = MovingWindowRateLimiter(MemoryStorage())
+        self._rates = FixedWindowRateLimiter(MemoryStorage())
         self._ancestors = "https://huggingface.co https://*.hf.space" if settings.space else "'self'"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +86,7 @@ class Gate:
         except Refused as refused:
             passage.refused = refused
         if passage.refused and not passage.begun:
-            await passage.refused.response(scope, receive, passage.answer)
+            await passage.refused.response(scope["path"])(scope, receive, passage.answer)
 
     def _check(self, scope: Scope) -> None:
         """Raises Refused."""
@@ -105,8 +111,8 @@ class Gate:
     def _count(self, scope: Scope, what: str, share: int, cost: int) -> None:
         """Raises Refused where it is more than comes from one address within a minute."""
         settings = self._settings
-        most = RateLimitItemPerMinute(share * settings.messages_per_minute * settings.visitors_per_address)
-        if not self._rates.hit(most, what, _address(scope), cost=cost):
+        share *= max(LEAST, settings.messages_per_minute * settings.visitors_per_address)
+        if not self._rates.hit(RateLimitItemPerMinute(share), what, _address(scope), cost=cost):
             raise Refused(429, f"There were too many {what} from your network. Wait a minute.", 60)
 
     def _policy(self, page: bytes) -> str:
@@ -176,7 +182,7 @@ class _Passage:
 
 
 def _address(scope: Scope) -> str:
-    return scope["client"][0] if scope.get("client") else ""
+    return network(scope["client"][0] if scope.get("client") else "")
 
 
 def is_own_name(host: str, listening: str) -> bool:

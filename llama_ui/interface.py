@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 from gradio.components.multimodal_textbox import MultimodalData
-from pydantic import model_validator
+from gradio.data_classes import GradioRootModel
+from pydantic import ConfigDict, model_validator
 
 from llama_ui import view
 from llama_ui.errors import InputError
@@ -25,12 +26,25 @@ ATTACHING = 2
 class Said(MultimodalData):
     """What is said: `{"text", "files"}`, or from other programs a plain text."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)  # which are logged
     text: str = ""
 
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: object) -> object:
         return {"text": value} if isinstance(value, str) else value
+
+
+class Conversation(GradioRootModel):
+    """A conversation as the page has it. A program may make one up: what no page could have is left out."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+    root: list[ChatMessage]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cleaned(cls, value: object) -> object:
+        return view.cleaned(value)
 
 
 class Chat(gr.ChatInterface):

@@ -6,7 +6,7 @@ from typing import Literal
 
 import gradio as gr
 
-from llama_ui.interface import PRIVATE, Said
+from llama_ui.interface import PRIVATE, Conversation, Said
 from llama_ui.messages import EFFORTS
 from llama_ui.settings import Settings
 
@@ -89,7 +89,7 @@ def render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.Te
 
 
 def chatbot() -> gr.Chatbot:
-    return gr.Chatbot(
+    chatbot = gr.Chatbot(
         label="Conversation",
         show_label=False,
         height="var(--conversation-height)",
@@ -98,6 +98,8 @@ def chatbot() -> gr.Chatbot:
         placeholder="**Say something, or begin with an example.**",
         elem_id="conversation",
     )
+    chatbot.data_model = Conversation  # type: ignore[assignment] # in the place of its own
+    return chatbot
 
 
 def message_box() -> gr.MultimodalTextbox:

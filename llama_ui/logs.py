@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _JSON = structlog.processors.JSONRenderer(ensure_ascii=False)
 _STAMP = structlog.processors.TimeStamper(fmt="iso", key="ts")
-_FORMATS: Mapping[str, Processor] = {"json": _JSON, "logfmt": structlog.processors.LogfmtRenderer(bool_as_flag=False)}
+_FORMATS: Mapping[str, Processor] = {
+    "json": _JSON,
+    "logfmt": structlog.processors.LogfmtRenderer(["ts", "event", "id"], bool_as_flag=False),
+}
 
 
 def configure(log_format: str) -> None:

@@ -21,7 +21,7 @@ from llama_ui.models import first_choice, same_model
 from llama_ui.settings import Settings
 from llama_ui.transcript import SETTINGS
 from llama_ui.view import ChatMessage
-from llama_ui.visitors import Visitor, Visitors
+from llama_ui.visitors import Visitor, Visitors, network
 
 # Characters of a model's name, and pictures in a conversation.
 MOST_NAME, MOST_IMAGES = 300, 20
@@ -231,7 +231,7 @@ class Page:
 def visitor_of(request: gr.Request | None) -> Visitor:
     """Who sent a request to the app."""
     client = request.client if request else None
-    return Visitor(request.session_hash if request else None, client.host if client else None)
+    return Visitor((request and request.session_hash) or "", network(client.host if client and client.host else ""))
 
 
 def _choice(server: Server, model: str | None) -> gr.Dropdown:

@@ -14,6 +14,8 @@ from llama_ui.messages import Image
 from llama_ui.numbers import line
 
 type ChatMessage = dict[str, Any]
+# What the page notes beside a message: Gradio's own names.
+METADATA = ("id", "title", "status", "duration", "log")
 
 
 def message(role: str, text: str) -> ChatMessage:
@@ -36,6 +38,30 @@ def picture_part(url: str) -> dict[str, Any]:
 
 def data_url(image: Image) -> str:
     return f"data:{image.media_type};base64,{image.data}"
+
+
+def cleaned(history: object) -> list[ChatMessage]:
+    """The messages of users and assistants in whatever a program gives for a conversation, each in the page's form:
+    texts, and pictures that it carries itself."""
+    found = []
+    for item in history if isinstance(history, list) else ():
+        match item:
+            case {"role": "user" | "assistant" as role, "content": str() | list() as content}:
+                parts = [content] if isinstance(content, str) else content
+                told = item.get("metadata")
+                metadata = {name: told[name] for name in METADATA if name in told} if isinstance(told, dict) else None
+                kept = [part for given in parts if (part := _cleaned(given))]
+                found.append({"role": role, "metadata": metadata, "content": kept, "options": None})
+    return found
+
+
+def _cleaned(part: object) -> dict[str, Any] | None:
+    match part:
+        case str(text) | {"type": "text", "text": str(text)}:
+            return text_part(text)
+        case {"type": "component", "component": "image", "value": {"url": str(url)}} if url.startswith("data:image/"):
+            return picture_part(url)
+    return None
 
 
 def thinking(turn: Turn) -> ChatMessage:

@@ -1,5 +1,6 @@
 """The turns of all visitors: how many each may have while strangers are let in, and what becomes known of each."""
 
+import ipaddress
 import threading
 import time
 import uuid
@@ -25,8 +26,8 @@ from llama_ui.settings import Settings
 class Visitor:
     """Who asks: `session` is what the page, or a program, calls itself; `address` is where it comes from."""
 
-    session: str | None = None
-    address: str | None = None
+    session: str
+    address: str
 
 
 class Visitors:
@@ -73,7 +74,7 @@ class Visitors:
             rate = RateLimitItemPerMinute(self._settings.messages_per_minute * share)
             if not self._rates.test(rate, key):
                 raise Limited(
-                    f"There were {rate.amount} messages from {_whom(share)} within a minute, the most here.",
+                    f"{_whom(share)} may send {rate.amount:,} message{'s' * (rate.amount > 1)} a minute here.",
                     f"Wait {self._wait(rate, key)} s, then send it again.",
                 )
         for key, share in self._keys(visitor):
@@ -112,7 +113,7 @@ class Visitors:
             most = self._settings.replies_at_once * share
             if self._settings.public and self._now[key] >= most:
                 raise Limited(
-                    f"There are {most} replies to {_whom(share)} at the moment, the most here.",
+                    f"{_whom(share)} may have {most:,} repl{'ies' if most > 1 else 'y'} at once here.",
                     "Wait for one to end, then send it again.",
                 )
         self.admit(visitor)
@@ -128,8 +129,8 @@ class Visitors:
 
     def _keys(self, visitor: Visitor) -> list[tuple[str, int]]:
         """What is counted, and how many visitors' share each has."""
-        keys = [(f"session {visitor.session}", 1)] if visitor.session else []
-        return [*keys, (f"address {visitor.address}", self._settings.visitors_per_address)] if visitor.address else keys
+        session, address = f"session {visitor.session} at {visitor.address}", f"address {visitor.address}"
+        return [(session, 1), (address, self._settings.visitors_per_address)]
 
     def _wait(self, rate: RateLimitItem, key: str) -> int:
         return max(1, round(self._rates.get_window_stats(rate, key).reset_time - time.time() + 0.5))
@@ -150,5 +151,14 @@ class Visitors:
         )
 
 
+def network(host: str) -> str:
+    """An address as it is counted: with IPv6 the network of 2**64 addresses that each household has."""
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return host
+    return str(address.ipv4_mapped or ipaddress.ip_network((int(address), 64), strict=False))
+
+
 def _whom(share: int) -> str:
-    return "you" if share == 1 else "your network"
+    return "You" if share == 1 else "Your network"
