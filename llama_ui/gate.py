@@ -5,7 +5,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
@@ -27,6 +27,7 @@ ROUTES = re.compile(
     r"|/gradio_api/(info|openapi\.json|theme\.css|startup-events|app_id|login_check|user|heartbeat/\w+|queue/(join|data)"
     r"|cancel|reset|run/predict|call/(v2/)?\w+(/\w+)?|upload|upload_progress)"
 )
+STREAMS = re.compile("/gradio_api/(queue/data|call/)")
 UPLOADS = ("/gradio_api/upload", "/gradio_api/upload/")
 # Bytes of a request: a conversation with its pictures travels in each; an upload is of several files.
 MOST_BYTES, MOST_UPLOADED = 50_000_000, 110_000_000
@@ -81,12 +82,19 @@ class Gate:
         try:
             self._check(scope)
             ADDRESS.set(_address(scope))
-            with self._visitors.page() if "/heartbeat/" in scope["path"] else nullcontext():
+            with self._watched(scope):
                 await self._app(scope, passage.receive, passage.send)
         except Refused as refused:
             passage.refused = refused
         if passage.refused and not passage.begun:
             await passage.refused.response(scope["path"])(scope, receive, passage.answer)
+
+    def _watched(self, scope: Scope) -> AbstractContextManager[None]:
+        if "/heartbeat/" in scope["path"]:
+            return self._visitors.page()
+        if STREAMS.match(scope["path"]) and scope["method"] == "GET":
+            return self._visitors.stream()
+        return nullcontext()
 
     def _check(self, scope: Scope) -> None:
         """Raises Refused."""

@@ -13,12 +13,13 @@ from structlog.typing import Processor
 from llama_ui.errors import Unforeseen
 
 log = logging.getLogger(__name__)
+ORDER = ("ts", "event", "id")
 PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _JSON = structlog.processors.JSONRenderer(ensure_ascii=False)
 _STAMP = structlog.processors.TimeStamper(fmt="iso", key="ts")
 _FORMATS: Mapping[str, Processor] = {
     "json": _JSON,
-    "logfmt": structlog.processors.LogfmtRenderer(["ts", "event", "id"], bool_as_flag=False),
+    "logfmt": structlog.processors.LogfmtRenderer(key_order=ORDER, bool_as_flag=False),
 }
 
 

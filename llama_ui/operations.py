@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from llama_ui.connection import Connection
-from llama_ui.errors import ChatError
+from llama_ui.errors import ChatError, Restarting, TimedOut
 from llama_ui.visitors import Visitors
 
 # Seconds: how long the server has to answer, and for how long an answer holds, however often it is asked for.
@@ -32,24 +32,24 @@ class _Readiness:
         self._connection = connection
         self._visitors = visitors
         self._asking = asyncio.Lock()
-        self._told = ""
+        self._wrong = ""
         self._until = 0.0
 
     async def answer(self, _: Request) -> Response:
         async with self._asking:
             if time.monotonic() >= self._until:
-                self._told = await self._ask()
+                self._wrong = await self._ask()
                 self._until = time.monotonic() + HOLDS
-        told = "The app is being restarted." if self._visitors.draining else self._told
-        return PlainTextResponse(f"{told or 'ready'}\n", 503 if told else 200)
+        wrong = Restarting.__name__ if self._visitors.draining else self._wrong
+        return PlainTextResponse(f"not ready: {wrong}\n" if wrong else "ready\n", 503 if wrong else 200)
 
     async def _ask(self) -> str:
-        """Why not; blank where it is ready."""
+        """The kind of what is wrong (`errors.py`), which tells strangers nothing; blank where it is ready."""
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._connection.answers()
         except ChatError as error:
-            return error.sentence
+            return type(error).__name__
         except TimeoutError:
-            return f"The server did not answer within {PATIENCE:.0f} s."
+            return TimedOut.__name__
         return ""

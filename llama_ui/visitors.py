@@ -1,7 +1,6 @@
 """The turns of all visitors: how many each may have while strangers are let in, and what becomes known of each."""
 
 import ipaddress
-import threading
 import time
 import uuid
 from collections import Counter
@@ -31,17 +30,16 @@ class Visitor:
 
 
 class Visitors:
-    """Belongs to one event loop; only `drain` is called from another thread."""
+    """Belongs to one event loop, but for `drain`."""
 
     def __init__(self, settings: Settings, connection: Connection) -> None:
         self._settings = settings
         self._connection = connection
         self._rates = MovingWindowRateLimiter(MemoryStorage())
         self._now: Counter[str] = Counter()  # replies that are being given, by who gets them
-        self._idle = threading.Event()
-        self._idle.set()
         self.draining = False
         self.pages = 0  # that are open
+        self._streams = 0  # in which replies are on their way
         line = connection.line
         self.metrics = Metrics(lambda: self.pages, lambda: line.inside, lambda: line.waiting)
 
@@ -100,10 +98,22 @@ class Visitors:
         finally:
             self.pages -= 1
 
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """While replies are on their way to somebody."""
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
     def drain(self, seconds: float) -> None:
-        """Takes no more messages, and waits until the replies that are being given have ended; so long at the most."""
+        """Takes no more messages, and waits until the replies that are being given have arrived; so long at the most.
+        Called from another thread than all else."""
         self.draining = True
-        self._idle.wait(seconds)
+        until = time.monotonic() + seconds
+        while (self._now or self._streams) and time.monotonic() < until:
+            time.sleep(0.05)
 
     @contextmanager
     def _given(self, visitor: Visitor) -> Iterator[None]:
@@ -117,15 +127,12 @@ class Visitors:
                     "Wait for one to end, then send it again.",
                 )
         self.admit(visitor)
-        self._idle.clear()
-        self._now.update(["", *(key for key, _ in keys)])
+        self._now.update(key for key, _ in keys)
         try:
             yield
         finally:
-            self._now.subtract(["", *(key for key, _ in keys)])
+            self._now.subtract(key for key, _ in keys)
             self._now += Counter()  # forgets those who have none
-            if not self._now:
-                self._idle.set()
 
     def _keys(self, visitor: Visitor) -> list[tuple[str, int]]:
         """What is counted, and how many visitors' share each has."""

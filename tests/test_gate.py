@@ -1,0 +1,279 @@
+"""What every request passes: which routes there are, who may use them from where, and how much a request may be."""
+
+import contextlib
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from llama_ui import gate, mended
+from llama_ui.gate import is_own_name
+from tests.fake_stack import FakeStack
+from tests.page import served
+
+pytestmark = pytest.mark.loopback
+SECONDS = 20.0
+KEY = "s3cr3t-k3y-0f-the-server"
+CLOSED = [
+    "/gradio_api/runs",
+    "/gradio_api/run-history/records",
+    "/gradio_api/monitoring",
+    "/gradio_api/monitoring/summary",
+    "/monitoring",
+    "/gradio_api/file=/etc/passwd",
+    "/gradio_api/file=requirements.txt",
+    "/gradio_api/file/etc/passwd",
+    "/gradio_api/file=http://127.0.0.1:9/",
+    "/file=/etc/passwd",
+    "/gradio_api/proxy=http://127.0.0.1:9/",
+    "/proxy=http://127.0.0.1:9/",
+    "/gradio_api/deep_link",
+    "/gradio_api/stream/x/1/1/playlist.m3u8",
+    "/gradio_api/vibe-code",
+    "/gradio_api/dev/reload",
+    "/gradio_api/component_server",
+    "/gradio_api/process_recording",
+    "/gradio_api/token",
+    "/custom_component/x/y/z/w",
+    "/docs",
+    "/openapi.json",
+    "/.env",
+    "/app.py",
+]
+TRAVERSALS = [
+    "/static/../../../../../../etc/passwd",
+    "/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+    "/assets/..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc/passwd",
+    "/svelte/../../../../../../../etc/passwd",
+    "/static//etc/passwd",
+    "/assets/%5c..%5c..%5cetc%5cpasswd",
+    "//etc/passwd",
+    "/static/fonts/../../../../../../../../etc/passwd%00.css",
+]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[FakeStack]:
+    with FakeStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def url(stack: FakeStack) -> Iterator[str]:
+    """A page that strangers may come to, with a server that has a key."""
+    stack.key = KEY
+    with served(base_url=stack.url, api_key=KEY, trusted_proxies="127.0.0.1") as url:
+        yield url.rstrip("/")
+
+
+@pytest.fixture(scope="module")
+def own(stack: FakeStack) -> Iterator[str]:
+    """A page of one's own machine."""
+    with served(base_url=stack.url, api_key=KEY) as url:
+        yield url.rstrip("/")
+
+
+def raw(url: str, request: str) -> bytes:
+    """What comes back for exactly these bytes: a client library would put a path in order."""
+    there = httpx.URL(url)
+    with socket.create_connection((there.host, there.port or 80), SECONDS) as connection:
+        connection.sendall(request.encode())
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := connection.recv(65536):
+                answer += more
+    return answer
+
+
+@pytest.mark.parametrize("path", CLOSED)
+def test_a_route_that_the_page_does_not_need_is_closed(url: str, path: str) -> None:
+    for method in ("GET", "POST"):
+        answer = httpx.request(method, url + path, timeout=SECONDS)
+        assert answer.status_code == 404
+        assert "There is nothing here." in answer.text
+
+
+@pytest.mark.parametrize("path", TRAVERSALS)
+def test_no_path_leads_out_of_the_page_s_own_files(url: str, path: str) -> None:
+    answer = raw(url, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert answer.split(b" ")[1] in (b"400", b"403", b"404")
+    assert b"root:" not in answer
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/config", "/gradio_api/info", "/gradio_api/startup-events", "/metrics", "/readyz"]
+)
+def test_the_server_s_key_is_in_nothing_that_a_visitor_can_read(url: str, path: str) -> None:
+    answer = httpx.get(url + path, timeout=SECONDS)
+    assert answer.is_success
+    assert KEY not in answer.text + str(answer.headers)
+
+
+def test_nobody_can_change_which_server_it_is(url: str) -> None:
+    """None of the page's events has an input for it, nor does the endpoint for programs."""
+    config = httpx.get(f"{url}/config").json()
+    labels = {str(item["props"].get("label")) for item in config["components"]}
+    info = httpx.get(f"{url}/gradio_api/info").json()["named_endpoints"]["/chat"]["parameters"]
+    assert not [name for name in labels | {item["label"] for item in info} if re.search(r"(?i)\burl|address|key", name)]
+
+
+def test_a_path_that_ends_with_a_slash_is_no_way_around(url: str) -> None:
+    assert httpx.get(f"{url}/gradio_api/runs/").status_code == 404
+    assert httpx.get(f"{url}/gradio_api/info/", follow_redirects=True).is_success
+
+
+@pytest.mark.parametrize(
+    ("headers", "let_in"),
+    [
+        ({}, True),
+        ({"sec-fetch-site": "same-origin"}, True),
+        ({"sec-fetch-site": "none"}, True),
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site"}, False),
+        ({"origin": "http://evil.test"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": "{url}"}, True),
+        ({"origin": "{url}", "sec-fetch-site": "cross-site"}, False),
+    ],
+)
+def test_another_site_s_page_can_neither_ask_nor_upload_nor_read(
+    url: str, headers: dict[str, str], let_in: bool
+) -> None:
+    sent = {name: value.format(url=url) for name, value in headers.items()}
+    for path, given in (
+        ("/gradio_api/call/chat", {"json": {"data": ["Hi"]}}),
+        ("/gradio_api/upload", {"files": {"files": ("a.txt", b"x")}}),
+    ):
+        answer = httpx.post(url + path, headers=sent, timeout=SECONDS, **given)  # type: ignore[arg-type] # two shapes
+        assert (answer.status_code != 403) is let_in
+        if not let_in:
+            assert "another site" in answer.json()["detail"]
+    assert (httpx.get(f"{url}/config", headers=sent).status_code != 403) is let_in
+
+
+def test_a_link_on_another_site_leads_to_the_page(url: str) -> None:
+    followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert httpx.get(f"{url}/?message=Hi", headers=followed).is_success
+
+
+@pytest.mark.parametrize("host", ["evil.test", "evil.test:7860", "127.0.0.1.evil.test", "localhost.evil.test", ""])
+def test_on_one_s_own_machine_a_name_that_another_site_points_here_is_refused(own: str, host: str) -> None:
+    """DNS rebinding: such a page is of the same origin for its browser."""
+    answer = raw(own, f"GET /config HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 421 ")
+    assert b"--trusted-proxies" in answer
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:7860", "127.0.0.1:80", "[::1]:7860", "LOCALHOST", "a.localhost"]
+)
+def test_on_one_s_own_machine_its_own_names_work(own: str, host: str) -> None:
+    assert raw(own, f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+def test_the_name_that_it_listens_on_is_its_own() -> None:
+    assert is_own_name("my-laptop:7860", "my-laptop") and not is_own_name("my-laptop:7860", "127.0.0.1")
+
+
+def test_behind_a_proxy_every_name_works(url: str) -> None:
+    assert raw(url, "GET /healthz HTTP/1.1\r\nHost: chat.test\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+def test_all_answers_say_what_a_browser_may_do_with_them(url: str) -> None:
+    for path in ("/", "/config", "/gradio_api/runs", "/static/img/logo.svg"):
+        headers = httpx.get(url + path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert "default-src 'none'" in headers["content-security-policy"]
+
+
+def test_the_page_loads_and_runs_nothing_from_elsewhere_and_no_script_written_into_it(url: str) -> None:
+    policy = httpx.get(url).headers["content-security-policy"]
+    rules = {name: values for name, *values in map(str.split, policy.split(";"))}
+    for name in ("img-src", "style-src", "media-src", "font-src", "connect-src", "form-action"):
+        assert not [value for value in rules[name] if "//" in value or value in ("*", "https:", "http:")]
+    assert rules["frame-src"] == rules["object-src"] == ["'none'"]
+    assert rules["frame-ancestors"] == ["'self'"]
+    assert "'unsafe-inline'" not in rules["script-src"]
+
+
+def test_on_a_space_hugging_face_may_show_the_page_in_its_own(stack: FakeStack) -> None:
+    with served(base_url=stack.url, space=True) as url:
+        policy = httpx.get(url).headers["content-security-policy"]
+    assert "frame-ancestors https://huggingface.co https://*.hf.space" in policy
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/call/chat", "/gradio_api/queue/join", "/gradio_api/run/predict"])
+def test_a_request_that_is_too_large_is_refused_before_it_is_read(url: str, path: str) -> None:
+    def body() -> Iterator[bytes]:
+        for _ in range(gate.MOST_BYTES // 1_000_000 + 1):
+            yield b" " * 1_000_000
+
+    with contextlib.suppress(httpx.WriteError):  # it is not read to its end
+        answer = httpx.post(url + path, content=body(), timeout=SECONDS)
+        assert answer.status_code == 413
+        assert "too large" in answer.text
+    assert httpx.get(f"{url}/healthz").text == "ok\n"
+
+
+def test_an_upload_says_how_long_it_is(url: str) -> None:
+    answer = httpx.post(f"{url}/gradio_api/upload", content=iter([b"x"]), timeout=SECONDS)
+    assert answer.status_code == 411
+
+
+def test_a_file_that_is_too_large_is_refused(url: str) -> None:
+    answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("a.txt", b"x" * 27_000_000)}, timeout=SECONDS)
+    assert answer.status_code == 413
+
+
+def test_a_name_with_a_path_in_it_is_uploaded_to_no_other_place(url: str) -> None:
+    answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("../../../etc/evil.txt", b"x")}, timeout=SECONDS)
+    assert ".." not in answer.text and "/etc/" not in answer.text
+
+
+def test_a_request_whose_head_does_not_come_is_not_waited_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mended, "HEAD_TIMEOUT", 0.2)
+    for begun in ("", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "):
+        assert raw(url, begun) == b""  # closed
+
+
+def test_a_request_whose_body_does_not_come_is_not_waited_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "PATIENCE", 0.2)
+    head = "POST /gradio_api/queue/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nConnection: close\r\n\r\n"
+    assert raw(url, head + '{"data":').startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_comes_byte_by_byte_is_not_waited_for_either(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "LONGEST", 0.3)
+    there = httpx.URL(url)
+    with socket.create_connection((there.host, there.port or 80), SECONDS) as connection:
+        connection.sendall(b"POST /gradio_api/queue/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(100_000):
+                connection.sendall(b" ")
+                connection.settimeout(0.01)
+                with contextlib.suppress(TimeoutError):
+                    assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+                    return
+    raise AssertionError("it was waited for")
+
+
+def test_requests_and_uploads_of_one_address_are_limited_and_others_go_on(stack: FakeStack) -> None:
+    most = gate.REQUESTS * gate.LEAST
+    with (
+        served(base_url=stack.url, trusted_proxies="127.0.0.1", messages_per_minute=1) as url,
+        httpx.Client(base_url=url, timeout=SECONDS, headers={"x-forwarded-for": "203.0.113.5"}) as flood,
+        httpx.Client(base_url=url, timeout=SECONDS, headers={"x-forwarded-for": "203.0.113.6"}) as other,
+    ):
+        reset: dict[str, Any] = {"url": "gradio_api/reset", "json": {"event_id": "nothing"}}
+        told = [flood.post(**reset) for _ in range(most + 1)]
+        assert {answer.status_code for answer in told[:-1]} == {200}
+        assert told[-1].status_code == 429 and told[-1].headers["retry-after"] == "60"
+        assert "too many requests from your network. Wait" in told[-1].json()["detail"]
+        assert other.post(**reset).is_success
+        # Uploads are counted by their bytes, too.
+        file = {"files": ("a.txt", b"x" * 20_000_000)}
+        assert [other.post("gradio_api/upload", files=file).status_code for _ in range(3)] == [200, 200, 429]
