@@ -24,8 +24,8 @@ from llama_ui.visitors import Visitors, network
 ROUTES = re.compile(
     r"/|/config|/assets/.+|/static/.+|/svelte/.+|/theme\.css|/favicon\.ico|/manifest\.json|/pwa_icon(/\w+)?|/robots\.txt"
     r"|/login|/logout|/healthz|/readyz|/metrics"
-    r"|/gradio_api/(info|openapi\.json|theme\.css|startup-events|app_id|login_check|user|heartbeat/\w+|queue/(join|data)"
-    r"|cancel|reset|run/predict|call/(v2/)?\w+(/\w+)?|upload|upload_progress)"
+    r"|/gradio_api/(info|openapi\.json|theme\.css|startup-events|app_id|login_check|user|heartbeat/[\w-]+|queue/(join|data)"
+    r"|cancel|reset|run/predict|call/(v2/)?\w+(/[\w-]+)?|upload|upload_progress)"
 )
 STREAMS = re.compile("/gradio_api/(queue/data|call/)")
 UPLOADS = ("/gradio_api/upload", "/gradio_api/upload/")
