@@ -160,7 +160,7 @@ class Settings:
     )
     log_format: str = _option(
         "logfmt",
-        Option("LLAMA_UI_LOG_FORMAT", values.log_format, "logfmt|json", "how each turn is logged, on stderr"),
+        Option("LLAMA_UI_LOG_FORMAT", values.log_format, "FORMAT", "how each turn is logged, on stderr: logfmt or json"),
     )
     log_content: bool = _option(
         False,
