@@ -160,7 +160,9 @@ class Settings:
     )
     log_format: str = _option(
         "logfmt",
-        Option("LLAMA_UI_LOG_FORMAT", values.log_format, "FORMAT", "how each turn is logged, on stderr: logfmt or json"),
+        Option(
+            "LLAMA_UI_LOG_FORMAT", values.log_format, "FORMAT", "how turns are logged, on stderr: logfmt or json"
+        ),
     )
     log_content: bool = _option(
         False,

@@ -12,7 +12,7 @@ import pytest
 from llama_ui import gate, mended
 from llama_ui.gate import is_own_name
 from tests.fake_stack import FakeStack
-from tests.page import served
+from tests.page import reply_event, served
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
@@ -277,3 +277,13 @@ def test_requests_and_uploads_of_one_address_are_limited_and_others_go_on(stack:
         # Uploads are counted by their bytes, too.
         file = {"files": ("a.txt", b"x" * 20_000_000)}
         assert [other.post("gradio_api/upload", files=file).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_a_reply_cannot_be_asked_for_without_the_queue(url: str, stack: FakeStack) -> None:
+    """It would have nobody who ends it."""
+    config = httpx.get(f"{url}/config").json()
+    call = {"data": [[{"role": "user", "content": "Hi"}]], "session_hash": "x", "fn_index": reply_event(config)}
+    assert httpx.post(f"{url}/gradio_api/run/predict", json=call).status_code == 404
+    for path in ("run/chat", "api/chat", "api/predict"):
+        assert httpx.post(f"{url}/gradio_api/{path}", json=call).status_code == 404
+    assert stack.requests == []

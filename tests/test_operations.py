@@ -111,6 +111,21 @@ def test_each_turn_is_one_line_without_a_word_of_what_was_said(
     assert answered["ts"].endswith("Z")
 
 
+def test_the_key_is_in_no_line_of_the_log(
+    start_app: StartApp, stack: FakeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when it is refused, nor when the server repeats it, nor with all that is said."""
+    key = "s3cr3t-k3y-0f-the-server"
+    app = start_app("--base-url", stack.url, "--log-content", LLAMA_STACK_CLIENT_API_KEY=key)
+    app.await_line("Server: ")
+    for body in ({"error": {"message": f"Incorrect API key provided: {key}"}}, f"<html>{key}</html>"):
+        stack.enqueue(status=401, body=body)
+        assert key not in streamed(app.url, threading.Event())
+        app.await_line("outcome=failed")
+    assert stack.keys[-1] == f"Bearer {key}"
+    assert key not in "".join(app.output)
+
+
 def test_a_turn_can_be_logged_as_json_and_with_what_was_said(
     serve: Callable[..., str], stack: FakeStack, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,12 +1,10 @@
 """What the documents say agrees with the code, the pins and the files."""
 
-import importlib.metadata
 import re
 from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
-from packaging.requirements import Requirement
 
 from llama_ui.settings import OPTIONS, table
 from tests.app_process import ROOT
@@ -39,15 +37,6 @@ def test_the_front_matter_of_a_space_agrees_with_the_pins() -> None:
     assert (ROOT / fields["app_file"]).is_file()
     assert {"title", "emoji", "colorFrom", "colorTo", "pinned", "suggested_hardware"} <= fields.keys()
     assert len(fields["short_description"]) <= 60, "a Space refuses a longer one"
-
-
-def test_the_step_for_a_space_is_there_as_long_as_it_is_needed() -> None:
-    """A Space installs `gradio[oauth,mcp]` together with requirements.txt."""
-    extra = [Requirement(line) for line in importlib.metadata.requires("gradio") or ()]
-    allowed = next(line.specifier for line in extra if line.name == "mcp" and line.marker)
-    conflict = not allowed.contains(importlib.metadata.version("mcp"))
-    told = f"change the line `ogx=={pin('ogx')}`" in section("Hosting it as a Space")
-    assert told == conflict
 
 
 def test_the_settings_table_is_the_one_that_the_code_prints() -> None:
@@ -104,3 +93,13 @@ def test_the_make_commands_that_a_document_names_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`|[A-Z]=\S+ )make ([a-z]+)", document.read_text(), re.MULTILINE))
     assert named <= targets
+
+
+def test_each_threat_names_what_stops_it_and_tests_that_there_are() -> None:
+    rows = [line.split(" | ") for line in (ROOT / "docs" / "SECURITY.md").read_text().splitlines() if "`tests/" in line]
+    assert len(rows) > 15
+    for threat, stopped, shown in rows:
+        assert threat.strip("| ") and stopped.strip()
+        for file, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", shown):
+            assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
+        assert "::" in shown
