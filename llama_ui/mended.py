@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import gradio as gr
 from fastapi import FastAPI
-from gradio import processing_utils
+from gradio import http_server, processing_utils
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block, BlocksConfig
 from gradio.renderable import Renderable
@@ -57,11 +57,16 @@ BlocksConfig.config_for_block = staticmethod(_remembered_config)  # type: ignore
 
 
 def fill_in_arguments(demo: gr.Blocks) -> None:
-    """Lets a program leave out the last arguments of a function, instead of having to know every option there is."""
+    """Lets a program leave out the last arguments of a function, instead of having to know every option there is.
+
+    Gradio leaves room for what is not a program's to give, such as a session's state, only where none is left out.
+    """
     check = demo.validate_inputs
 
     def fill_in(block_fn: BlockFunction, inputs: list[Any]) -> Any:
-        inputs += [None] * (len(block_fn.inputs) - len(inputs))
+        if len(inputs) < len(block_fn.inputs):
+            given = iter([*inputs])
+            inputs[:] = [None if block.skip_api else next(given, None) for block in block_fn.inputs]
         return check(block_fn, inputs)
 
     demo.validate_inputs = fill_in  # type: ignore[method-assign] # it is given the list that is used afterwards
@@ -108,6 +113,8 @@ async def _fetch_nothing(url: str) -> NoReturn:
 
 
 processing_utils.async_ssrf_protected_get = _fetch_nothing
+# On a Space Gradio would watch for changes of the code, in a thread that fails without a package of Hugging Face's.
+http_server.get_space = lambda: None  # type: ignore[attr-defined] # in its place
 
 
 # What is changed in the page's scripts: in which, where, how, and what is not as it should be where that is not found.

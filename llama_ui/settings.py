@@ -160,9 +160,7 @@ class Settings:
     )
     log_format: str = _option(
         "logfmt",
-        Option(
-            "LLAMA_UI_LOG_FORMAT", values.log_format, "FORMAT", "how turns are logged, on stderr: logfmt or json"
-        ),
+        Option("LLAMA_UI_LOG_FORMAT", values.log_format, "FORMAT", "how turns are logged, on stderr: logfmt or json"),
     )
     log_content: bool = _option(
         False,

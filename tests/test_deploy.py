@@ -18,7 +18,7 @@ import yaml
 
 from llama_ui.attachments import MAX_BYTES, MAX_IMAGES
 from llama_ui.gate import MOST_UPLOADED
-from llama_ui.settings import OPTIONS, Settings
+from llama_ui.settings import OPTIONS, Settings, load
 from tests.app_process import ROOT, STARTUP_SECONDS, AppProcess, clean, free_port
 from tests.fake_stack import FakeStack, Hold
 from tests.test_operations import measured
@@ -278,6 +278,42 @@ def test_the_app_needs_to_write_nothing_where_it_lies(stack: FakeStack, tmp_path
         assert httpx.get(app.url).is_success
     assert list(tmp_path.iterdir()) == []
     assert {path: path.stat().st_mtime for path in (ROOT / "llama_ui").iterdir() if path.is_file()} == before
+
+
+SPACE = {"SYSTEM": "spaces", "SPACE_ID": "somebody/chat", "GRADIO_SERVER_NAME": "127.0.0.1"}
+
+
+def answered(app: AppProcess) -> str:
+    """The line of the log for a turn that was answered."""
+    call = f"{app.url}/gradio_api/call/chat"
+    with httpx.Client(timeout=STARTUP_SECONDS, headers={"host": "somebody-chat.hf.space"}) as http:
+        data = ["Hi", "", "", "0", "1", "5"]
+        assert http.get(app.url).is_success
+        http.get(f"{call}/{http.post(call, json={'data': data}).json()['event_id']}")
+    line = app.await_line("event=turn .*outcome=answered")
+    assert "Traceback" not in "".join(app.output)
+    return line
+
+
+@pytest.mark.loopback
+def test_a_space_uses_the_server_of_its_secrets(start_app: StartApp, stack: FakeStack) -> None:
+    secrets = {"LLAMA_STACK_CLIENT_BASE_URL": stack.url, "LLAMA_STACK_CLIENT_API_KEY": "a-key"}
+    app = start_app(**SPACE, **secrets)
+    assert stack.url in app.await_line("Server: ")
+    assert "model=fake/llama" in answered(app)
+    assert stack.keys[-1] == "Bearer a-key" and "a-key" not in "".join(app.output)
+
+
+@pytest.mark.real_stack
+def test_a_space_without_a_server_has_the_local_stack(start_app: StartApp) -> None:
+    app = start_app(**SPACE)
+    assert "the local stack" in app.await_line("Server: ")
+    assert "model=local/" in answered(app)
+
+
+def test_a_space_listens_where_it_can_be_reached() -> None:
+    assert load([], {"SYSTEM": "spaces"}, Path("none")).host == "0.0.0.0"
+    assert load([], {}, Path("none")).host == "127.0.0.1"
 
 
 def test_what_a_space_installs_can_be_installed_together() -> None:

@@ -104,6 +104,23 @@ def test_only_what_was_set_is_sent(client: Client, stack: FakeStack) -> None:
     assert stack.requests[1].items() >= sampling.items()
 
 
+@pytest.mark.parametrize("count", range(1, 9))
+def test_a_program_without_a_client_library_can_leave_out_the_last_arguments(
+    client: Client, stack: FakeStack, count: int
+) -> None:
+    given = ["Hi", "Be brief.", MODEL, "0.5", "0.9", "12", "7", "low"]
+    call = f"{client.src}gradio_api/call/chat"
+    event = httpx.post(call, json={"data": given[:count]}).json()["event_id"]
+    assert "Hello there." in httpx.get(f"{call}/{event}").text
+    (request,) = stack.requests
+    system = [{"role": "system", "content": "Be brief."}] if count > 1 else []
+    assert request["messages"] == [*system, {"role": "user", "content": "Hi"}]
+    sampling = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 12, "seed": 7, "reasoning_effort": "low"}
+    assert {name: request[name] for name in sampling if name in request} == dict(
+        [*sampling.items()][: max(0, count - 3)]
+    )
+
+
 def test_the_endpoint_has_the_names_that_other_programs_rely_on(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert list(endpoints) == ["/chat"]
