@@ -17,11 +17,14 @@ from gradio import http_server, processing_utils
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block, BlocksConfig
 from gradio.renderable import Renderable
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from llama_ui.logs import unforeseen
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,24 @@ def fill_in_arguments(demo: gr.Blocks) -> None:
         return check(block_fn, inputs)
 
     demo.validate_inputs = fill_in  # type: ignore[method-assign] # it is given the list that is used afterwards
+
+
+def tell_of_errors(demo: gr.Blocks) -> None:
+    """What goes wrong in Gradio itself becomes one sentence with an id in the page, and the rest in the log."""
+    process = demo.process_api
+
+    async def process_api(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await process(*args, **kwargs)
+        except gr.Error:
+            raise
+        except ValidationError as error:  # which repeats what was sent
+            log.warning("A request was refused: %s for %s", error.error_count(), error.title)
+            raise gr.Error("The request cannot be read.", print_exception=False) from None
+        except Exception:
+            raise gr.Error(str(unforeseen("answering a request")), print_exception=False) from None
+
+    demo.process_api = process_api  # type: ignore[method-assign] # in its place
 
 
 def expect_slow_clients() -> None:

@@ -75,6 +75,7 @@ def build(settings: Settings, connection: Connection, visitors: Visitors) -> gr.
     demo.api_open = False  # no way around the queue: a reply that is asked for without it has no end
     mended.remember_configs(demo)
     mended.fill_in_arguments(demo)
+    mended.tell_of_errors(demo)
     return demo
 
 

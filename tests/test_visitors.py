@@ -231,6 +231,26 @@ def test_no_event_reads_a_file_or_fetches_an_address_that_a_visitor_names(
     assert "root:" not in json.dumps(stack.requests)
 
 
+def test_what_no_page_would_send_gets_a_sentence_and_the_log_nothing_of_it(
+    serve: Callable[..., str], stack: FakeStack, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    url = serve()
+    for message in (5, {"text": ["a secret"]}, {"files": "a secret"}, [["a secret"]]):
+        event = httpx.post(f"{url}/gradio_api/call/chat", json={"data": [message]}).json()["event_id"]
+        told = httpx.get(f"{url}/gradio_api/call/chat/{event}").text
+        assert "The request cannot be read." in told or "The message is blank." in told
+    file = {"path": "/etc/a-secret", "meta": {"_type": "gradio.FileData"}}
+    event = httpx.post(f"{url}/gradio_api/call/chat", json={"data": [{"text": "Hi", "files": [file]}]}).json()[
+        "event_id"
+    ]
+    told = httpx.get(f"{url}/gradio_api/call/chat/{event}").text
+    reference = told.split("(error ")[1].split(")")[0]
+    assert f"Error {reference} while answering a request" in caplog.text
+    printed = capfd.readouterr()
+    assert "a secret" not in printed.out + printed.err + caplog.text and "a secret" not in told
+    assert "Traceback" not in told and stack.requests == []
+
+
 def test_the_whole_conversation_has_a_limit(serve: Callable[..., str], stack: FakeStack) -> None:
     visitor = Stranger(serve(max_history_chars=100))
     long = [{"role": "user", "content": "x" * 60}, {"role": "assistant", "content": "y" * 50}]
