@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from urllib.parse import urlsplit
@@ -30,11 +31,13 @@ ROUTES = re.compile(
 STREAMS = re.compile("/gradio_api/(queue/data|call/)")
 UPLOADS = ("/gradio_api/upload", "/gradio_api/upload/")
 # Bytes of a request: a conversation with its pictures travels in each; an upload is of several files.
-MOST_BYTES, MOST_UPLOADED = 50_000_000, 110_000_000
+MOST_BYTES, MOST_UPLOADED = 40_000_000, 110_000_000
 # Seconds until the next part of a request, and until all of it.
 PATIENCE, LONGEST = 20.0, 300.0
 # For each message that an address may send within a minute, and for so many at the least: requests, bytes of uploads.
-REQUESTS, UPLOADED, LEAST = 10, 1_000_000, 60
+REQUESTS, UPLOADED, LEAST = 10, 300_000, 200
+# For each visitor that an address may have: requests at once. A page has up to three, for as long as it is open.
+AT_ONCE = 20
 INLINE_SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-eval' {scripts}; style-src 'self' 'unsafe-inline'; "
@@ -72,6 +75,7 @@ class Gate:
         self._visitors = visitors
         self._script = script
         self._rates = FixedWindowRateLimiter(MemoryStorage())
+        self._open: Counter[str] = Counter()  # requests that are being answered, by address
         self._ancestors = "https://huggingface.co https://*.hf.space" if settings.space else "'self'"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,13 +83,19 @@ class Gate:
             await self._app(scope, receive, send)
             return
         passage = _Passage(receive, send, MOST_UPLOADED if scope["path"] in UPLOADS else MOST_BYTES, self._policy)
+        address = _address(scope)
+        self._open[address] += 1
         try:
             self._check(scope)
-            ADDRESS.set(_address(scope))
+            ADDRESS.set(address)
             with self._watched(scope):
                 await self._app(scope, passage.receive, passage.send)
         except Refused as refused:
             passage.refused = refused
+        finally:
+            self._open[address] -= 1
+            if not self._open[address]:
+                del self._open[address]
         if passage.refused and not passage.begun:
             await passage.refused.response(scope["path"])(scope, receive, passage.answer)
 
@@ -109,6 +119,8 @@ class Gate:
             raise Refused(403, "The page of another site may not use this app.")
         if self._visitors.draining and path == "/":
             raise Refused(503, "This app is being restarted. Come again in a minute.", 60)
+        if self._settings.public and self._open[_address(scope)] > AT_ONCE * self._settings.visitors_per_address:
+            raise Refused(429, "Too many pages are open in your network.", 60)
         if self._settings.public and scope["method"] == "POST":
             self._count(scope, "requests", REQUESTS, 1)
             if path in UPLOADS:

@@ -1,6 +1,7 @@
 """Gradio's ChatInterface, wired so that a message costs one request to the app; page.js does what a page can alone."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -19,6 +20,8 @@ from llama_ui.view import ChatMessage
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # Values as they are sent, without the thread and the checks that Gradio spends on each, a reply's every frame included.
 RAW = PRIVATE | {"preprocess": False, "postprocess": False}
+# Bytes of a program's conversation, which is kept between two of its messages.
+MOST_KEPT = 10_000_000
 # Pictures that are made ready at once: a large one takes 200 MB of memory meanwhile.
 ATTACHING = 2
 
@@ -134,6 +137,9 @@ class Chat(gr.ChatInterface):
             yield [view.error_note(error)], history
             return
         asked = [*history, view.message("user", "") | {"content": content}]
+        if len(json.dumps(asked)) > MOST_KEPT:
+            yield [view.error_note(InputError("This conversation is too large to be kept.", "Begin anew."))], history
+            return
         async with aclosing(self._answer(asked, request, *settings)) as conversations:
             async for conversation in conversations:
                 yield conversation[len(asked) :], conversation

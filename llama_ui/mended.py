@@ -17,6 +17,7 @@ from gradio import http_server, processing_utils
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block, BlocksConfig
 from gradio.renderable import Renderable
+from gradio.state_holder import SessionState
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -54,6 +55,11 @@ def _remembered_config(_id: int, rendered_ids: list[int], block: Block, renderab
     return {**config, "props": dict(config["props"])}  # in which each visitor's values are written
 
 
+def _keep_nothing(_state: SessionState, _key: int, _value: Any) -> None:
+    """Gradio would keep whole conversations, of thousands of sessions, for the same links."""
+
+
+SessionState._update_value_in_config = _keep_nothing  # type: ignore[assignment,method-assign] # in its place
 _CONFIGS: WeakKeyDictionary[Block, dict[str, Any]] = WeakKeyDictionary()
 _config_for_block = BlocksConfig.config_for_block
 BlocksConfig.config_for_block = staticmethod(_remembered_config)  # type: ignore[method-assign] # in its place

@@ -26,6 +26,8 @@ MAX_UPLOAD = "25mb"
 UPLOADS_KEPT = (300, 600)
 # Gradio's limit on what is under way in the whole app, its lookups and those who wait in line included: 40 by default.
 EVENTS_PER_VISITOR = 10
+# Whose conversations are kept, between two of their messages; the page's are in the browser.
+PROGRAMS = 500
 TITLE = "Llama Stack Chat"
 QUIET: dict[str, Any] = PRIVATE | {"concurrency_limit": None}
 SCRIPTS = ("page.js", "kept.js", "took.js")
@@ -137,6 +139,7 @@ def launch(demo: gr.Blocks, settings: Settings, connection: Connection, visitors
             max_file_size=MAX_UPLOAD,
             max_threads=EVENTS_PER_VISITOR * settings.max_visitors + 100,
             show_error=False,
+            state_session_capacity=PROGRAMS,
             run_history=False,  # it would list what visitors sent
             ssr_mode=False,
             footer_links=["api", "settings"],

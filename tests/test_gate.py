@@ -288,3 +288,31 @@ def test_a_reply_cannot_be_asked_for_without_the_queue(url: str, stack: FakeStac
     for path in ("run/chat", "api/chat", "api/predict"):
         assert httpx.post(f"{url}/gradio_api/{path}", json=call).status_code == 404
     assert "around the queue" not in str(stack.requests)
+
+
+def test_so_many_requests_of_one_address_are_open_at_once_and_others_come_in(stack: FakeStack) -> None:
+    headers = {"x-forwarded-for": "203.0.113.5"}
+    with (
+        served(base_url=stack.url, trusted_proxies="127.0.0.1", visitors_per_address=1) as url,
+        contextlib.ExitStack() as pages,
+    ):
+        beats = []
+        for number in range(gate.AT_ONCE):
+            page = httpx.stream("GET", f"{url}gradio_api/heartbeat/page-{number}", headers=headers, timeout=SECONDS)
+            beats.append(pages.enter_context(page).iter_text())
+            assert "ALIVE" in next(beats[-1])
+        refused = httpx.get(url, headers=headers)
+        assert refused.status_code == 429 and "Too many pages are open in your network." in refused.text
+        assert httpx.get(url, headers={"x-forwarded-for": "203.0.113.6"}).is_success
+        pages.close()
+        while httpx.get(url, headers=headers).status_code == 429:  # until the app has noticed; else the test times out
+            pass
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '{"data":['])
+def test_a_body_that_is_nested_without_end_is_refused_and_breaks_nothing(url: str, opening: str) -> None:
+    for path in ("queue/join", "run/predict", "call/chat"):
+        answer = httpx.post(f"{url}/gradio_api/{path}", content=opening * 200_000, timeout=SECONDS)
+        assert 400 <= answer.status_code <= 500
+        assert "Traceback" not in answer.text
+    assert httpx.get(f"{url}/healthz").is_success

@@ -1,14 +1,18 @@
 """What strangers may have of the app: limits per visitor and per address, and what a made-up conversation gets."""
 
 import contextlib
+import gc
 import json
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
 import pytest
+from gradio.state_holder import StateHolder
 from gradio_client import Client
 
+from llama_ui import interface
 from llama_ui.connection import Connection
 from llama_ui.page import Page
 from llama_ui.settings import Settings
@@ -277,3 +281,29 @@ async def test_the_limits_hold_for_what_is_compared_too(stack: FakeStack) -> Non
         assert "at most 5 are sent" in await last(tabs.ask_both("Hi there", MODEL, [], REQUEST, *NOW))
         assert "at most 300 are sent" in await last(tabs.ask_both("Hi", "m" * 301, [], REQUEST, *NOW))
     assert stack.requests == []
+
+
+def test_nothing_of_a_conversation_stays_in_the_app_once_it_is_answered(
+    serve: Callable[..., str], stack: FakeStack
+) -> None:
+    secret = f"a secret {uuid.uuid4()}"
+    visitor = Stranger(serve(), "secretive")
+    assert "Hello there." in visitor.asks(secret)
+    stack.forget()
+    (state,) = [
+        found.session_data["secretive"]
+        for found in gc.get_objects()
+        if isinstance(found, StateHolder) and "secretive" in found.session_data
+    ]
+    assert secret not in str(state.config_values) + str(state.state_data)
+
+
+def test_a_program_s_conversation_is_kept_up_to_a_size(
+    serve: Callable[..., str], stack: FakeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interface, "MOST_KEPT", 2000)
+    program = Client(serve(), verbose=False)
+    assert said(program.predict("one", api_name="/chat")) == "Hello there."
+    assert "too large to be kept" in said(program.predict("x" * 2000, api_name="/chat"))
+    assert said(program.predict("two", api_name="/chat")) == "Hello there."
+    assert [message["content"] for message in stack.requests[-1]["messages"][1:]] == ["one", "Hello there.", "two"]
