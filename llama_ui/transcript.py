@@ -223,12 +223,11 @@ def from_json(text: str | bytes, longest_side: int) -> Conversation:
     file = _file(_parsed(text))
     settings = settings_of(file.settings)
     history: list[ChatMessage] = []
-    count = 0
+    lists = [message.content for message in file.messages if isinstance(message.content, list)]
+    if sum(isinstance(part, _Picture) for parts in lists for part in parts) > MAX_PICTURES:
+        raise InputError(f"The file has more than {MAX_PICTURES} pictures.", "Remove some of them.")
     for number, message in enumerate(file.messages, start=1):
         words, pictures = _checked(number, message, longest_side)
-        count += len(pictures)
-        if count > MAX_PICTURES:
-            raise InputError(f"The file has more than {MAX_PICTURES} pictures.", "Remove some of them.")
         if message.role == "system":
             settings["system_prompt"] = words
         elif message.role == "assistant":
