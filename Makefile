@@ -1,7 +1,7 @@
 # `make run` starts the chat page; `make help` lists the rest.
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 
 .PHONY: help run check test contract screenshot bench clean
 

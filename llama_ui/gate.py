@@ -7,16 +7,20 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llama_ui.logins import ADDRESS
+from llama_ui.logs import unforeseen
 from llama_ui.settings import Settings
 from llama_ui.visitors import Visitors, network
 
@@ -28,14 +32,22 @@ ROUTES = re.compile(
     r"|/gradio_api/(info|openapi\.json|theme\.css|startup-events|app_id|login_check|user|heartbeat/[\w-]+|queue/(join|data)"
     r"|cancel|reset|run/predict|call/(v2/)?\w+(/[\w-]+)?|upload|upload_progress)"
 )
+FILES = re.compile(r"/(assets|static|svelte)/")
 STREAMS = re.compile("/gradio_api/(queue/data|call/)")
 UPLOADS = ("/gradio_api/upload", "/gradio_api/upload/")
+# Where a session is acted for without a POST, and Gradio asks for no login.
+HEARTBEATS = "/gradio_api/heartbeat/"
 # Bytes of a request: a conversation with its pictures travels in each; an upload is of several files.
-MOST_BYTES, MOST_UPLOADED = 40_000_000, 110_000_000
+MOST_BYTES, MOST_UPLOADED, MOST_LOGIN = 40_000_000, 110_000_000, 10_000
+# What the parts of JSON begin with: each takes memory, and time of the one thread, many times its length. So many of
+# them, and one for each character that a conversation may have; a part weighs as much as so many bytes.
+MARKS, MOST_MARKS, WEIGHT = (b"[", b"{", b","), 200_000, 100
 # Seconds until the next part of a request, and until all of it.
 PATIENCE, LONGEST = 20.0, 300.0
-# For each message that an address may send within a minute, and for so many at the least: requests, bytes of uploads.
-REQUESTS, UPLOADED, LEAST = 10, 300_000, 200
+# For each message that an address may send within a minute, and for so many at the least: requests, and their bytes.
+REQUESTS, BYTES, LEAST = 10, 300_000, 200
+# What says under which name the app was asked, and from which link: taken from a proxy only. Gradio believes anybody.
+FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto")
 # For each visitor that an address may have: requests at once. A page has up to three, for as long as it is open.
 AT_ONCE = 20
 INLINE_SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
@@ -82,8 +94,9 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        passage = _Passage(receive, send, MOST_UPLOADED if scope["path"] in UPLOADS else MOST_BYTES, self._policy)
+        passage = _Passage(receive, send, partial(self._weigh, scope), self._policy)
         address = _address(scope)
+        scope["headers"] = [header for header in scope["headers"] if self._believes(header[0])]
         self._open[address] += 1
         try:
             self._check(scope)
@@ -92,6 +105,11 @@ class Gate:
                 await self._app(scope, passage.receive, passage.send)
         except Refused as refused:
             passage.refused = refused
+        except Exception as error:
+            if passage.begun and isinstance(error.__cause__, HTTPException):  # told in the stream, which is left open
+                await send({"type": "http.response.body"})
+            else:  # nothing that a page sends: what goes wrong in an event goes through the queue
+                passage.refused = Refused(500, str(unforeseen("answering a request")))
         finally:
             self._open[address] -= 1
             if not self._open[address]:
@@ -100,7 +118,7 @@ class Gate:
             await passage.refused.response(scope["path"])(scope, receive, passage.answer)
 
     def _watched(self, scope: Scope) -> AbstractContextManager[None]:
-        if "/heartbeat/" in scope["path"]:
+        if scope["path"].startswith(HEARTBEATS):
             return self._visitors.page()
         if STREAMS.match(scope["path"]) and scope["method"] == "GET":
             return self._visitors.stream()
@@ -121,12 +139,28 @@ class Gate:
             raise Refused(503, "This app is being restarted. Come again in a minute.", 60)
         if self._settings.public and self._open[_address(scope)] > AT_ONCE * self._settings.visitors_per_address:
             raise Refused(429, "Too many pages are open in your network.", 60)
-        if self._settings.public and scope["method"] == "POST":
+        if self._settings.public and not FILES.match(path):
             self._count(scope, "requests", REQUESTS, 1)
-            if path in UPLOADS:
-                if "content-length" not in headers:
-                    raise Refused(411, "An upload says how long it is.")
-                self._count(scope, "bytes", UPLOADED, int(headers["content-length"]))
+        acts = (scope["method"] == "POST" and path.rstrip("/") != "/login") or path.startswith(HEARTBEATS)
+        if self._settings.logins and acts and not _is_logged_in(scope):
+            raise Refused(401, "Log in first.")
+
+    def _believes(self, header: bytes) -> bool:
+        settings = self._settings
+        behind_proxy = settings.trusted_proxies or settings.space or settings.share
+        return header != b"x-gradio-server" and bool(behind_proxy or header not in FORWARDED)
+
+    def _weigh(self, scope: Scope, body: bytes, length: int, marks: int) -> int:
+        """The marks in the next part of a request that has had `length` bytes and `marks` before. Raises Refused."""
+        path, length = scope["path"].rstrip("/"), length + len(body)
+        found = 0 if path in UPLOADS else sum(map(body.count, MARKS))
+        if length > (MOST_UPLOADED if path in UPLOADS else MOST_LOGIN if path == "/login" else MOST_BYTES):
+            raise Refused(413, "The request is too large.")
+        if marks + found > MOST_MARKS + self._settings.max_history_chars:
+            raise Refused(413, "The request has too many parts.")
+        if self._settings.public and body:
+            self._count(scope, "bytes", BYTES, len(body) + WEIGHT * found)
+        return found
 
     def _count(self, scope: Scope, what: str, share: int, cost: int) -> None:
         """Raises Refused where it is more than comes from one address within a minute."""
@@ -145,9 +179,12 @@ class Gate:
 class _Passage:
     """One request on its way in, and its answer on the way out."""
 
-    def __init__(self, receive: Receive, send: Send, most: int, policy: Callable[[bytes], str]) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, weigh: Callable[[bytes, int, int], int], policy: Callable[[bytes], str]
+    ) -> None:
         self._receive, self._send = receive, send
-        self._left = most
+        self._weigh = weigh
+        self._length = self._marks = 0
         self._complete = False
         self._until = 0.0
         self._policy = policy
@@ -156,25 +193,28 @@ class _Passage:
         self.refused: Refused | None = None
 
     async def receive(self) -> Message:
-        """Raises Refused for a body that is too long, or comes too slowly."""
+        """Raises Refused for a body that is too large, or comes too slowly."""
         if self._complete:
             return await self._receive()
         try:
-            now = asyncio.get_running_loop().time()
-            self._until = self._until or now + LONGEST
-            async with asyncio.timeout_at(min(self._until, now + PATIENCE)):
-                message = await self._receive()
-        except TimeoutError:
-            raise self._refuse(408, "The request came too slowly.") from None
-        self._left -= len(message.get("body", b""))
+            message = await self._next()
+            body = message.get("body", b"")
+            self._marks += self._weigh(body, self._length, self._marks)
+        except Refused as refused:
+            self.refused = refused  # the app may make something else of it
+            raise
+        self._length += len(body)
         self._complete = not message.get("more_body")
-        if self._left < 0:
-            raise self._refuse(413, "The request is too large.")
         return message
 
-    def _refuse(self, status: int, sentence: str) -> Refused:
-        self.refused = Refused(status, sentence)
-        return self.refused
+    async def _next(self) -> Message:
+        now = asyncio.get_running_loop().time()
+        self._until = self._until or now + LONGEST
+        try:
+            async with asyncio.timeout_at(min(self._until, now + PATIENCE)):
+                return await self._receive()
+        except TimeoutError:
+            raise Refused(408, "The request came too slowly.") from None
 
     async def send(self, message: Message) -> None:
         """What the app answers; nothing of it where the request is refused. A page is held back until it is whole."""
@@ -199,6 +239,13 @@ class _Passage:
             headers = MutableHeaders(raw=message["headers"])
             headers.update(HEADERS | {"content-security-policy": policy})
         await self._send(message)
+
+
+def _is_logged_in(scope: Scope) -> bool:
+    """As Gradio has it, which asks for no login where somebody ends a reply."""
+    app, cookies = scope["app"], Request(scope).cookies
+    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+    return any(cookies.get(name) in app.tokens for name in names)
 
 
 def _address(scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,8 @@ from llama_ui.errors import Unforeseen
 log = logging.getLogger(__name__)
 ORDER = ("ts", "event", "id")
 PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# Of what was called when something went wrong, the last so many: Gradio's and its web server's own are sixty.
+CALLS = 6
 _JSON = structlog.processors.JSONRenderer(ensure_ascii=False)
 _STAMP = structlog.processors.TimeStamper(fmt="iso", key="ts")
 _FORMATS: Mapping[str, Processor] = {
@@ -26,12 +29,22 @@ _FORMATS: Mapping[str, Processor] = {
 def configure(log_format: str) -> None:
     """What libraries and the app log is for people to read; where turns are JSON, it is JSON, too."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(PLAIN))
+    handler.setFormatter(_Lines(PLAIN))
     if log_format == "json":
         known: list[Processor] = [structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level, _STAMP]
         told: list[Processor] = [ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, _JSON]
         handler.setFormatter(ProcessorFormatter(foreign_pre_chain=known, processors=told))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _Lines(logging.Formatter):
+    """What belongs to a record's first line is indented, so that no text in it can make up a record, or a turn."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _printable(super().format(record)).replace("\n", "\n    ")
+
+    def formatException(self, ei: Any) -> str:
+        return "".join(traceback.format_exception(*ei, limit=-CALLS)).rstrip()
 
 
 def log_turn(log_format: str, fields: Mapping[str, Any]) -> None:
@@ -43,8 +56,12 @@ def log_turn(log_format: str, fields: Mapping[str, Any]) -> None:
 
 def _shown(value: Any) -> Any:
     if isinstance(value, str):
-        return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in value)
+        return _printable(value)
     return round(value, 3) if isinstance(value, float) else value
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
 
 
 def unforeseen(doing: str, reference: str | None = None) -> Unforeseen:

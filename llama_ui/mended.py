@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+import time
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,13 +17,14 @@ from fastapi import FastAPI
 from gradio import http_server, processing_utils
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block, BlocksConfig
+from gradio.queueing import Queue
 from gradio.renderable import Renderable
 from gradio.state_holder import SessionState
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from uvicorn.config import HTTP_PROTOCOLS
+from uvicorn.config import HTTP_PROTOCOLS, LOGGING_CONFIG
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llama_ui.logs import unforeseen
@@ -34,8 +36,12 @@ if find_spec("matplotlib") is None:
     sys.modules["matplotlib"] = None  # type: ignore[assignment] # Python's own way to say that there is none
 # How often events are summed up, with pandas, after every one of them by default. Nobody looks at the sums.
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
-# Seconds for a request's head.
+# What the web server has to say is logged as all else is: by itself it would write lines of another form.
+LOGGING_CONFIG["loggers"].clear()
+# Seconds for a request's head, and on a connection that is kept until the next one.
 HEAD_TIMEOUT = 20.0
+# Seconds for which what is on its way to a page, or to a program, waits to be fetched.
+UNFETCHED = 120.0
 SHOWN_TAG = """'<span class="as-written">'+e.trimEnd().replace(/&/g,'&amp;').replace(/</g,'&lt;')+'</span>'"""
 
 
@@ -99,6 +105,57 @@ def tell_of_errors(demo: gr.Blocks) -> None:
     demo.process_api = process_api  # type: ignore[method-assign] # in its place
 
 
+class Mailboxes(dict[str, Any]):
+    """What is on its way to each session, which is forgotten when nobody has come to fetch it for a while.
+
+    Gradio has 2,000 of them, each for good: as many made-up sessions would push out those of all others. Whether there
+    is one it asks (`in`) when an event is added, and every 10 s while somebody fetches.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__()
+        self._queue = queue
+        self._asked: dict[str, float] = {}
+        self._forgetting = set[asyncio.Task[None]]()
+
+    def __contains__(self, session: object) -> bool:
+        known = super().__contains__(session)
+        if known:
+            self._asked[str(session)] = time.monotonic()
+        return known
+
+    def __setitem__(self, session: str, box: Any) -> None:
+        super().__setitem__(session, box)
+        self._asked[session] = time.monotonic()
+        self._look_in(UNFETCHED, session, box)
+
+    def __missing__(self, session: str) -> Any:
+        return asyncio.Queue()  # for what is still on its way to a session that is forgotten, or has no name
+
+    def __delitem__(self, session: str) -> None:
+        self.pop(session, None)
+        self._asked.pop(session, None)
+
+    def _look_in(self, seconds: float, session: str, box: Any) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._look, session, box)
+
+    def _look(self, session: str, box: Any) -> None:
+        if self.get(session) is not box:
+            return
+        left = self._asked[session] + UNFETCHED - time.monotonic()
+        if left > 0:
+            self._look_in(left, session, box)
+            return
+        task = asyncio.get_running_loop().create_task(self._forget(session))
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+
+    async def _forget(self, session: str) -> None:
+        await self._queue.clean_events(session_hash=session)  # as when a page is closed: its replies end
+        del self[session]
+        self._queue.pending_event_ids_session.pop(session, None)
+
+
 def expect_slow_clients() -> None:
     """A request whose head does not come is not waited for: uvicorn would, and each takes a file."""
     HTTP_PROTOCOLS["auto"] = f"{__name__}:ImpatientProtocol"
@@ -108,6 +165,11 @@ class ImpatientProtocol(HttpToolsProtocol):
     """Closes a connection on which a request's head takes too long."""
 
     _head: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # By default 5: when the app is busy for so long, what was sent by then would be lost.
+        self.timeout_keep_alive = int(HEAD_TIMEOUT)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)

@@ -170,7 +170,7 @@ def _whole(label: str, value: object, least: int) -> int | None:
     if not text:
         return None
     digits = text.removesuffix(".0")  # of a number that a program sent
-    if not (digits.isascii() and digits.isdigit() and least <= int(digits[:20]) < 2**31):
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 10 and least <= int(digits) < 2**31):
         raise InputError(f"{label} is {as_code(text, 40)}.", f"Enter a whole number from {least}, or nothing.")
     return int(digits)
 

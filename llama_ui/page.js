@@ -240,19 +240,20 @@ const chat = (() => {
       return [settled];
     },
     /* The status line and the list of models are looked at again after a failure, when the server was found changed,
-       and after a reply from a server that the status line still calls gone. */
+       and after a reply from a server that the status line still calls gone. What was on its way of a reply may have come
+       after Stop, or after the conversation was cleared. */
     ended: (history, ...settings) => {
       unkept = null;
-      const left = cleared ? [] : history;
+      const left = cleared ? [] : chat.settled(history);
       replying = false;
       show(left);
       kept.save(left, settings);
       const changed = ["error", "notice"].includes(left.at(-1)?.metadata?.id);
       if (changed || document.querySelector("#status .error")) document.querySelector("#refresh").click();
       focus();
-      return [UNLOCKED, cleared ? [] : {__type__: "update"}];
+      const came = cleared || history.some(({metadata}) => metadata?.id === "waiting" || metadata?.status === "pending");
+      return [UNLOCKED, came ? left : {__type__: "update"}];
     },
-    /* What was on its way of a reply may come after the conversation was cleared: `ended` clears it again. */
     cleared: () => {
       cleared = replying;
       keepAsked();

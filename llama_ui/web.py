@@ -78,6 +78,7 @@ def build(settings: Settings, connection: Connection, visitors: Visitors) -> gr.
     mended.remember_configs(demo)
     mended.fill_in_arguments(demo)
     mended.tell_of_errors(demo)
+    demo._queue.pending_messages_per_session = mended.Mailboxes(demo._queue)  # type: ignore[assignment] # in its place
     return demo
 
 

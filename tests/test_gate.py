@@ -3,7 +3,7 @@
 import contextlib
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -11,6 +11,7 @@ import pytest
 
 from llama_ui import gate, mended
 from llama_ui.gate import is_own_name
+from tests.app_process import AppProcess
 from tests.fake_stack import FakeStack
 from tests.page import reply_event, served
 
@@ -219,9 +220,13 @@ def test_a_request_that_is_too_large_is_refused_before_it_is_read(url: str, path
     assert httpx.get(f"{url}/healthz").text == "ok\n"
 
 
-def test_an_upload_says_how_long_it_is(url: str) -> None:
-    answer = httpx.post(f"{url}/gradio_api/upload", content=iter([b"x"]), timeout=SECONDS)
-    assert answer.status_code == 411
+@pytest.mark.parametrize("part", ["[],", '{"":1},', "1,"])
+def test_a_request_of_nothing_but_parts_is_refused_before_they_are_made(url: str, part: str) -> None:
+    """Each would take many times its length in memory."""
+    body = f'{{"fn_index": 0, "session_hash": "x", "data": [{part * 700_000}1]}}'
+    assert len(body) < gate.MOST_BYTES
+    answer = httpx.post(f"{url}/gradio_api/queue/join", content=body, timeout=SECONDS)
+    assert answer.status_code == 413 and "too many parts" in answer.text
 
 
 def test_a_file_that_is_too_large_is_refused(url: str) -> None:
@@ -274,9 +279,10 @@ def test_requests_and_uploads_of_one_address_are_limited_and_others_go_on(stack:
         assert told[-1].status_code == 429 and told[-1].headers["retry-after"] == "60"
         assert "too many requests from your network. Wait" in told[-1].json()["detail"]
         assert other.post(**reset).is_success
-        # Uploads are counted by their bytes, too.
+        # They are counted by their bytes, too, said before or not.
         file = {"files": ("a.txt", b"x" * 20_000_000)}
         assert [other.post("gradio_api/upload", files=file).status_code for _ in range(3)] == [200, 200, 429]
+        assert other.post("gradio_api/queue/join", content=iter([b" " * 1_000_000] * 20)).status_code == 429
 
 
 def test_a_reply_cannot_be_asked_for_without_the_queue(url: str, stack: FakeStack) -> None:
@@ -307,6 +313,50 @@ def test_so_many_requests_of_one_address_are_open_at_once_and_others_come_in(sta
         pages.close()
         while httpx.get(url, headers=headers).status_code == 429:  # until the app has noticed; else the test times out
             pass
+
+
+STUMBLED_OVER: list[tuple[str, dict[str, Any]]] = [
+    ("call/v2/chat", {"x\nts=2026-11-27 event=turn id=FORGED outcome=answered\n\x1b[2J": 1}),
+    ("call/v2/nothing", {}),
+    ("call/nothing", {"data": []}),
+    ("queue/join", {"data": [], "fn_index": 9999, "session_hash": "x"}),
+    ("run/predict", {"data": []}),
+]
+
+
+def test_what_gradio_stumbles_over_is_an_id_for_who_asks_and_some_lines_in_the_log(
+    start_app: Callable[..., AppProcess], stack: FakeStack
+) -> None:
+    app = start_app("--base-url", stack.url, LLAMA_STACK_CLIENT_API_KEY=KEY)
+    for path, sent in STUMBLED_OVER:
+        answer = httpx.post(f"{app.url}/gradio_api/{path}", json=sent, timeout=SECONDS)
+        assert answer.status_code == 500
+        (reference,) = re.findall(r"^Something went wrong in this app \(error (\w+)\)\.", answer.json()["detail"])
+        app.await_line(f"Error {reference} while answering a request")
+    event = httpx.post(f"{app.url}/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
+    assert "Hello there." in httpx.get(f"{app.url}/gradio_api/call/chat/{event}", timeout=SECONDS).text
+    app.await_line("event=turn .*outcome=answered .*tokens")
+    lines = "".join(app.output).split("\n")
+    assert len(lines) < 40 * len(STUMBLED_OVER) and not [line for line in lines if "\x1b" in line]
+    assert len([line for line in lines if line.startswith("ts=")]) == 1
+
+
+def test_a_session_without_a_name_or_one_that_is_not_there_breaks_nothing(
+    url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (event,) = [it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "others"]
+    join = {"data": [], "fn_index": event, "session_hash": ""}
+    assert httpx.post(f"{url}/gradio_api/queue/join", json=join, timeout=SECONDS).is_success
+    told = httpx.get(f"{url}/gradio_api/queue/data?session_hash=nobody", timeout=SECONDS).text
+    assert '"session_not_found":true' in told
+    assert "Traceback" not in capfd.readouterr().err + caplog.text
+
+
+def test_who_is_no_proxy_cannot_say_under_which_name_the_app_was_asked(own: str) -> None:
+    headers = {"x-forwarded-host": "evil.test", "x-forwarded-proto": "https", "x-gradio-server": "http://evil.test"}
+    for path in ("/", "/config", "/gradio_api/info"):
+        assert "evil.test" not in httpx.get(own + path, headers=headers, timeout=SECONDS).text
+    assert "evil.test" not in httpx.get(f"{own}/logout", headers=headers).headers["location"]
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '{"data":['])

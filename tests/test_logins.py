@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from llama_ui import logins
 from llama_ui.logins import ADDRESS, Logins
 from tests.app_process import AppProcess
-from tests.fake_stack import FakeStack
+from tests.fake_stack import FakeStack, Hold
 from tests.page import served
 
 pytestmark = pytest.mark.loopback
@@ -42,6 +42,28 @@ def test_without_a_login_nothing_can_be_asked_or_read(url: str, stack: FakeStack
     page = http.get("/")
     assert page.is_success and "fake/llama" not in page.text and stack.url not in page.text
     assert stack.requests == []
+
+
+def test_without_a_login_nobody_ends_a_reply_that_is_being_given(url: str, stack: FakeStack) -> None:
+    http, stranger = visitor(url), visitor(url)
+    assert login(http, *KNOWN[0]).is_success
+    http.cookies = httpx.Cookies({name: value for name, value in http.cookies.items()})
+    hold = Hold()
+    stack.enqueue("half ", hold, "whole")
+    function = next(it["id"] for it in http.get("/config").json()["dependencies"] if it["api_name"] == "chat")
+    call = {"data": [{"text": "Hi", "files": []}, [], *[None] * 8], "fn_index": function, "session_hash": "a-program"}
+    event = http.post("/gradio_api/queue/join", json=call).json()["event_id"]
+    assert hold.reached.wait(SECONDS)
+    theirs = {"session_hash": "a-program", "fn_index": function, "event_id": event}
+    for path in ("cancel", "reset"):
+        assert stranger.post(f"/gradio_api/{path}", json=theirs).status_code == 401
+    assert stranger.get("/gradio_api/heartbeat/a-program").status_code == 401
+    hold.release.set()
+    assert "half whole" in http.get("/gradio_api/queue/data?session_hash=a-program").text
+
+
+def test_a_login_as_long_as_a_book_is_not_read(url: str) -> None:
+    assert login(visitor(url), "alice", "x" * 20_000).status_code == 413
 
 
 @pytest.mark.parametrize(("user", "password"), KNOWN)

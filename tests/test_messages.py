@@ -316,6 +316,13 @@ def test_the_limits_themselves_are_allowed() -> None:
     assert options(2, 1, 1, 2**31 - 1) == Options(temperature=2.0, top_p=1.0, max_tokens=1, seed=2**31 - 1)
 
 
+@pytest.mark.parametrize("value", ["0" * 20 + "9" * 60, "9" * 5000, "2147483648", "1" + "0" * 20])
+def test_a_number_that_no_server_takes_is_not_sent_however_it_is_written(value: str) -> None:
+    for max_tokens, seed in ((value, None), (None, value)):
+        with pytest.raises(InputError, match="Enter a whole number from"):
+            options(None, None, max_tokens, seed)
+
+
 def test_counts_are_sent_as_whole_numbers() -> None:
     chosen = options("", "", "64.0", " 1000 ")
     assert (chosen.max_tokens, chosen.seed) == (64, 1000)

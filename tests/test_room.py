@@ -7,10 +7,12 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import batched
 
+import gradio as gr
 import httpx
 import psutil
 import pytest
 
+from llama_ui import mended
 from tests.fake_stack import Endless, FakeStack, Hold, Reply
 from tests.page import served
 
@@ -128,6 +130,29 @@ async def test_more_visitors_than_a_client_has_connections_by_default_are_served
             hold.release.set()
         for reply in await asyncio.gather(*replies):
             assert "first last" in reply
+
+
+async def test_what_nobody_fetches_is_forgotten_and_its_reply_ends(
+    url: str, stack: FakeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mended, "UNFETCHED", 0.2)
+    reply = stack.enqueue("a secret", Hold())
+    async with visitors(url, 1) as (visitor,):
+        found = [it for it in gc.get_objects() if isinstance(it, mended.Mailboxes)]
+        await visitor.asks("hello")
+        (boxes,) = [it for it in found if it]
+        await until(reply.ended.is_set, "the request to the server has ended")
+        await until(lambda: not boxes, "nothing is left of it")
+        monkeypatch.undo()
+        assert "Hello there." in await visitor.is_told("hello")
+
+
+async def test_made_up_sessions_push_out_nobody() -> None:
+    with gr.Blocks() as demo:
+        boxes = mended.Mailboxes(demo._queue)
+    for number in range(10_000):
+        boxes[f"session {number}"] = asyncio.Queue()
+    assert len(boxes) == 10_000 and "session 0" in boxes
 
 
 async def test_a_visitor_who_does_not_read_holds_up_nobody(url: str, stack: FakeStack) -> None:
