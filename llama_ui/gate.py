@@ -45,7 +45,7 @@ MARKS, MOST_MARKS, WEIGHT = (b"[", b"{", b","), 200_000, 100
 # Seconds until the next part of a request, and until all of it.
 PATIENCE, LONGEST = 20.0, 300.0
 # For each message that an address may send within a minute, and for so many at the least: requests, and their bytes.
-REQUESTS, BYTES, LEAST = 10, 300_000, 200
+REQUESTS, BYTES, LEAST = 4, 300_000, 200
 # What says under which name the app was asked, and from which link: taken from a proxy only. Gradio believes anybody.
 FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto")
 # For each visitor that an address may have: requests at once. A page has up to three, for as long as it is open.

@@ -35,6 +35,7 @@ def configure(log_format: str) -> None:
         told: list[Processor] = [ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, _JSON]
         handler.setFormatter(ProcessorFormatter(foreign_pre_chain=known, processors=told))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(True)
 
 
 class _Lines(logging.Formatter):

@@ -159,12 +159,12 @@ class Visitors:
 
 
 def network(host: str) -> str:
-    """An address as it is counted: with IPv6 the network of 2**64 addresses that each household has."""
+    """An address as it is counted: with IPv6 the network that a household has (a /56, as RIPE recommends)."""
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError:
         return host
-    return str(address.ipv4_mapped or ipaddress.ip_network((int(address), 64), strict=False))
+    return str(address.ipv4_mapped or ipaddress.ip_network((int(address), 56), strict=False))
 
 
 def _whom(share: int) -> str:

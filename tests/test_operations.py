@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -157,6 +158,22 @@ def test_libraries_and_errors_are_logged_as_json_too_where_turns_are() -> None:
     told = json.loads(ran.stderr)
     assert told["level"] == "error" and "abc" in told["event"] and "ZeroDivisionError" in told["exception"]
     assert ran.stdout == "Something went wrong in this app (error abc). Try again.\n"
+
+
+def test_whoever_writes_a_line_of_the_log_writes_it_as_json(start_app: StartApp, stack: FakeStack) -> None:
+    """The web server, Gradio, and the app."""
+    app = start_app("--base-url", stack.url, "--log-format", "json")
+    app.await_line("Server: ")
+    begun = len(app.output)
+    with socket.create_connection(("127.0.0.1", app.port), SECONDS) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        assert b" 400 " in connection.recv(1000)
+    assert httpx.post(f"{app.url}/gradio_api/call/nothing", json={"data": []}).status_code == 500
+    event = httpx.post(f"{app.url}/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
+    httpx.get(f"{app.url}/gradio_api/call/chat/{event}", timeout=SECONDS)
+    app.await_line('"turn"')
+    told = [json.loads(line) for line in app.output[begun:]]
+    assert {line.get("logger") for line in told} == {"uvicorn.error", "llama_ui.logs", None}
 
 
 def test_metrics_count_turns_failures_times_and_who_is_there(serve: Callable[..., str], stack: FakeStack) -> None:

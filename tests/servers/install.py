@@ -40,7 +40,8 @@ def _environment(name: str, content: bytes, *packages: str) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     uv = Path(sys.executable).with_name("uv")
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-    subprocess.run([uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *packages], check=True)
+    command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", folder / "bin" / "python", *packages]
+    subprocess.run(command, check=True)
     mark.touch()
     return folder
 
