@@ -12,6 +12,7 @@ SECONDS = 20.0
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
+expect.set_options(timeout=SECONDS * 1000)
 FLAGS += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 
 
@@ -50,7 +51,7 @@ class Chat:
         self.replies = page.locator("#conversation .bot.message")
         self.said = page.locator("#conversation .user.message")
         expect(self.box).to_be_visible()
-        expect(self.status).not_to_contain_text("Connecting", timeout=SECONDS * 1000)
+        expect(self.status).not_to_contain_text("Connecting")
 
     def send(self, text: str) -> None:
         expect(self.box).to_be_enabled(timeout=SECONDS * 1000)

@@ -32,7 +32,7 @@ def add(chat: Chat, *files: FilePayload) -> None:
 def in_box(chat: Chat, count: int) -> None:
     """Awaits so many pictures in the box, ready to be sent."""
     ready = chat.page.locator("#message .thumbnail-image[src^='data:image/']")
-    expect(ready).to_have_count(count, timeout=SECONDS * 1000)
+    expect(ready).to_have_count(count)
     expect(chat.page.locator("#message .thumbnail-item")).to_have_count(count)
 
 
@@ -209,10 +209,10 @@ def test_hostile_files_get_a_sentence_each_and_the_rest_of_the_message_stays(cha
         add(chat, *[file(name, content) for name, content, _ in some])
         complaints = chat.page.locator("#complaint p")
         told = [re.compile(re.escape(told)) for _, _, told in some]
-        expect(complaints).to_have_text(told, timeout=SECONDS * 1000)
+        expect(complaints).to_have_text(told)
         assert chat.page.locator("#complaint img").count() == 0
         add(chat, file("no.svg", SVG))  # so that the next complaints are others
-        expect(complaints).to_have_text([re.compile("no.svg")], timeout=SECONDS * 1000)
+        expect(complaints).to_have_text([re.compile("no.svg")])
     in_box(chat, 1)
     expect(chat.box).to_have_value("What is it?")
     assert stack.requests == []
@@ -393,7 +393,7 @@ def test_a_reply_of_100_kilobytes_is_shown_whole(chat: Chat, stack: FakeStack) -
     assert len(text) > 100_000
     stack.enqueue(*[text[begin : begin + 500] for begin in range(0, len(text), 500)])
     chat.ask("Write a book.")
-    expect(chat.replies.last.locator("p")).to_have_count(480, timeout=SECONDS * 1000)
+    expect(chat.replies.last.locator("p")).to_have_count(480)
     expect(chat.replies.last.locator("p").last).to_contain_text("Paragraph 479.")
     assert chat.page.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
 

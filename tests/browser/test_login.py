@@ -1,0 +1,36 @@
+"""The page behind a login, in a real Chromium."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.app_process import AppProcess
+from tests.chromium import SECONDS, Chat
+from tests.fake_stack import FakeStack, Hold
+
+pytestmark = pytest.mark.browser
+
+
+def test_who_has_logged_in_chats_and_stops_a_reply(
+    browser: Browser, start_app: Callable[..., AppProcess], stack: FakeStack
+) -> None:
+    app = start_app("--base-url", stack.url, LLAMA_UI_AUTH="alice:wonder")
+    page = browser.new_context().new_page()
+    page.goto(app.url)
+    for password in ("wrong", "wonder"):
+        page.get_by_label("username").fill("alice")
+        page.get_by_label("password").fill(password)
+        page.get_by_role("button", name="Login").click()
+        if password == "wrong":
+            expect(page.get_by_text("Incorrect Credentials")).to_be_visible()
+    expect(page.locator("#message textarea")).to_be_visible()
+    chat = Chat(page, app.url)
+    chat.ask("Hi")
+    expect(chat.replies.last).to_contain_text("Hello there.")
+    reply = stack.enqueue("half ", Hold())
+    chat.send("again")
+    expect(chat.replies.last).to_contain_text("half")
+    chat.stop_button.click()
+    assert reply.ended.wait(SECONDS)
+    page.context.close()
