@@ -55,7 +55,6 @@ def _run(settings: Settings) -> int:
         threading.Event().wait()
         return 0  # never: only a signal ends the wait
     except Draining:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a second one is not waited for
         print(f"Ending, as soon as the replies that are being given have ended, or in {GRACE} s.", flush=True)
         visitors.drain(GRACE)
         return 0
@@ -65,6 +64,7 @@ def _run(settings: Settings) -> int:
 
 
 def _drain(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a second one is not waited for
     raise Draining
 
 

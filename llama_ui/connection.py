@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # Llama Stack's default, and the one of its text generation guide.
 USUAL_URLS = ("http://localhost:8321", "http://localhost:5000")
 PROBE_TIMEOUT = 1.0
+# Seconds after which a look at the server makes an attempt that failed again; a visitor's message does so at once.
+RETRY = 60.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Connection:
         self.line = Line(settings.max_visitors)
         self._lock = threading.Lock()
         self._attempt: Future[LlamaStack] | None = None
+        self._began = 0.0
         self.uses_local = False
         self._blind: list[str] = []
         self.progress = "Connecting"
@@ -61,7 +65,7 @@ class Connection:
         """Begins an attempt, unless one is under way or has succeeded. Returns at once."""
         with self._lock:
             if self._attempt is None or self._spent(self._attempt):
-                self._attempt = Future()
+                self._attempt, self._began = Future(), time.monotonic()
                 threading.Thread(target=self._run, args=[self._attempt], daemon=True, name="connect").start()
             return self._attempt
 
@@ -101,7 +105,10 @@ class Connection:
 
     async def answers(self) -> None:
         """Raises ChatError where the server does not answer now, or is still being made ready."""
-        if not (attempt := self.start()).done():
+        attempt = self._attempt
+        if attempt is None or (self._spent(attempt) and time.monotonic() > self._began + RETRY):
+            attempt = self.start()  # not each time: it may start the local stack, and strangers can look, too
+        if not attempt.done():
             raise NoServer(f"{self.progress}…", "")
         await attempt.result().chat_models()
 

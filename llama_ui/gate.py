@@ -33,6 +33,8 @@ ROUTES = re.compile(
     r"|cancel|reset|run/predict|call/(v2/)?\w+(/[\w-]+)?|upload|upload_progress)"
 )
 FILES = re.compile(r"/(assets|static|svelte)/")
+# For those who run the app, who may come from where its visitors come from.
+OPERATIONS = ("/healthz", "/readyz", "/metrics")
 STREAMS = re.compile("/gradio_api/(queue/data|call/)")
 UPLOADS = ("/gradio_api/upload", "/gradio_api/upload/")
 # Where a session is acted for without a POST, and Gradio asks for no login.
@@ -137,6 +139,8 @@ class Gate:
             raise Refused(403, "The page of another site may not use this app.")
         if self._visitors.draining and path == "/":
             raise Refused(503, "This app is being restarted. Come again in a minute.", 60)
+        if path in OPERATIONS:
+            return
         if self._settings.public and self._open[_address(scope)] > AT_ONCE * self._settings.visitors_per_address:
             raise Refused(429, "Too many pages are open in your network.", 60)
         if self._settings.public and not FILES.match(path):

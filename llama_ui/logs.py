@@ -52,7 +52,7 @@ def log_turn(log_format: str, fields: Mapping[str, Any]) -> None:
     """One line on stderr. What is None is left out; a text has nothing in it that a terminal obeys."""
     known = {name: _shown(value) for name, value in fields.items() if value is not None}
     line = _FORMATS[log_format](None, "", _STAMP(None, "", {"event": "turn", **known}))
-    print(line, file=sys.stderr, flush=True)
+    print(_printable(str(line)), file=sys.stderr, flush=True)
 
 
 def _shown(value: Any) -> Any:

@@ -47,7 +47,7 @@ def nginx(folder: Path, *replicas: AppProcess) -> Iterator[str]:
     text = text.replace(f"server app:7860{replica}", lines).replace("listen 80;", f"listen 127.0.0.1:{port};")
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     scratch = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in kinds)
-    text = text.replace("http {", f"http {{ access_log off; {scratch}", 1)
+    text = text.replace("http {", f"http {{ {scratch}", 1).replace("/var/log/nginx/", f"{folder}/")
     (folder / "nginx.conf").write_text(text)
     assert NGINX, "no nginx found (Debian: apt install nginx-light)"
     command = [NGINX, "-p", str(folder), "-e", "stderr", "-c", "nginx.conf", "-g", f"daemon off; pid {folder}/pid;"]
@@ -152,7 +152,9 @@ def test_through_nginx_addresses_are_told_by_it_alone_and_its_operators_pages_ar
         for path in ("metrics", "readyz", "healthz"):
             assert httpx.get(f"{url}/{path}").status_code == 404
             assert httpx.get(f"{app.url}/{path}").is_success
-        page = httpx.get(url)
+        page = httpx.get(url, params={"message": "a-secret"})
+        logged = (tmp_path / "access.log").read_text()
+        assert '"GET /" 200' in logged and "a-secret" not in logged
         assert re.fullmatch(r"visitor=[0-9a-f]{32}; Path=/; HttpOnly; SameSite=Lax", page.headers["set-cookie"])
         again = httpx.get(url, cookies={"visitor": "x" * 32})  # one that somebody made up is not taken
         assert "x" * 32 not in again.headers["set-cookie"]

@@ -17,6 +17,7 @@ from gradio_client import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from llama_ui import operations
+from llama_ui.connection import Connection
 from tests.app_process import AppProcess
 from tests.fake_stack import MODEL, FakeStack, Hold
 from tests.page import said, served
@@ -287,3 +288,20 @@ def test_an_unforeseen_failure_gives_the_visitor_an_id_and_the_log_the_rest(
     reference = shown.split("(error ")[1].split(")")[0]
     assert "secret" not in shown and len(reference) == 8
     assert reference in caplog.text and "a secret detail" in caplog.text
+
+
+def test_looking_whether_it_is_ready_makes_no_failed_attempt_again_at_once(
+    serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It might start the local stack each time, and anybody can look."""
+    monkeypatch.setattr(operations, "HOLDS", 0.0)
+    monkeypatch.setattr("llama_ui.connection.USUAL_URLS", ())
+    attempts = []
+    attempt = Connection._run
+    monkeypatch.setattr(Connection, "_run", lambda *given: (attempts.append(given), attempt(*given)))
+    url = serve(base_url=None, no_local=True)
+    assert {httpx.get(f"{url}/readyz").text for _ in range(5)} == {"not ready: NoServer\n"}
+    assert len(attempts) == 1
+    monkeypatch.setattr("llama_ui.connection.RETRY", 0.0)
+    httpx.get(f"{url}/readyz")
+    assert len(attempts) == 2
