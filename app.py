@@ -59,6 +59,7 @@ def _run(settings: Settings) -> int:
         visitors.drain(GRACE)
         return 0
     finally:
+        visitors.end()
         connection.close()
         web.close_tunnels()
 

@@ -4,7 +4,7 @@ import ipaddress
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, replace
 
@@ -30,13 +30,14 @@ class Visitor:
 
 
 class Visitors:
-    """Belongs to one event loop, but for `drain`."""
+    """Belongs to one event loop, but for `drain` and `end`."""
 
     def __init__(self, settings: Settings, connection: Connection) -> None:
         self._settings = settings
         self._connection = connection
         self._rates = MovingWindowRateLimiter(MemoryStorage())
         self._now: Counter[str] = Counter()  # replies that are being given, by who gets them
+        self._unnoted: dict[str, Callable[[], None]] = {}  # by reference, what notes a turn that has not ended
         self.draining = False
         self.pages = 0  # that are open
         self._streams = 0  # in which replies are on their way
@@ -48,6 +49,7 @@ class Visitors:
     ) -> AsyncGenerator[Turn, None]:
         """As `chat.respond`, for one visitor. Never raises: what keeps one from an answer is the last turn's error."""
         turn, reference, began = Turn(), uuid.uuid4().hex[:8], time.monotonic()
+        self._unnoted[reference] = lambda: self._note(reference, time.monotonic() - began, turn, messages)
         try:
             with self._given(visitor):
                 async with aclosing(respond(self._connection, model, messages, options)) as turns:
@@ -60,7 +62,8 @@ class Visitors:
             turn = replace(turn, waited=None, ended=True, error=unforeseen("replying", reference))
             yield turn
         finally:
-            self._note(reference, time.monotonic() - began, turn, messages)
+            if note := self._unnoted.pop(reference, None):
+                note()
 
     def admit(self, visitor: Visitor) -> None:
         """Counts what costs as much as a message. Raises ChatError where it would be one too many."""
@@ -114,6 +117,12 @@ class Visitors:
         until = time.monotonic() + seconds
         while (self._now or self._streams) and time.monotonic() < until:
             time.sleep(0.05)
+
+    def end(self) -> None:
+        """Notes the turns that the end of the app cuts off. Called from another thread than all else."""
+        for reference in list(self._unnoted):
+            if note := self._unnoted.pop(reference, None):
+                note()
 
     @contextmanager
     def _given(self, visitor: Visitor) -> Iterator[None]:

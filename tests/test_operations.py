@@ -256,9 +256,11 @@ def test_told_twice_it_waits_for_nobody(start_app: StartApp, stack: FakeStack) -
         app.process.send_signal(signal.SIGTERM)
         app.await_line("Ending, as soon as the replies")
         app.process.send_signal(signal.SIGTERM)
+        app.await_line("event=turn .*outcome=stopped")  # cut off, and noted all the same
         assert app.process.wait(SECONDS) == 0
         hold.release.set()
         assert running.exception(SECONDS) is not None
+    assert len([line for line in app.output if "event=turn" in line]) == 1
 
 
 @pytest.mark.parametrize("arguments", [("--trusted-proxies", "127.0.0.1"), ()], ids=["public", "own"])
