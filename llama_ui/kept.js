@@ -50,27 +50,32 @@ const kept = (() => {
   let saving = Promise.resolve(); // one after the other
   const save = (shown, settings) => {
     if (!shown.length && !current) return;
-    const history = chat.settled(shown);
+    const history = JSON.parse(JSON.stringify(chat.settled(shown))); // as it is now: Gradio puts proxies into what it shows
     if (!current) become({id: newId(), title: named(history)});
     const mine = current;
-    saving = saving.then(async () => {
+    const busy = (is) => document.querySelector("#kept-list")?.setAttribute("aria-busy", is);
+    busy(true);
+    const saved = saving.then(async () => {
       try {
-        const stored = await inStores("readonly", (listed) => listed.get(mine.id));
-        if (stored && stored.changed !== mine.changed) mine.id = newId(); // another tab went on with it: both are kept
-        mine.title = stored?.title ?? mine.title;
-        mine.changed = Date.now();
-        const {id, title, changed} = mine;
+        let written;
         await inStores("readwrite", (listed, contents) => {
-          listed.put({id, title, changed});
-          contents.put({id, history, settings: byName(settings)});
+          listed.get(mine.id).onsuccess = ({target: {result: stored}}) => {
+            const id = stored && stored.changed !== mine.changed ? newId() : mine.id; // another tab went on with it: both are kept
+            written = {id, title: stored?.title ?? mine.title, changed: Date.now()};
+            listed.put(written);
+            contents.put({id, history, settings: byName(settings)});
+          };
         });
+        Object.assign(mine, written);
         remember();
       } catch (error) {
         console.error(error);
         chat.tell(NO_ROOM);
       }
       await list();
+      if (saving === saved) busy(false);
     });
+    saving = saved;
   };
 
   const list = async () => {
@@ -105,7 +110,10 @@ const kept = (() => {
       input.onblur = null;
       input.remove();
       if (chosen && item.id === current?.id) current.title = chosen;
-      if (chosen) await inStores("readwrite", (listed) => void listed.put({...item, title: chosen}));
+      if (chosen)
+        await inStores("readwrite", (listed) => {
+          listed.get(item.id).onsuccess = ({target: {result: stored}}) => stored && listed.put({...stored, title: chosen});
+        });
       await list();
     };
     input.onblur = () => finish(input.value.trim());

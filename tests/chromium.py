@@ -67,6 +67,7 @@ class Chat:
     def at_rest(self) -> None:
         expect(self.box).to_be_enabled(timeout=SECONDS * 1000)
         expect(self.stop_button).to_have_count(0)
+        expect(self.page.locator("#kept-list[aria-busy=true]")).to_have_count(0)
 
     def press(self, label: str) -> None:
         self.conversation.get_by_label(label, exact=True).last.click()

@@ -160,6 +160,20 @@ def test_conversations_are_listed_opened_renamed_and_deleted(chat: Chat, stack: 
     expect(kept(chat)).to_have_text(["About <b>moons</b>✎✕"])
 
 
+def test_a_conversation_that_is_renamed_while_it_is_answered_stays_one(chat: Chat, stack: FakeStack) -> None:
+    stack.enqueue("Once", hold := Hold())
+    chat.send("One")
+    assert hold.reached.wait(SECONDS)
+    chat.button("Rename One").click()
+    chat.page.locator("#kept-list input").fill("Wool")
+    hold.release.set()
+    chat.at_rest()
+    chat.page.locator("#kept-list input").press("Enter")
+    expect(kept(chat)).to_have_text(["Wool✎✕"])
+    chat.ask("Two")
+    expect(kept(chat)).to_have_text(["Wool✎✕"])
+
+
 def test_another_conversation_is_not_opened_over_a_reply_that_is_being_written(chat: Chat, stack: FakeStack) -> None:
     chat.ask("One")
     hold = Hold()
@@ -205,6 +219,7 @@ def test_what_stop_and_undo_left_is_what_is_kept(chat: Chat, stack: FakeStack) -
     chat.ask("Two")
     chat.press("Undo")
     expect(chat.said).to_have_count(1)
+    chat.at_rest()
     chat.page.reload()
     expect(chat.said).to_have_text(["One"])
     stack.enqueue("Once", hold := Hold())
