@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import NoReturn
 
 try:
@@ -45,23 +46,22 @@ def _run(settings: Settings) -> int:
     _make_room(settings.max_visitors)
     connection = Connection(settings)
     visitors = Visitors(settings, connection)
-    try:
+    with ExitStack() as at_the_end:  # all of it, also if told again to end
+        at_the_end.callback(web.close_tunnels)
+        at_the_end.callback(connection.close)
+        at_the_end.callback(visitors.end)
         url = web.launch(web.build(settings, connection, visitors), settings, connection, visitors)
         _warn(settings)
         print(f"Llama Stack Chat: {url}  (Ctrl-C ends it)", flush=True)
         # Only now, so that it does not hold up the page.
         connection.start().add_done_callback(lambda _: _announce(connection))
-        signal.signal(signal.SIGTERM, _drain)
-        threading.Event().wait()
-        return 0  # never: only a signal ends the wait
-    except Draining:
-        print(f"Ending, as soon as the replies that are being given have ended, or in {GRACE} s.", flush=True)
-        visitors.drain(GRACE)
-        return 0
-    finally:
-        visitors.end()
-        connection.close()
-        web.close_tunnels()
+        try:
+            signal.signal(signal.SIGTERM, _drain)
+            threading.Event().wait()
+        except Draining:
+            print(f"Ending, as soon as the replies that are being given have ended, or in {GRACE} s.", flush=True)
+            visitors.drain(GRACE)
+    return 0
 
 
 def _drain(*_: object) -> NoReturn:

@@ -20,6 +20,9 @@ from llama_ui.messages import Message, Options
 from llama_ui.metrics import Metrics
 from llama_ui.settings import Settings
 
+# Seconds that a reply which the end of the app cuts off has for saying so.
+FAREWELL = 2.0
+
 
 @dataclass(frozen=True)
 class Visitor:
@@ -39,6 +42,7 @@ class Visitors:
         self._now: Counter[str] = Counter()  # replies that are being given, by who gets them
         self._unnoted: dict[str, Callable[[], None]] = {}  # by reference, what notes a turn that has not ended
         self.draining = False
+        self._over = False
         self.pages = 0  # that are open
         self._streams = 0  # in which replies are on their way
         line = connection.line
@@ -54,6 +58,10 @@ class Visitors:
             with self._given(visitor):
                 async with aclosing(respond(self._connection, model, messages, options)) as turns:
                     async for turn in turns:
+                        if self._over and not turn.ended:
+                            raise Restarting(
+                                "This app was ended before the reply was complete.", "Try again in a minute."
+                            )
                         yield turn
         except ChatError as error:
             turn = replace(turn, waited=None, ended=True, error=error)
@@ -119,7 +127,10 @@ class Visitors:
             time.sleep(0.05)
 
     def end(self) -> None:
-        """Notes the turns that the end of the app cuts off. Called from another thread than all else."""
+        """Ends the replies that are being given, each with a sentence, and notes the turns that do not end by that.
+        Called from another thread than all else."""
+        self._over = True
+        self.drain(FAREWELL)
         for reference in list(self._unnoted):
             if note := self._unnoted.pop(reference, None):
                 note()
