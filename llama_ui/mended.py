@@ -20,7 +20,9 @@ from gradio.blocks import Block, BlocksConfig
 from gradio.queueing import Queue
 from gradio.renderable import Renderable
 from gradio.state_holder import SessionState
+from gradio_client import utils as client_utils  # type: ignore[import-untyped] # it has no types
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -202,6 +204,18 @@ async def _fetch_nothing(url: str) -> NoReturn:
 
 
 processing_utils.async_ssrf_protected_get = _fetch_nothing
+
+
+def _arguments(*given: Any) -> Any:
+    """For a wrong parameter of a program's Gradio would answer that something went wrong."""
+    try:
+        return _construct_args(*given)
+    except TypeError as error:
+        raise HTTPException(422, str(error).partition(" Please click")[0]) from None
+
+
+_construct_args = client_utils.construct_args
+client_utils.construct_args = _arguments
 # On a Space Gradio would watch for changes of the code, in a thread that fails without a package of Hugging Face's.
 http_server.get_space = lambda: None  # type: ignore[attr-defined] # in its place
 

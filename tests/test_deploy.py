@@ -269,6 +269,7 @@ def test_nginx_lets_through_what_the_app_takes_and_waits_as_long_as_it_does() ->
     assert int(megabytes) * 2**20 >= MOST_UPLOADED >= MAX_IMAGES * MAX_BYTES
     (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
     assert int(seconds) > Settings().timeout
+    assert "proxy_buffering off;" in text  # small replies come through at once without it, too
 
 
 @pytest.mark.loopback

@@ -114,8 +114,24 @@ def test_the_server_s_key_is_in_nothing_that_a_visitor_can_read(url: str, path: 
     assert KEY not in answer.text + str(answer.headers)
 
 
-def test_nobody_can_change_which_server_it_is(url: str) -> None:
-    """None of the page's events has an input for it, nor does the endpoint for programs."""
+def test_nobody_can_change_which_server_it_is(url: str, stack: FakeStack) -> None:
+    """No parameter, position, header, model or link of a visitor's leads the app, and its key, elsewhere."""
+    call = f"{url}/gradio_api/call"
+    with FakeStack() as elsewhere, httpx.Client(timeout=SECONDS, trust_env=False) as http:
+
+        def told(*data: str, header: str = "x-nothing") -> str:
+            joined = http.post(f"{call}/chat", json={"data": data}, headers={header: elsewhere.url})
+            return http.get(f"{call}/chat/{joined.json()['event_id']}").text
+
+        for name in ("base_url", "api_key", "url", "server", "LLAMA_STACK_CLIENT_BASE_URL"):
+            refused = http.post(f"{call}/v2/chat", json={"message": "Hi", name: elsewhere.url})
+            assert refused.status_code == 422 and f"`{name}` is not a valid" in refused.json()["detail"]
+            http.get(url, params={name: elsewhere.url})
+        for header in ("x-gradio-server", "x-forwarded-host", "x-forwarded-server", "base-url"):
+            assert "Hello there." in told("Hi", header=header)
+        for place in range(12):
+            assert told("Hi", *[""] * place, elsewhere.url)
+        assert elsewhere.asked == []
     config = httpx.get(f"{url}/config").json()
     labels = {str(item["props"].get("label")) for item in config["components"]}
     info = httpx.get(f"{url}/gradio_api/info").json()["named_endpoints"]["/chat"]["parameters"]

@@ -239,6 +239,30 @@ def test_told_to_end_it_lets_running_replies_finish_and_takes_no_new_ones(
     assert len(stack.requests) == 1
 
 
+def test_told_to_end_it_waits_until_what_has_been_said_has_arrived(start_app: StartApp, stack: FakeStack) -> None:
+    app = start_app("--base-url", stack.url)
+    app.await_line("Server: ")
+    stack.enqueue("much " * 1_000_000, "and last")
+    joined = httpx.post(f"{app.url}/gradio_api/call/chat", json={"data": ["Hi"]})
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        slow.connect(("127.0.0.1", app.port))
+        slow.sendall(
+            f"GET /gradio_api/call/chat/{joined.json()['event_id']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        )
+        app.await_line("event=turn .*outcome=answered")
+        app.process.send_signal(signal.SIGTERM)
+        app.await_line("Ending, as soon as the replies")
+        with pytest.raises(subprocess.TimeoutExpired):
+            app.process.wait(1)
+        slow.settimeout(SECONDS)
+        last = b""
+        while b"0\r\n\r\n" not in last and (part := slow.recv(1_000_000)):
+            last = last[-1000:] + part
+        assert b"and last" in last and last.endswith(b"\r\n0\r\n\r\n")
+    assert app.process.wait(SECONDS) == 0
+
+
 def test_told_to_end_while_nobody_is_answered_it_ends_at_once(start_app: StartApp, stack: FakeStack) -> None:
     app = start_app("--base-url", stack.url)
     app.process.send_signal(signal.SIGTERM)

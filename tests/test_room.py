@@ -11,6 +11,7 @@ import gradio as gr
 import httpx
 import psutil
 import pytest
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from llama_ui import mended
 from tests.fake_stack import Endless, FakeStack, Hold, Reply
@@ -81,10 +82,14 @@ async def ended(replies: list[Reply]) -> None:
         assert await asyncio.to_thread(reply.ended.wait, SECONDS), "a request was left open"
 
 
+def found[Kind](kind: type[Kind]) -> list[Kind]:
+    """All objects of a kind, wherever they are."""
+    return [it for it in gc.get_objects() if isinstance(it, kind)]
+
+
 def readers() -> list[asyncio.Task[object]]:
     """The tasks that read a reply and have not ended, in whatever loop."""
-    tasks = [found for found in gc.get_objects() if isinstance(found, asyncio.Task) and not found.done()]
-    return [task for task in tasks if "_Inbox.read" in repr(task.get_coro())]
+    return [task for task in found(asyncio.Task) if not task.done() and "_Inbox.read" in repr(task.get_coro())]
 
 
 def connections(stack: FakeStack) -> list[object]:
@@ -138,9 +143,9 @@ async def test_what_nobody_fetches_is_forgotten_and_its_reply_ends(
     monkeypatch.setattr(mended, "UNFETCHED", 0.2)
     reply = stack.enqueue("a secret", Hold())
     async with visitors(url, 1) as (visitor,):
-        found = [it for it in gc.get_objects() if isinstance(it, mended.Mailboxes) and not it]
+        empty = [it for it in found(mended.Mailboxes) if not it]
         await visitor.asks("hello")
-        (boxes,) = [it for it in found if it]
+        (boxes,) = [it for it in empty if it]
         await until(reply.ended.is_set, "the request to the server has ended")
         await until(lambda: not boxes, "nothing is left of it")
         monkeypatch.undo()
@@ -156,14 +161,16 @@ async def test_made_up_sessions_push_out_nobody() -> None:
 
 
 async def test_a_visitor_who_does_not_read_holds_up_nobody(url: str, stack: FakeStack) -> None:
-    stack.enqueue(Endless())
+    stack.enqueue("much " * 100_000, Endless())
     async with visitors(url, 1) as (other,):
         port = int(url.rsplit(":", 1)[1])
         path = httpx.URL(await other.asks("hello")).path
-        with socket.create_connection(("127.0.0.1", port)) as deaf:
+        with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            deaf.connect(("127.0.0.1", port))
             deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             await until(lambda: len(stack.requests) == 1, "the one who does not read has asked")
+            await until(lambda: any(flow.write_paused for flow in found(FlowControl)), "more is sent than can arrive")
             for _ in range(5):
                 assert "Hello there." in await other.is_told("hello")
 
