@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from gradio import http_server, processing_utils
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block, BlocksConfig
+from gradio.exceptions import InvalidPathError
 from gradio.queueing import Queue
 from gradio.renderable import Renderable
 from gradio.state_holder import SessionState
@@ -98,8 +99,8 @@ def tell_of_errors(demo: gr.Blocks) -> None:
             return await process(*args, **kwargs)
         except gr.Error:
             raise
-        except ValidationError as error:  # which repeats what was sent
-            log.warning("A request was refused: %s for %s", error.error_count(), error.title)
+        except (ValidationError, InvalidPathError) as error:  # which repeat what was sent
+            log.warning("A request was refused: %s", type(error).__name__)
             raise gr.Error("The request cannot be read.", print_exception=False) from None
         except Exception:
             raise gr.Error(str(unforeseen("answering a request")), print_exception=False) from None
