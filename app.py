@@ -40,13 +40,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(settings: Settings) -> int:
-    from llama_ui import web  # takes two seconds; a bad option is told before
+    from llama_ui import uploads, web  # takes two seconds; a bad option is told before
     from llama_ui.visitors import Visitors
 
     _make_room(settings.max_visitors)
     connection = Connection(settings)
     visitors = Visitors(settings, connection)
     with ExitStack() as at_the_end:  # all of it, also if told again to end
+        at_the_end.callback(uploads.folder().cleanup)
         at_the_end.callback(web.close_tunnels)
         at_the_end.callback(connection.close)
         at_the_end.callback(visitors.end)
@@ -74,7 +75,7 @@ def _warn(settings: Settings) -> None:
     if settings.public and not settings.logins:
         print(
             "app.py: Whoever has this page's address can chat here, at your server's expense. "
-            "--auth FILE asks for a name and a password.",
+            f"{'The secret LLAMA_UI_AUTH' if settings.space else '--auth FILE'} asks for a name and a password.",
             file=sys.stderr,
             flush=True,
         )

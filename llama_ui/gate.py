@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llama_ui import uploads
 from llama_ui.logins import ADDRESS
 from llama_ui.logs import unforeseen
 from llama_ui.settings import Settings
@@ -33,6 +34,8 @@ ROUTES = re.compile(
     r"|cancel|reset|run/predict|call/(v2/)?\w+(/[\w-]+)?|upload|upload_progress)"
 )
 FILES = re.compile(r"/(assets|static|svelte)/")
+# What a picture in the page may be loaded from: one in a reply could log its reader out, or hold connections open.
+PICTURES = re.compile(r"/(assets|static|svelte|favicon\.ico|pwa_icon)\b")
 # For those who run the app, who may come from where its visitors come from.
 OPERATIONS = ("/healthz", "/readyz", "/metrics")
 STREAMS = re.compile("/gradio_api/(queue/data|call/)")
@@ -48,6 +51,8 @@ MARKS, MOST_MARKS, WEIGHT = (b"[", b"{", b","), 200_000, 100
 PATIENCE, LONGEST = 20.0, 300.0
 # For each message that an address may send within a minute, and for so many at the least: requests, and their bytes.
 REQUESTS, BYTES, LEAST = 4, 300_000, 200
+# Characters. Sessions have their names in it; what is read from a link to the page is far longer.
+LONGEST_ADDRESS = 1000
 # What says under which name the app was asked, and from which link: taken from a proxy only. Gradio believes anybody.
 FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto")
 # For each visitor that an address may have: requests at once. A page has up to three, for as long as it is open.
@@ -111,7 +116,7 @@ class Gate:
             if passage.begun and isinstance(error.__cause__, HTTPException):  # told in the stream, which is left open
                 await send({"type": "http.response.body"})
             else:  # nothing that a page sends: what goes wrong in an event goes through the queue
-                passage.refused = Refused(500, str(unforeseen("answering a request")))
+                passage.refused = Refused(500, str(unforeseen("answering a request", in_words=False)))
         finally:
             self._open[address] -= 1
             if not self._open[address]:
@@ -129,6 +134,8 @@ class Gate:
     def _check(self, scope: Scope) -> None:
         """Raises Refused."""
         headers, path = Headers(scope=scope), scope["path"]
+        if path != "/" and len(path) + len(scope["query_string"]) > LONGEST_ADDRESS:
+            raise Refused(414, "The address is too long.")
         if not ROUTES.fullmatch(path.rstrip("/") or "/"):
             raise Refused(404, "There is nothing here.")
         if not self._settings.public and not is_own_name(headers.get("host", ""), self._settings.host):
@@ -137,6 +144,8 @@ class Gate:
             )
         if _from_elsewhere(headers) and not (path == "/" and headers.get("sec-fetch-mode") == "navigate"):
             raise Refused(403, "The page of another site may not use this app.")
+        if _is_for_a_picture(headers) and not PICTURES.match(path):
+            raise Refused(403, "There is no picture here.")
         if self._visitors.draining and path == "/":
             raise Refused(503, "This app is being restarted. Come again in a minute.", 60)
         if path in OPERATIONS:
@@ -145,6 +154,8 @@ class Gate:
             raise Refused(429, "Too many pages are open in your network.", 60)
         if self._settings.public and not FILES.match(path):
             self._count(scope, "requests", REQUESTS, 1)
+        if path.rstrip("/") in UPLOADS and uploads.are_too_many():
+            raise Refused(503, "Too many files are being read here. Add yours in a few minutes.", 60)
         acts = (scope["method"] == "POST" and path.rstrip("/") != "/login") or path.startswith(HEARTBEATS)
         if self._settings.logins and acts and not _is_logged_in(scope):
             raise Refused(401, "Log in first.")
@@ -258,7 +269,7 @@ def _address(scope: Scope) -> str:
 
 def is_own_name(host: str, listening: str) -> bool:
     """Whether a request's Host is this machine's: a page of another site that calls itself so by DNS names itself."""
-    name = urlsplit(f"//{host}").hostname or ""
+    name = _split(f"//{host}").hostname or ""
     return name in ("localhost", "127.0.0.1", "::1", listening.strip("[]").lower()) or name.endswith(".localhost")
 
 
@@ -267,4 +278,18 @@ def _from_elsewhere(headers: Headers) -> bool:
     if site := headers.get("sec-fetch-site"):
         return site not in ("same-origin", "none")
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    return origin is not None and _split(origin).netloc.lower() != headers.get("host", "").lower()
+
+
+def _is_for_a_picture(headers: Headers) -> bool:
+    """Whether a browser would show the answer in the page. Without https it says so by what it accepts only."""
+    if "sec-fetch-dest" in headers:
+        return headers["sec-fetch-dest"] in ("image", "audio", "video", "track", "font", "object", "embed")
+    return headers.get("accept", "").startswith("image/")
+
+
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError:  # "http://["
+        return urlsplit("//?")

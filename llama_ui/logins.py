@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from fastapi import HTTPException
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits.strategies import FixedWindowRateLimiter
 
 # How often a user's password may be wrong, and all of them together, from one address within a minute.
 FAILURES, FAILURES_OF_ALL = RateLimitItemPerMinute(5), RateLimitItemPerMinute(30)
@@ -23,7 +23,7 @@ class Logins:
 
     def __init__(self, logins: Sequence[tuple[str, str]]) -> None:
         self._known = [(_digest(user), _digest(password)) for user, password in logins]
-        self._failures = MovingWindowRateLimiter(MemoryStorage())
+        self._failures = FixedWindowRateLimiter(MemoryStorage())
 
     async def check(self, user: str, password: str) -> bool:
         """Whether they belong together. Raises HTTPException 429 where nothing is compared any more."""

@@ -65,8 +65,14 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
 
 
-def unforeseen(doing: str, reference: str | None = None) -> Unforeseen:
-    """What to tell of the exception that is being handled: nothing but an id, under which the log has the rest."""
+def unforeseen(doing: str, reference: str | None = None, *, in_words: bool = True) -> Unforeseen:
+    """What to tell of the exception that is being handled: nothing but an id, under which the log has the rest.
+
+    Without what the exception says unless `in_words`: where it is about a request, that may be what was sent.
+    """
     reference = reference or uuid.uuid4().hex[:8]
-    log.exception("Error %s while %s", reference, doing)
+    error = sys.exception()
+    if error and not in_words:
+        error = RuntimeError(f"{type(error).__name__}, without its words").with_traceback(error.__traceback__)
+    log.error("Error %s while %s", reference, doing, exc_info=error)
     return Unforeseen(f"Something went wrong in this app (error {reference}).", "Try again.")

@@ -13,10 +13,12 @@ from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 import gradio as gr
+from annotated_types import MaxLen
 from fastapi import FastAPI
 from gradio import http_server, processing_utils
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block, BlocksConfig
+from gradio.data_classes import PredictBody
 from gradio.exceptions import InvalidPathError
 from gradio.queueing import Queue
 from gradio.renderable import Renderable
@@ -103,7 +105,8 @@ def tell_of_errors(demo: gr.Blocks) -> None:
             log.warning("A request was refused: %s", type(error).__name__)
             raise gr.Error("The request cannot be read.", print_exception=False) from None
         except Exception:
-            raise gr.Error(str(unforeseen("answering a request")), print_exception=False) from None
+            told = unforeseen("answering a request", in_words=False)
+            raise gr.Error(str(told), print_exception=False) from None
 
     demo.process_api = process_api  # type: ignore[method-assign] # in its place
 
@@ -235,6 +238,11 @@ EDITS = [
     ("markdown-code-*.js", re.compile("(?<=noopener noreferrer)"), " nofollow", "links in messages can be followed"),
     ("browser-*.js", re.compile("(?<=noopener noreferrer)"), " nofollow", "links in messages can be followed"),
 ]
+
+
+# A session's name is kept as long as the session, at times in several places; the page's has a dozen characters.
+PredictBody.model_fields["session_hash"].metadata.append(MaxLen(64))
+PredictBody.model_rebuild(force=True)
 
 
 def after_launch(demo: gr.Blocks, app: FastAPI) -> None:

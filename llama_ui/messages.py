@@ -72,8 +72,10 @@ def from_gradio(message: object, history: object, system_prompt: object) -> list
     return turns
 
 
-def check(label: str, text: str, most: int) -> None:
-    """Raises InputError for a text that has half a character, which no server takes, or more than `most` of them."""
+def check(label: str, text: object, most: int) -> None:
+    """Raises InputError for what is no text, has half a character (which no server takes), or more than `most`."""
+    if not isinstance(text, str):
+        raise InputError(f"The {label} is no text.", "Send it as one.")
     if any("\ud800" <= char <= "\udfff" for char in text):
         raise InputError(f"The {label} has characters that cannot be sent.", "Remove them.")
     if len(text) > most:

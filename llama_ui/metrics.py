@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from llama_ui.chat import Stats
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+OUTCOMES = ("answered", "stopped", "failed")
 SPEEDS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
@@ -26,6 +27,8 @@ class Metrics:
         self._speed = Histogram(
             "llama_ui_tokens_per_second", "Of one reply, after its first token.", buckets=SPEEDS, registry=registry
         )
+        for outcome in OUTCOMES:
+            self._turns.labels(outcome)  # there from the start, at zero
         for name, what, count in (
             ("llama_ui_visitors", "Pages that are open now.", visitors),
             ("llama_ui_replies", "Replies that are being given now.", answered),

@@ -119,6 +119,7 @@ class Page:
         """Yields what the doctor finds, line by line."""
         lines: list[str] = []
         try:
+            check("model's name", model or "", MOST_NAME)
             self._visitors.admit(visitor_of(request))  # it asks the model for a token
         except ChatError as error:
             yield view.complaint(view.escaped(error))
@@ -168,23 +169,19 @@ class Page:
         except OSError as error:
             raise InputError("A file that was added is no longer there.", "Add it again.") from error
 
-    def check(self, label: str, text: str, pictures: Sequence[Image] = ()) -> None:
+    def check(self, label: str, text: object, pictures: Sequence[Image] = ()) -> None:
         """Raises InputError for a text, or pictures, that cannot be sent."""
         check(label, text, self._settings.max_message_chars)
         if len(pictures) > MAX_IMAGES:
             count = len(pictures)
             raise InputError(f"The {label} has {count} pictures; at most {MAX_IMAGES} are sent.", "Remove some.")
-        if label == "message" and not text.strip() and not pictures:
+        if label == "message" and not str(text).strip() and not pictures:
             raise InputError("The message is blank.", "Type something to send.")
 
-    async def check_conversation(self, messages: Sequence[Message], system_prompt: str, model: str) -> None:
+    async def check_conversation(self, messages: Sequence[Message], system_prompt: object, model: object) -> None:
         """Raises InputError for what cannot be sent: whatever the page lets through, a program can make up."""
         self.check("system prompt", system_prompt)
         check("model's name", model, MOST_NAME)
-        length = sum(len(message.content) for message in messages)
-        if length > self._settings.max_history_chars:
-            most = self._settings.max_history_chars
-            raise InputError(f"The conversation has {length:,} characters; at most {most:,} are sent.", "Begin anew.")
         count = sum(len(message.images) for message in messages)
         if count > MOST_IMAGES:
             raise InputError(f"The conversation has {count} pictures; at most {MOST_IMAGES} are sent.", "Begin anew.")

@@ -64,12 +64,16 @@ def logins(value: str) -> tuple[tuple[str, str], ...]:
     pairs = [(user.strip(), password) for user, _, password in (line.partition(":") for line in lines)]
     if not pairs or not all(user and password for user, password in pairs):
         raise ValueError("must be pairs of user:password, one a line")
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("has a user twice")
     return tuple(pairs)
 
 
 def logins_file(value: str) -> tuple[tuple[str, str], ...]:
     try:
-        text = Path(value).read_text(encoding="utf-8")
+        text = Path(value).read_text(encoding="utf-8-sig")
+    except UnicodeError as error:
+        raise ValueError("is a file, but no text in UTF-8") from error
     except (OSError, ValueError) as error:
         raise ValueError("is no file that can be read; a password given here could be read by others") from error
     return logins(text)

@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -58,7 +59,7 @@ def cleaned(history: object) -> list[ChatMessage]:
 def _cleaned(part: object) -> dict[str, Any] | None:
     match part:
         case str(text) | {"type": "text", "text": str(text)}:
-            return text_part(text)
+            return text_part(re.sub("[\ud800-\udfff]", "\ufffd", text))  # halves of characters, which cannot be shown
         case {"type": "component", "component": "image", "value": {"url": str(url)}} if url.startswith("data:image/"):
             return picture_part(url)
     return None

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits.strategies import FixedWindowRateLimiter
 
 from llama_ui.chat import Turn, respond
 from llama_ui.connection import Connection
@@ -38,7 +38,7 @@ class Visitors:
     def __init__(self, settings: Settings, connection: Connection) -> None:
         self._settings = settings
         self._connection = connection
-        self._rates = MovingWindowRateLimiter(MemoryStorage())
+        self._rates = FixedWindowRateLimiter(MemoryStorage())
         self._now: Counter[str] = Counter()  # replies that are being given, by who gets them
         self._unnoted: dict[str, Callable[[], None]] = {}  # by reference, what notes a turn that has not ended
         self.draining = False
@@ -55,6 +55,7 @@ class Visitors:
         turn, reference, began = Turn(), uuid.uuid4().hex[:8], time.monotonic()
         self._unnoted[reference] = lambda: self._note(reference, time.monotonic() - began, turn, messages)
         try:
+            self._check_length(messages)
             with self._given(visitor):
                 async with aclosing(respond(self._connection, model, messages, options)) as turns:
                     async for turn in turns:
@@ -72,6 +73,11 @@ class Visitors:
         finally:
             if note := self._unnoted.pop(reference, None):
                 note()
+
+    def _check_length(self, messages: Sequence[Message]) -> None:
+        length, most = sum(len(message.content) for message in messages), self._settings.max_history_chars
+        if length > most:
+            raise InputError(f"The conversation has {length:,} characters; at most {most:,} are sent.", "Begin anew.")
 
     def admit(self, visitor: Visitor) -> None:
         """Counts what costs as much as a message. Raises ChatError where it would be one too many."""

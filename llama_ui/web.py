@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.tunneling import CURRENT_TUNNELS
 from starlette.middleware import Middleware
 
-from llama_ui import layout, mended, operations, view
+from llama_ui import layout, mended, operations, uploads, view
 from llama_ui.attachments import MAX_IMAGES
 from llama_ui.connection import Connection
 from llama_ui.gate import Gate
@@ -22,8 +22,6 @@ from llama_ui.visitors import Visitors
 
 # What may be uploaded at all. More than an attachment may have, so that one that is too large is told of in the page.
 MAX_UPLOAD = "25mb"
-# Seconds: how often uploads are deleted, and how old they are then. Pictures are in the conversation by that time.
-UPLOADS_KEPT = (300, 600)
 # Gradio's limit on what is under way in the whole app, its lookups and those who wait in line included: 40 by default.
 EVENTS_PER_VISITOR = 10
 # Whose conversations are kept, between two of their messages; the page's are in the browser.
@@ -35,8 +33,9 @@ SCRIPTS = ("page.js", "kept.js", "took.js")
 
 def build(settings: Settings, connection: Connection, visitors: Visitors) -> gr.Blocks:
     """The page. What it shows of the server comes from `connection`, for every visitor anew."""
+    uploads.folder()
     page = Page(settings, connection, visitors)
-    demo = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=UPLOADS_KEPT)
+    demo = gr.Blocks(title=TITLE, analytics_enabled=False)
     with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
         status = gr.HTML(view.status_line("wait", "Connecting…"), elem_id="status")

@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ.keys() - clean(os.environ).keys():
+    for name in os.environ.keys() - clean(os.environ).keys() - {"GRADIO_TEMP_DIR"}:  # which the app itself sets
         monkeypatch.delenv(name)
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
 

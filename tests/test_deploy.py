@@ -223,11 +223,12 @@ def test_only_settings_that_there_are_are_set(text: str) -> None:
 def test_the_health_check_of_the_image_passes_while_the_app_lives(start_app: StartApp, stack: FakeStack) -> None:
     app = start_app("--base-url", stack.url)
     (code,) = re.findall(r'CMD \["python", "-c", "(.*)"\]', DOCKERFILE)
-    command = [sys.executable, "-c", code.replace(":7860", f":{app.port}")]
-    assert subprocess.run(command, check=False).returncode == 0
+    command = [sys.executable, "-c", code]
+    elsewhere = {"GRADIO_SERVER_PORT": str(app.port), "http_proxy": "http://127.0.0.1:9"}  # as Docker may set one
+    assert subprocess.run(command, check=False, env=elsewhere).returncode == 0
     app.process.kill()
     app.process.wait(20)
-    assert subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode != 0
+    assert subprocess.run(command, check=False, env=elsewhere, stderr=subprocess.DEVNULL).returncode != 0
 
 
 def test_replies_have_the_time_to_finish_wherever_it_runs() -> None:

@@ -332,8 +332,8 @@ def test_so_many_requests_of_one_address_are_open_at_once_and_others_come_in(sta
             pass
 
 
+FORGED = {"x\nts=2026-11-27 event=turn id=FORGED outcome=answered\n\x1b[2J": 1}
 STUMBLED_OVER: list[tuple[str, dict[str, Any]]] = [
-    ("call/v2/chat", {"x\nts=2026-11-27 event=turn id=FORGED outcome=answered\n\x1b[2J": 1}),
     ("call/v2/nothing", {}),
     ("call/nothing", {"data": []}),
     ("queue/join", {"data": [], "fn_index": 9999, "session_hash": "x"}),
@@ -345,6 +345,7 @@ def test_what_gradio_stumbles_over_is_an_id_for_who_asks_and_some_lines_in_the_l
     start_app: Callable[..., AppProcess], stack: FakeStack
 ) -> None:
     app = start_app("--base-url", stack.url, LLAMA_STACK_CLIENT_API_KEY=KEY)
+    assert httpx.post(f"{app.url}/gradio_api/call/v2/chat", json=FORGED, timeout=SECONDS).status_code == 422
     for path, sent in STUMBLED_OVER:
         answer = httpx.post(f"{app.url}/gradio_api/{path}", json=sent, timeout=SECONDS)
         assert answer.status_code == 500

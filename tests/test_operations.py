@@ -301,7 +301,7 @@ def test_whoever_lets_strangers_in_is_told_what_that_means(
 def test_on_a_space_it_warns_too(start_app: StartApp, stack: FakeStack) -> None:
     app = start_app("--base-url", stack.url, "--host", "127.0.0.1", SYSTEM="spaces")
     app.await_line("Server: ")
-    assert "--auth FILE asks for a name and a password" in "".join(app.output)
+    assert "The secret LLAMA_UI_AUTH asks for a name and a password." in "".join(app.output)
 
 
 def test_an_unforeseen_failure_gives_the_visitor_an_id_and_the_log_the_rest(
