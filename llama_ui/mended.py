@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from gradio import http_server, processing_utils
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block, BlocksConfig
-from gradio.data_classes import PredictBody
+from gradio.data_classes import PredictBody, SimplePredictBody
 from gradio.exceptions import InvalidPathError
 from gradio.queueing import Queue
 from gradio.renderable import Renderable
@@ -241,8 +241,9 @@ EDITS = [
 
 
 # A session's name is kept as long as the session, at times in several places; the page's has a dozen characters.
-PredictBody.model_fields["session_hash"].metadata.append(MaxLen(64))
-PredictBody.model_rebuild(force=True)
+for body in (SimplePredictBody, PredictBody):
+    body.model_fields["session_hash"].metadata.append(MaxLen(64))
+    body.model_rebuild(force=True)
 
 
 def after_launch(demo: gr.Blocks, app: FastAPI) -> None:

@@ -153,6 +153,7 @@ def test_a_path_that_ends_with_a_slash_is_no_way_around(url: str) -> None:
         ({"sec-fetch-site": "same-site"}, False),
         ({"origin": "http://evil.test"}, False),
         ({"origin": "null"}, False),
+        ({"origin": "http://["}, False),
         ({"origin": "{url}"}, True),
         ({"origin": "{url}", "sec-fetch-site": "cross-site"}, False),
     ],
@@ -172,12 +173,40 @@ def test_another_site_s_page_can_neither_ask_nor_upload_nor_read(
     assert (httpx.get(f"{url}/config", headers=sent).status_code != 403) is let_in
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"sec-fetch-dest": "image", "sec-fetch-site": "same-origin"}, {"accept": "image/avif,image/webp,*/*;q=0.8"}],
+    ids=["https", "http"],
+)
+def test_what_a_picture_in_a_reply_could_ask_for_is_not_answered(url: str, headers: dict[str, str]) -> None:
+    """It would log out whoever reads the reply, or hold connections to the app open."""
+    for path in (
+        "/logout",
+        "/gradio_api/heartbeat/x",
+        "/gradio_api/queue/data?session_hash=x",
+        "/?message=x",
+        "/login",
+    ):
+        assert httpx.get(url + path, headers=headers, timeout=SECONDS).status_code == 403
+    for path in ("/static/img/logo.svg", "/favicon.ico"):
+        assert httpx.get(url + path, headers=headers, timeout=SECONDS).is_success
+
+
+def test_sessions_have_names_and_no_novels(url: str) -> None:
+    sent = {"data": [], "fn_index": 0, "session_hash": "x" * 65}
+    for path in ("queue/join", "run/predict", "call/chat"):
+        assert httpx.post(f"{url}/gradio_api/{path}", json=sent, timeout=SECONDS).status_code == 422
+    for path in (f"heartbeat/{'x' * 2000}", f"queue/data?session_hash={'x' * 2000}"):
+        assert httpx.get(f"{url}/gradio_api/{path}", timeout=SECONDS).status_code == 414
+    assert httpx.get(url, params={"message": "x" * 8000}).is_success
+
+
 def test_a_link_on_another_site_leads_to_the_page(url: str) -> None:
     followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert httpx.get(f"{url}/?message=Hi", headers=followed).is_success
 
 
-@pytest.mark.parametrize("host", ["evil.test", "evil.test:7860", "127.0.0.1.evil.test", "localhost.evil.test", ""])
+@pytest.mark.parametrize("host", ["evil.test", "evil.test:7860", "127.0.0.1.evil.test", "localhost.evil.test", "", "["])
 def test_on_one_s_own_machine_a_name_that_another_site_points_here_is_refused(own: str, host: str) -> None:
     """DNS rebinding: such a page is of the same origin for its browser."""
     answer = raw(own, f"GET /config HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")

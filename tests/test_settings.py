@@ -120,6 +120,27 @@ def test_every_option_is_tested_here() -> None:
     assert SAMPLES.keys() == OPTIONS.keys()
 
 
+def test_a_file_of_logins_may_begin_with_a_byte_order_mark(tmp_path: Path, env_file: Path) -> None:
+    (tmp_path / "team").write_bytes(b"\xef\xbb\xbf# the team: us\r\n\r\nalice:one:two\r\nbob: three\r\n")
+    assert load(["--auth", str(tmp_path / "team")], {}, env_file).logins == (("alice", "one:two"), ("bob", " three"))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"alice:p\xe4ss", "is a file, but no text in UTF-8"),
+        (b"alice:one\nbob:two\nalice:three", "has a user twice"),
+        (b"# nobody", "must be pairs of user:password, one a line"),
+    ],
+)
+def test_a_file_of_logins_that_is_none_is_refused_with_a_reason(
+    content: bytes, told: str, tmp_path: Path, env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "team").write_bytes(content)
+    shown = complaint(capsys, ["--auth", str(tmp_path / "team")], {}, env_file)
+    assert told in shown and "one" not in shown.replace("one a line", "")
+
+
 def test_without_anything_set_the_defaults_hold(env_file: Path) -> None:
     settings = load([], {}, env_file)
     assert settings == Settings()

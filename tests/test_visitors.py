@@ -41,7 +41,8 @@ class Stranger:
         """What the page's own event gives back for a conversation as the page would have it."""
         event = reply_event(self.http.get("/config").json())
         sent = {"data": [history, *settings], "fn_index": event, "session_hash": self.session}
-        joined = self.http.post("/gradio_api/queue/join", json=sent)
+        is_json = {"content-type": "application/json"}
+        joined = self.http.post("/gradio_api/queue/join", content=json.dumps(sent), headers=is_json)
         if not joined.is_success:
             return joined.text
         with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session}) as stream:
@@ -277,11 +278,53 @@ def test_a_model_has_a_name_and_no_novel(serve: Callable[..., str], stack: FakeS
     assert stack.requests == []
 
 
+@pytest.mark.parametrize(
+    "made_up", [["x" * 100_000], {"text": "x" * 100_000}, 5, True], ids=["list", "dict", "5", "yes"]
+)
+def test_what_is_no_text_is_not_sent_as_one(serve: Callable[..., str], stack: FakeStack, made_up: object) -> None:
+    visitor, hi = Stranger(serve()), [{"role": "user", "content": "Hi"}]
+    assert "The system prompt is no text." in visitor.sends(hi, (made_up, *SETTINGS[1:]))
+    assert "The model's name is no text." in visitor.sends(hi, ("", made_up, *SETTINGS[2:]))
+    assert stack.requests == []
+
+
+def test_half_a_character_in_a_conversation_breaks_nothing(serve: Callable[..., str], stack: FakeStack) -> None:
+    told = Stranger(serve()).asks("a\ud800b")
+    assert '"process_completed"' in told and "Hello there." in told
+    assert stack.requests[0]["messages"][-1]["content"] == "a\ufffdb"
+
+
+def test_what_is_sent_to_an_event_that_cannot_take_it_is_not_in_the_log(
+    serve: Callable[..., str], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    url = serve()
+    for event in httpx.get(f"{url}/config").json()["dependencies"]:
+        if not event["backend_fn"]:
+            continue
+        for number, value in enumerate(("my private words", ["my private words"], {"my private words": 1})):
+            visitor = Stranger(url, f"{event['id']}-{number}")
+            sent = {"data": [value] * len(event["inputs"]), "fn_index": event["id"], "session_hash": visitor.session}
+            visitor.http.post("/gradio_api/queue/join", json=sent)
+            with visitor.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": visitor.session}) as told:
+                told.read()
+    printed = capfd.readouterr()
+    assert "private words" not in printed.out + printed.err + caplog.text
+    assert "Error " in caplog.text
+
+
 async def test_the_limits_hold_for_what_is_compared_too(stack: FakeStack) -> None:
     with behind(stack, max_history_chars=5) as (_, tabs):
         assert "at most 5 are sent" in await last(tabs.ask_both("Hi there", MODEL, [], REQUEST, *NOW))
         assert "at most 300 are sent" in await last(tabs.ask_both("Hi", "m" * 301, [], REQUEST, *NOW))
     assert stack.requests == []
+
+
+async def test_what_is_answered_in_a_replay_counts_for_the_limit_on_the_conversation(stack: FakeStack) -> None:
+    stack.enqueue("x" * 50)
+    with behind(stack, max_history_chars=50) as (_, tabs):
+        told = await last(tabs.replay([*conversation(), *conversation()], REQUEST, *NOW))
+    assert "The conversation has 74 characters; at most 50 are sent." in told
+    assert len(stack.requests) == 1
 
 
 def test_nothing_of_a_conversation_stays_in_the_app_once_it_is_answered(
