@@ -12,7 +12,7 @@ from tests.fake_stack import FakeStack, Hold
 pytestmark = pytest.mark.browser
 
 
-def test_who_has_logged_in_chats_and_stops_a_reply(
+def test_who_has_logged_in_chats_stops_a_reply_and_is_logged_out_by_none(
     browser: Browser, start_app: Callable[..., AppProcess], stack: FakeStack
 ) -> None:
     app = start_app("--base-url", stack.url, LLAMA_UI_AUTH="alice:wonder")
@@ -28,6 +28,11 @@ def test_who_has_logged_in_chats_and_stops_a_reply(
     chat = Chat(page, app.url)
     chat.ask("Hi")
     expect(chat.replies.last).to_contain_text("Hello there.")
+    stack.enqueue("![a](/logout) ![b](/gradio_api/heartbeat/b) [c]: /logout ![d][c]")
+    with page.expect_response("**/logout") as refused:
+        chat.send("Log me out.")
+    assert refused.value.status == 403
+    chat.at_rest()
     reply = stack.enqueue("half ", Hold())
     chat.send("again")
     expect(chat.replies.last).to_contain_text("half")
