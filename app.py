@@ -62,6 +62,8 @@ def _run(settings: Settings) -> int:
         except Draining:
             print(f"Ending, as soon as the replies that are being given have ended, or in {GRACE} s.", flush=True)
             visitors.drain(GRACE)
+        finally:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
     return 0
 
 

@@ -51,8 +51,11 @@ MARKS, MOST_MARKS, WEIGHT = (b"[", b"{", b","), 200_000, 100
 PATIENCE, LONGEST = 20.0, 300.0
 # For each message that an address may send within a minute, and for so many at the least: requests, and their bytes.
 REQUESTS, BYTES, LEAST = 4, 300_000, 200
-# Characters. Sessions have their names in it; what is read from a link to the page is far longer.
+# Characters: a session has its name in it. Only where the page repeats the link that led to it may it be longer.
 LONGEST_ADDRESS = 1000
+LINKED = ("/", "/gradio_api/queue/join")
+# Bytes of the uploads of all visitors, within the minutes for which they are kept; and what a file weighs at the least.
+UPLOADED, LEAST_FILE = RateLimitItemPerMinute(2**30, uploads.KEPT // 60), 100_000
 # What says under which name the app was asked, and from which link: taken from a proxy only. Gradio believes anybody.
 FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto")
 # For each visitor that an address may have: requests at once. A page has up to three, for as long as it is open.
@@ -134,7 +137,7 @@ class Gate:
     def _check(self, scope: Scope) -> None:
         """Raises Refused."""
         headers, path = Headers(scope=scope), scope["path"]
-        if path != "/" and len(path) + len(scope["query_string"]) > LONGEST_ADDRESS:
+        if path not in LINKED and len(path) + len(scope["query_string"]) > LONGEST_ADDRESS:
             raise Refused(414, "The address is too long.")
         if not ROUTES.fullmatch(path.rstrip("/") or "/"):
             raise Refused(404, "There is nothing here.")
@@ -154,8 +157,6 @@ class Gate:
             raise Refused(429, "Too many pages are open in your network.", 60)
         if self._settings.public and not FILES.match(path):
             self._count(scope, "requests", REQUESTS, 1)
-        if path.rstrip("/") in UPLOADS and uploads.are_too_many():
-            raise Refused(503, "Too many files are being read here. Add yours in a few minutes.", 60)
         acts = (scope["method"] == "POST" and path.rstrip("/") != "/login") or path.startswith(HEARTBEATS)
         if self._settings.logins and acts and not _is_logged_in(scope):
             raise Refused(401, "Log in first.")
@@ -173,6 +174,8 @@ class Gate:
             raise Refused(413, "The request is too large.")
         if marks + found > MOST_MARKS + self._settings.max_history_chars:
             raise Refused(413, "The request has too many parts.")
+        if path in UPLOADS and not self._rates.hit(UPLOADED, "uploads", cost=_weight(body)):
+            raise Refused(503, "Too many files are being read here. Add yours in a few minutes.", 60)
         if self._settings.public and body:
             self._count(scope, "bytes", BYTES, len(body) + WEIGHT * found)
         return found
@@ -254,6 +257,11 @@ class _Passage:
             headers = MutableHeaders(raw=message["headers"])
             headers.update(HEADERS | {"content-security-policy": policy})
         await self._send(message)
+
+
+def _weight(body: bytes) -> int:
+    """What a part of an upload counts for."""
+    return len(body) + LEAST_FILE * body.count(b"filename=")
 
 
 def _is_logged_in(scope: Scope) -> bool:

@@ -11,7 +11,7 @@ from llama_ui.chat import Stats, Turn
 from llama_ui.connection import Server
 from llama_ui.doctor import Finding
 from llama_ui.errors import ChatError
-from llama_ui.messages import Image
+from llama_ui.messages import Image, images
 from llama_ui.numbers import line
 
 type ChatMessage = dict[str, Any]
@@ -50,7 +50,7 @@ def cleaned(history: object) -> list[ChatMessage]:
             case {"role": "user" | "assistant" as role, "content": str() | list() as content}:
                 parts = [content] if isinstance(content, str) else content
                 told = item.get("metadata")
-                metadata = {name: told[name] for name in METADATA if name in told} if isinstance(told, dict) else None
+                metadata = _known(told) if isinstance(told, dict) else None
                 kept = [part for given in parts if (part := _cleaned(given))]
                 found.append({"role": role, "metadata": metadata, "content": kept, "options": None})
     return found
@@ -59,10 +59,17 @@ def cleaned(history: object) -> list[ChatMessage]:
 def _cleaned(part: object) -> dict[str, Any] | None:
     match part:
         case str(text) | {"type": "text", "text": str(text)}:
-            return text_part(re.sub("[\ud800-\udfff]", "\ufffd", text))  # halves of characters, which cannot be shown
-        case {"type": "component", "component": "image", "value": {"url": str(url)}} if url.startswith("data:image/"):
-            return picture_part(url)
-    return None
+            return text_part(_sound(text))
+    return next(map(image_part, images(part)), None)
+
+
+def _known(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _sound(it) if isinstance(it := metadata[name], str) else it for name in METADATA if name in metadata}
+
+
+def _sound(text: str) -> str:
+    """Without halves of characters, which cannot be shown."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def thinking(turn: Turn) -> ChatMessage:

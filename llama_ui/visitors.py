@@ -21,7 +21,7 @@ from llama_ui.metrics import Metrics
 from llama_ui.settings import Settings
 
 # Seconds that a reply which the end of the app cuts off has for saying so.
-FAREWELL = 2.0
+FAREWELL = 4.0
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,12 @@ class Visitors:
         """Ends the replies that are being given, each with a sentence, and notes the turns that do not end by that.
         Called from another thread than all else."""
         self._over = True
-        self.drain(FAREWELL)
-        for reference in list(self._unnoted):
-            if note := self._unnoted.pop(reference, None):
-                note()
+        try:
+            self.drain(FAREWELL)
+        finally:
+            for reference in list(self._unnoted):
+                if note := self._unnoted.pop(reference, None):
+                    note()
 
     @contextmanager
     def _given(self, visitor: Visitor) -> Iterator[None]:

@@ -35,7 +35,7 @@ def build(settings: Settings, connection: Connection, visitors: Visitors) -> gr.
     """The page. What it shows of the server comes from `connection`, for every visitor anew."""
     uploads.folder()
     page = Page(settings, connection, visitors)
-    demo = gr.Blocks(title=TITLE, analytics_enabled=False)
+    demo = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(uploads.EVERY, uploads.KEPT))
     with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
         status = gr.HTML(view.status_line("wait", "Connecting…"), elem_id="status")

@@ -14,7 +14,18 @@ from typing import Self
 ROOT = Path(__file__).parent.parent
 STARTUP_SECONDS = 60.0
 # What a developer's shell may hold, and would change what the app does.
-FOREIGN = ("LLAMA_", "GRADIO_", "OGX_", "HF_", "SPACE", "SYSTEM", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+FOREIGN = (
+    "LLAMA_",
+    "GRADIO_",
+    "OGX_",
+    "HF_",
+    "SPACE",
+    "SYSTEM",
+    "FORWARDED_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+)
 
 
 def free_port() -> int:

@@ -198,7 +198,15 @@ def test_sessions_have_names_and_no_novels(url: str) -> None:
         assert httpx.post(f"{url}/gradio_api/{path}", json=sent, timeout=SECONDS).status_code == 422
     for path in (f"heartbeat/{'x' * 2000}", f"queue/data?session_hash={'x' * 2000}"):
         assert httpx.get(f"{url}/gradio_api/{path}", timeout=SECONDS).status_code == 414
-    assert httpx.get(url, params={"message": "x" * 8000}).is_success
+
+
+def test_a_page_that_a_long_link_led_to_works(url: str) -> None:
+    """Gradio's page repeats the link's query whenever it sends something."""
+    link = {"message": "é" * 1300}
+    assert httpx.get(url, params=link).is_success
+    event = next(it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "others")
+    join = {"data": [], "fn_index": event, "session_hash": "linked"}
+    assert httpx.post(f"{url}/gradio_api/queue/join", params=link, json=join, timeout=SECONDS).is_success
 
 
 def test_a_link_on_another_site_leads_to_the_page(url: str) -> None:

@@ -288,6 +288,27 @@ def test_told_twice_it_waits_for_nobody_and_tells_who_is_being_answered(start_ap
     assert len([line for line in app.output if "event=turn" in line]) == 1
 
 
+def test_told_by_ctrl_c_and_once_more_it_ends_as_well(start_app: StartApp, stack: FakeStack) -> None:
+    app = start_app("--base-url", stack.url)
+    app.await_line("Server: ")
+    hold = Hold()
+    stack.enqueue("half ", hold)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(streamed, app.url, threading.Event())
+        assert hold.reached.wait(SECONDS)
+        app.process.send_signal(signal.SIGINT)
+        with pytest.raises(httpx.TransportError):  # while it says goodbye, or a moment later
+            while httpx.get(app.url).status_code != 503:
+                pass
+            app.process.send_signal(signal.SIGTERM)
+            while True:
+                httpx.get(f"{app.url}/healthz")
+        hold.release.set()
+    assert app.process.wait(SECONDS) == 0
+    app.await_line("event=turn")
+    assert "Traceback" not in "".join(app.output)
+
+
 @pytest.mark.parametrize("arguments", [("--trusted-proxies", "127.0.0.1"), ()], ids=["public", "own"])
 def test_whoever_lets_strangers_in_is_told_what_that_means(
     start_app: StartApp, stack: FakeStack, arguments: tuple[str, ...]

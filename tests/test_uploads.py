@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from limits import RateLimitItemPerMinute
 
-from llama_ui import uploads
+from llama_ui import gate, uploads
 from tests.app_process import AppProcess
 from tests.fake_stack import FakeStack
 from tests.page import served
@@ -52,7 +53,7 @@ def test_nothing_that_was_uploaded_stays_for_long_whatever_became_of_it(
     assert len(before) >= 3
     uploads.sweep(place)
     assert kept(place) == before, "a file may still be read"
-    monkeypatch.setattr(uploads, "KEPT", -1.0)
+    monkeypatch.setattr(uploads, "SWEPT", -1.0)
     uploads.sweep(place)
     uploads.sweep(place)
     assert list(place.iterdir()) == []
@@ -62,10 +63,11 @@ def test_nothing_that_was_uploaded_stays_for_long_whatever_became_of_it(
 
 
 def test_no_more_is_taken_than_there_is_room_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "UPLOADED", RateLimitItemPerMinute(10 * gate.LEAST_FILE, 6))
     assert upload(url).is_success
-    monkeypatch.setattr(uploads, "MOST_BYTES", 100)
-    refused = upload(url)
-    assert refused.status_code == 503 and "Add yours in a few minutes." in refused.json()["detail"]
+    for _ in range(2):  # many small files take as much room as a few large ones
+        refused = httpx.post(f"{url}/gradio_api/upload", files=[("files", ("a.txt", b"x"))] * 10, timeout=SECONDS)
+        assert refused.status_code == 503 and "Add yours in a few minutes." in refused.json()["detail"]
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
