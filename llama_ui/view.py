@@ -64,7 +64,8 @@ def _cleaned(part: object) -> dict[str, Any] | None:
 
 
 def _known(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _sound(it) if isinstance(it := metadata[name], str) else it for name in METADATA if name in metadata}
+    told = {name: metadata[name] for name in METADATA if isinstance(metadata.get(name), str | int | float)}
+    return {name: _sound(it) if isinstance(it, str) else it for name, it in told.items()}
 
 
 def _sound(text: str) -> str:

@@ -290,7 +290,7 @@ def test_what_is_no_text_is_not_sent_as_one(serve: Callable[..., str], stack: Fa
 
 def test_half_a_character_in_a_conversation_breaks_nothing(serve: Callable[..., str], stack: FakeStack) -> None:
     picture = {"type": "component", "component": "image", "value": {"url": "data:image/png;base64,\ud800"}}
-    asked = {"role": "user", "content": ["a\ud800b", picture], "metadata": {"log": "\ud800"}}
+    asked = {"role": "user", "content": ["a\ud800b", picture], "metadata": {"log": "\ud800", "title": ["\ud800"]}}
     told = Stranger(serve()).sends([asked])
     assert '"process_completed"' in told and "Hello there." in told
     assert stack.requests[0]["messages"][-1]["content"] == "a\ufffdb"
