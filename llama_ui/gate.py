@@ -35,7 +35,7 @@ ROUTES = re.compile(
 )
 FILES = re.compile(r"/(assets|static|svelte)/")
 # What a picture in the page may be loaded from: one in a reply could log its reader out, or hold connections open.
-PICTURES = re.compile(r"/(assets|static|svelte|favicon\.ico|pwa_icon)\b")
+PICTURES = re.compile(rf"{FILES.pattern}|/favicon\.ico|/pwa_icon")
 # For those who run the app, who may come from where its visitors come from.
 OPERATIONS = ("/healthz", "/readyz", "/metrics")
 STREAMS = re.compile("/gradio_api/(queue/data|call/)")
@@ -174,10 +174,12 @@ class Gate:
             raise Refused(413, "The request is too large.")
         if marks + found > MOST_MARKS + self._settings.max_history_chars:
             raise Refused(413, "The request has too many parts.")
-        if path in UPLOADS and not self._rates.hit(UPLOADED, "uploads", cost=_weight(body)):
-            raise Refused(503, "Too many files are being read here. Add yours in a few minutes.", 60)
         if self._settings.public and body:
             self._count(scope, "bytes", BYTES, len(body) + WEIGHT * found)
+        # After the address's own limit: beyond it nothing counts for the others.
+        weight = len(body) + LEAST_FILE * body.count(b"filename=")
+        if path in UPLOADS and not self._rates.hit(UPLOADED, "uploads", cost=weight):
+            raise Refused(503, "Too many files are being read here. Add yours in a few minutes.", 60)
         return found
 
     def _count(self, scope: Scope, what: str, share: int, cost: int) -> None:
@@ -257,11 +259,6 @@ class _Passage:
             headers = MutableHeaders(raw=message["headers"])
             headers.update(HEADERS | {"content-security-policy": policy})
         await self._send(message)
-
-
-def _weight(body: bytes) -> int:
-    """What a part of an upload counts for."""
-    return len(body) + LEAST_FILE * body.count(b"filename=")
 
 
 def _is_logged_in(scope: Scope) -> bool:

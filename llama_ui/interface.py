@@ -94,9 +94,13 @@ class Chat(gr.ChatInterface):
         box.stop(None, conversation, self.chatbot, js="chat.stopped", cancels=replies, **PRIVATE)
         self.chatbot.undo(None, conversation, shown, js="chat.undo", **PRIVATE)
         self.chatbot.clear(None, None, None, js="chat.cleared", cancels=replies, **PRIVATE)
+        self._setup_api()
+
+    def _setup_api(self) -> None:
+        """What other programs call."""
         self.fake_api_btn.click(
             gr.ChatInterface._api_wrapper(self, self.fn, self._called),
-            [box, self.chatbot_state, *self.additional_inputs],
+            [self.textbox, self.chatbot_state, *self.additional_inputs],
             [self.api_response, self.chatbot_state],
             api_name=self.api_name,
             api_description=self.api_description,

@@ -50,7 +50,16 @@ UNFETCHED = 120.0
 SHOWN_TAG = """'<span class="as-written">'+e.trimEnd().replace(/&/g,'&amp;').replace(/</g,'&lt;')+'</span>'"""
 
 
-def remember_configs(demo: gr.Blocks) -> None:
+def mend(demo: gr.Blocks) -> None:
+    """What can be set as soon as the page is put together."""
+    demo.api_open = False  # no way around the queue: a reply that is asked for without it has no end
+    _remember_configs(demo)
+    _fill_in_arguments(demo)
+    _tell_of_errors(demo)
+    demo._queue.pending_messages_per_session = Mailboxes(demo._queue)  # type: ignore[assignment] # in its place
+
+
+def _remember_configs(demo: gr.Blocks) -> None:
     """Made anew with every visitor's arrival, for each component: most of what an arrival costs.
 
     Gradio keeps them for links to a state of the page, which this app has none of.
@@ -76,7 +85,7 @@ _config_for_block = BlocksConfig.config_for_block
 BlocksConfig.config_for_block = staticmethod(_remembered_config)  # type: ignore[method-assign] # in its place
 
 
-def fill_in_arguments(demo: gr.Blocks) -> None:
+def _fill_in_arguments(demo: gr.Blocks) -> None:
     """Lets a program leave out the last arguments of a function, instead of having to know every option there is.
 
     Gradio leaves room for what is not a program's to give, such as a session's state, only where none is left out.
@@ -92,7 +101,7 @@ def fill_in_arguments(demo: gr.Blocks) -> None:
     demo.validate_inputs = fill_in  # type: ignore[method-assign] # it is given the list that is used afterwards
 
 
-def tell_of_errors(demo: gr.Blocks) -> None:
+def _tell_of_errors(demo: gr.Blocks) -> None:
     """What goes wrong in Gradio itself becomes one sentence with an id in the page, and the rest in the log."""
     process = demo.process_api
 
@@ -220,6 +229,7 @@ def _arguments(*given: Any) -> Any:
 
 _construct_args = client_utils.construct_args
 client_utils.construct_args = _arguments
+
 # On a Space Gradio would watch for changes of the code, in a thread that fails without a package of Hugging Face's.
 http_server.get_space = lambda: None  # type: ignore[attr-defined] # in its place
 

@@ -82,6 +82,11 @@ def check(label: str, text: object, most: int) -> None:
         raise InputError(f"The {label} has {len(text):,} characters; at most {most:,} are sent.", "Shorten it.")
 
 
+def sound(text: str) -> str:
+    """The text without NULs and halves of characters, which not every file, page and server can carry."""
+    return re.sub("[\0\ud800-\udfff]", "\ufffd", text)
+
+
 def said(item: Mapping[str, object]) -> str:
     """The text of one message of the history."""
     return _text(item.get("content"))

@@ -30,7 +30,7 @@ def run(settings: Settings) -> int:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it prints tracebacks
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started it
-            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115
+            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115 - open until the process ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -5,7 +5,6 @@ foreign text: it is checked, and the conversation is made anew of what is known 
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -19,7 +18,7 @@ from llama_ui import view
 from llama_ui.attachments import MAX_IMAGES, is_clean_form
 from llama_ui.chat import Stats, Turn
 from llama_ui.errors import InputError, as_code
-from llama_ui.messages import Image, images, is_note, said
+from llama_ui.messages import Image, images, is_note, said, sound
 from llama_ui.numbers import line
 from llama_ui.view import ChatMessage
 
@@ -65,12 +64,7 @@ def settings_of(entered: Mapping[str, object]) -> dict[str, str]:
 
 def _entered(value: object) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool) and -1e15 < value < 1e15
-    return _sound(value) if isinstance(value, str) else str(value) if number else ""
-
-
-def _sound(text: str) -> str:
-    """A text that a file can carry, and that is taken back from one."""
-    return re.sub("[\0\ud800-\udfff]", "\ufffd", text)
+    return sound(value) if isinstance(value, str) else str(value) if number else ""
 
 
 def _title(text: str) -> str:
@@ -175,7 +169,7 @@ def _openai(history: Iterable[ChatMessage]) -> Iterator[dict[str, Any]]:
     for item in history:
         role, metadata = item.get("role"), item.get("metadata") or {}
         thinks = role == "assistant" and metadata.get("title") == "Thinking"
-        content = _content(_sound(said(item)), images(item.get("content")) if role == "user" else ())
+        content = _content(sound(said(item)), images(item.get("content")) if role == "user" else ())
         took = _receipt(metadata.get("log")) if role == "assistant" and not thinks else {}
         if (is_note(item) and not thinks) or role not in ("user", "assistant") or not (content or took):
             continue

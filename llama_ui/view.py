@@ -2,7 +2,6 @@
 
 import html
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from llama_ui.chat import Stats, Turn
 from llama_ui.connection import Server
 from llama_ui.doctor import Finding
 from llama_ui.errors import ChatError
-from llama_ui.messages import Image, images
+from llama_ui.messages import Image, images, sound
 from llama_ui.numbers import line
 
 type ChatMessage = dict[str, Any]
@@ -59,18 +58,13 @@ def cleaned(history: object) -> list[ChatMessage]:
 def _cleaned(part: object) -> dict[str, Any] | None:
     match part:
         case str(text) | {"type": "text", "text": str(text)}:
-            return text_part(_sound(text))
+            return text_part(sound(text))
     return next(map(image_part, images(part)), None)
 
 
 def _known(metadata: Mapping[str, Any]) -> dict[str, Any]:
     told = {name: metadata[name] for name in METADATA if isinstance(metadata.get(name), str | int | float)}
-    return {name: _sound(it) if isinstance(it, str) else it for name, it in told.items()}
-
-
-def _sound(text: str) -> str:
-    """Without halves of characters, which cannot be shown."""
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return {name: sound(it) if isinstance(it, str) else it for name, it in told.items()}
 
 
 def thinking(turn: Turn) -> ChatMessage:

@@ -33,7 +33,7 @@ SCRIPTS = ("page.js", "kept.js", "took.js")
 
 def build(settings: Settings, connection: Connection, visitors: Visitors) -> gr.Blocks:
     """The page. What it shows of the server comes from `connection`, for every visitor anew."""
-    uploads.folder()
+    uploads.folder()  # where Gradio is to put them, before it looks for another place
     page = Page(settings, connection, visitors)
     demo = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(uploads.EVERY, uploads.KEPT))
     with demo:
@@ -66,18 +66,9 @@ def build(settings: Settings, connection: Connection, visitors: Visitors) -> gr.
         code.tab.select(tabs.code, conversation, code.outputs, **QUIET | {"preprocess": False})
         demo.load(None, js="chat.begin", **PRIVATE)
         restored = demo.load(None, None, conversation, js="kept.begin", **PRIVATE)
-        restored.then(
-            page.arrive,
-            [model, shelf.file],
-            [status, model, system_prompt, *options, chat.textbox, complaint],
-            js="kept.arrive",
-            **QUIET,
-        )
-    demo.api_open = False  # no way around the queue: a reply that is asked for without it has no end
-    mended.remember_configs(demo)
-    mended.fill_in_arguments(demo)
-    mended.tell_of_errors(demo)
-    demo._queue.pending_messages_per_session = mended.Mailboxes(demo._queue)  # type: ignore[assignment] # in its place
+        filled = [status, model, system_prompt, *options, chat.textbox, complaint]
+        restored.then(page.arrive, [model, shelf.file], filled, js="kept.arrive", **QUIET)
+    mended.mend(demo)
     return demo
 
 

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from tests.conftest import CHROMIUM
 from tests.fake_stack import FakeStack
@@ -11,7 +11,7 @@ from tests.fake_stack import FakeStack
 SECONDS = 20.0
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
+WIDE, NARROW = ViewportSize(width=1280, height=860), ViewportSize(width=390, height=844)
 expect.set_options(timeout=SECONDS * 1000)
 FLAGS += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 

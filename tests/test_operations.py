@@ -5,11 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -122,7 +120,7 @@ def test_the_key_is_in_no_line_of_the_log(
     app.await_line("Server: ")
     for body in ({"error": {"message": f"Incorrect API key provided: {key}"}}, f"<html>{key}</html>"):
         stack.enqueue(status=401, body=body)
-        assert key not in streamed(app.url, threading.Event())
+        assert key not in streamed(app.url)
         app.await_line("outcome=failed")
     assert stack.keys[-1] == f"Bearer {key}"
     assert key not in "".join(app.output)
@@ -207,31 +205,40 @@ def test_metrics_count_turns_failures_times_and_who_is_there(serve: Callable[...
     assert MODEL not in httpx.get(f"{url}/metrics").text
 
 
-def streamed(url: str, reached: threading.Event) -> Any:
+def streamed(url: str) -> str:
     """All of a reply that a program reads as it comes."""
     with httpx.Client(timeout=40.0, trust_env=False) as http:
         event = http.post(f"{url}/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
-        reached.set()
         return http.get(f"{url}/gradio_api/call/chat/{event}").text
 
 
-def test_told_to_end_it_lets_running_replies_finish_and_takes_no_new_ones(
-    start_app: StartApp, stack: FakeStack
-) -> None:
+@contextmanager
+def in_mid_reply(start_app: StartApp, stack: FakeStack) -> Iterator[tuple[AppProcess, Hold, Future[str]]]:
+    """An app that has given half of a reply, what holds up the rest, and what the visitor gets."""
     app = start_app("--base-url", stack.url)
     app.await_line("Server: ")
     hold = Hold()
     stack.enqueue("half ", hold, "whole")
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(streamed, app.url, threading.Event())
+        running = pool.submit(streamed, app.url)
         assert hold.reached.wait(SECONDS)
+        try:
+            yield app, hold, running
+        finally:
+            hold.release.set()
+
+
+def test_told_to_end_it_lets_running_replies_finish_and_takes_no_new_ones(
+    start_app: StartApp, stack: FakeStack
+) -> None:
+    with in_mid_reply(start_app, stack) as (app, hold, running):
         app.process.send_signal(signal.SIGTERM)
         app.await_line("Ending, as soon as the replies")
         answer = httpx.get(app.url)
         assert answer.status_code == 503 and "being restarted" in answer.text
         assert httpx.get(f"{app.url}/healthz").is_success
         assert httpx.get(f"{app.url}/readyz").text == "not ready: Restarting\n"
-        assert "This app is being restarted. Send it again in a minute." in streamed(app.url, threading.Event())
+        assert "This app is being restarted. Send it again in a minute." in streamed(app.url)
         assert app.process.poll() is None
         hold.release.set()
         assert "half whole" in running.result(SECONDS)
@@ -270,32 +277,19 @@ def test_told_to_end_while_nobody_is_answered_it_ends_at_once(start_app: StartAp
 
 
 def test_told_twice_it_waits_for_nobody_and_tells_who_is_being_answered(start_app: StartApp, stack: FakeStack) -> None:
-    app = start_app("--base-url", stack.url)
-    app.await_line("Server: ")
-    hold = Hold()
-    stack.enqueue("half ", hold)
-    with ThreadPoolExecutor() as pool:
-        running = pool.submit(streamed, app.url, threading.Event())
-        assert hold.reached.wait(SECONDS)
+    with in_mid_reply(start_app, stack) as (app, _, running):
         app.process.send_signal(signal.SIGTERM)
         app.await_line("Ending, as soon as the replies")
         app.process.send_signal(signal.SIGTERM)
-        told = json.loads(running.result(SECONDS).rpartition("data: ")[2])
+        told = running.result(SECONDS).rpartition("data: ")[2]
         app.await_line("event=turn .*outcome=failed kind=Restarting")
         assert app.process.wait(SECONDS) == 0
-        hold.release.set()
-    assert "half " in str(told) and "ended before the reply was complete. Try again in a minute." in str(told)
+    assert "half " in told and "ended before the reply was complete. Try again in a minute." in told
     assert len([line for line in app.output if "event=turn" in line]) == 1
 
 
 def test_told_by_ctrl_c_and_once_more_it_ends_as_well(start_app: StartApp, stack: FakeStack) -> None:
-    app = start_app("--base-url", stack.url)
-    app.await_line("Server: ")
-    hold = Hold()
-    stack.enqueue("half ", hold)
-    with ThreadPoolExecutor() as pool:
-        pool.submit(streamed, app.url, threading.Event())
-        assert hold.reached.wait(SECONDS)
+    with in_mid_reply(start_app, stack) as (app, *_):
         app.process.send_signal(signal.SIGINT)
         with pytest.raises(httpx.TransportError):  # while it says goodbye, or a moment later
             while httpx.get(app.url).status_code != 503:
@@ -303,7 +297,6 @@ def test_told_by_ctrl_c_and_once_more_it_ends_as_well(start_app: StartApp, stack
             app.process.send_signal(signal.SIGTERM)
             while True:
                 httpx.get(f"{app.url}/healthz")
-        hold.release.set()
     assert app.process.wait(SECONDS) == 0
     app.await_line("event=turn")
     assert "Traceback" not in "".join(app.output)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, ViewportSize, expect
 
 from tests.app_process import ROOT, AppProcess
 from tests.bad_servers import HTML, Address, RawServer
@@ -368,8 +368,8 @@ def reach(chat: Chat, control: Locator) -> None:
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_everything_fits_into_the_page(chat: Chat, stack: FakeStack, size: dict[str, int]) -> None:
-    chat.page.set_viewport_size(size)  # type: ignore[arg-type]
+def test_everything_fits_into_the_page(chat: Chat, stack: FakeStack, size: ViewportSize) -> None:
+    chat.page.set_viewport_size(size)
     stack.enqueue("A long word: " + "x" * 400 + "\n\n```\n" + "y" * 400 + "\n```")
     chat.ask("one")
     assert chat.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
@@ -384,7 +384,7 @@ def test_the_real_local_stack_answers_in_the_page_and_screenshots_are_made(
 ) -> None:
     app = start_app()
     for name, size, scheme in (("screenshot", WIDE, "light"), ("screenshot-phone", NARROW, "dark")):
-        page = browser.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+        page = browser.new_page(viewport=size, color_scheme=scheme)
         chat = Chat(page, app.url)
         expect(chat.status).to_contain_text("tiny demonstration model", timeout=60_000)
         expect(chat.status.locator("[data-blind]")).to_be_visible()  # it takes no pictures, and the page knows

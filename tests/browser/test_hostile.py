@@ -134,7 +134,7 @@ class Collector:
 @contextlib.contextmanager
 def watched(browser: Browser, url: str) -> Iterator[tuple[Chat, Collector]]:
     """A visitor's page; nothing may run in it that is not its own, and nothing be fetched from the collector."""
-    context = browser.new_context(viewport=WIDE)  # type: ignore[arg-type] # of its kind
+    context = browser.new_context(viewport=WIDE)
     dialogs: list[str] = []
     with Collector() as collector:
         page = context.new_page()

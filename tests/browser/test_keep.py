@@ -475,7 +475,7 @@ SHOWN = {"View code": "#code-python .cm-content", "Time": "#took .bar", "Compare
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_every_tab_fits_a_phone(chat: Chat, stack: FakeStack, name: str) -> None:
-    chat.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    chat.page.set_viewport_size(NARROW)
     stack.enqueue("x" * 400)
     chat.ask("y" * 400)
     tab(chat, name).click()
