@@ -30,6 +30,12 @@ def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int
 
 
 def _reach_loopback_without_proxy() -> None:
-    """Gradio asks its own page at the start, and a local server is asked by the client: neither through a proxy."""
-    for name in ("NO_PROXY", "no_proxy"):
-        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost,127.0.0.1,::1"]))
+    """Adds this machine to the addresses that no proxy is used for.
+
+    Both spellings of the variable get the same joined value: libraries read `no_proxy` first, so setting that one alone
+    would override a person's `NO_PROXY`, and send the server's key to their proxy.
+    """
+    entries = [entry.strip() for name in ("no_proxy", "NO_PROXY") for entry in os.environ.get(name, "").split(",")]
+    joined = dict.fromkeys(filter(None, [*entries, "localhost", "127.0.0.1", "::1"]))
+    # Beside other entries urllib takes "*" for the name of a host.
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "*" if "*" in joined else ",".join(joined)

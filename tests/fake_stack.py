@@ -57,13 +57,13 @@ class Reply:
 class FakeStack:
     """Start it with `with FakeStack() as stack`. Replies come from `enqueue`; without any it says "Hello there."."""
 
-    def __init__(self, port: int = 0, certificate: Path | None = None) -> None:
+    def __init__(self, port: int = 0, certificate: Path | None = None, host: str = "127.0.0.1") -> None:
         """`certificate`: a file with a key, too, for https."""
         self.forget()
         self._certificate = certificate
-        self._socket = socket.create_server(("127.0.0.1", port))
+        self._socket = socket.create_server((host, port))
         self.port = self._socket.getsockname()[1]
-        self.url = f"http{'s' * bool(certificate)}://127.0.0.1:{self.port}"
+        self.url = f"http{'s' * bool(certificate)}://{host}:{self.port}"
 
     def forget(self) -> None:
         """Everything as at the start."""
