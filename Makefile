@@ -20,7 +20,7 @@ test: .venv/dev  ## all tests; those in a browser are skipped where there is no 
 	$(BIN)/python -m pytest --browser $(PYTEST_ARGS)
 
 contract: .venv/dev  ## the tests on real servers of every generation, which are installed once (900 MB)
-	$(BIN)/python -m pytest --contract tests/test_contract.py tests/test_snippet.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --contract tests/contract/test_servers.py tests/workbench/test_snippet.py $(PYTEST_ARGS)
 
 screenshot: .venv/dev  ## make docs/*.png anew
 	$(BIN)/python -m pytest --browser --screenshots -k screenshots

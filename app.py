@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from typing import NoReturn
 
 try:
-    from llama_ui import start
-    from llama_ui.connection import Connection
-    from llama_ui.errors import ChatError
+    from llama_ui import cli
+    from llama_ui.core.errors import ChatError
+    from llama_ui.llama_stack.connection import Connection
     from llama_ui.settings import Settings
 except ModuleNotFoundError as missing:
     sys.exit(f"app.py: the package {missing.name} is missing; install all with: pip install -r requirements.txt")
@@ -34,24 +34,25 @@ def main(argv: Sequence[str]) -> int:
     """Runs the app until it is told to end. Returns the exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the app as Ctrl-C does
     try:
-        return start.run("app.py", argv, _run)
+        return cli.run("app.py", argv, _run)
     except KeyboardInterrupt:
         return 0
 
 
 def _run(settings: Settings) -> int:
-    from llama_ui import uploads, web  # takes two seconds; a bad option is told before
-    from llama_ui.visitors import Visitors
+    from llama_ui.hosting import uploads
+    from llama_ui.hosting.turns import Visitors
+    from llama_ui.web import app  # takes two seconds; a bad option is told before
 
     _make_room(settings.max_visitors)
     connection = Connection(settings)
     visitors = Visitors(settings, connection)
     with ExitStack() as at_the_end:  # all of it, also if told again to end
         at_the_end.callback(uploads.folder().cleanup)
-        at_the_end.callback(web.close_tunnels)
+        at_the_end.callback(app.close_tunnels)
         at_the_end.callback(connection.close)
         at_the_end.callback(visitors.end)
-        url = web.launch(web.build(settings, connection, visitors), settings, connection, visitors)
+        url = app.launch(app.build(settings, connection, visitors), settings, connection, visitors)
         _warn(settings)
         print(f"Llama Stack Chat: {url}  (Ctrl-C ends it)", flush=True)
         # Only now, so that it does not hold up the page.

@@ -12,7 +12,8 @@ if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to stop, Ctrl-C ends without a word
     try:
-        from llama_ui import start, terminal
+        from llama_ui import cli
+        from llama_ui.terminal import repl
     except ModuleNotFoundError as missing:
         sys.exit(f"{PROG}: the package {missing.name} is missing; install all with: pip install -r requirements.txt")
-    sys.exit(start.run(PROG, sys.argv[1:], terminal.run))
+    sys.exit(cli.run(PROG, sys.argv[1:], repl.run))

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import platformdirs
 from dotenv import dotenv_values
 
-from llama_ui import values
+from llama_ui import parsers
 
 FRIENDLY_ASSISTANT = "You are a friendly assistant."
 
@@ -49,7 +49,7 @@ class Settings:
     base_url: str | None = _option(
         None,
         "LLAMA_STACK_CLIENT_BASE_URL",
-        values.parse_url,
+        parsers.parse_url,
         "URL",
         "the Llama Stack server; when not set, one at http://localhost:8321 or http://localhost:5000 is used, "
         "else the local stack is started",
@@ -57,7 +57,7 @@ class Settings:
     api_key: str | None = _option(
         None,
         "LLAMA_STACK_CLIENT_API_KEY",
-        values.key,
+        parsers.key,
         "KEY",
         "the server's key, sent as a Bearer token; never on the command line, where others could read it",
         secret=True,
@@ -66,86 +66,88 @@ class Settings:
     model: str | None = _option(
         None,
         "LLAMA_UI_MODEL",
-        values.text,
+        parsers.text,
         "ID",
         "the model chosen at first; when not set, Llama3.2-11B-Vision-Instruct where the server has it, "
         "else its first chat model",
     )
     timeout: float = _option(
-        300.0, "LLAMA_UI_TIMEOUT", values.seconds, "S", "the longest wait for the next piece of a reply, in seconds"
+        300.0, "LLAMA_UI_TIMEOUT", parsers.seconds, "S", "the longest wait for the next piece of a reply, in seconds"
     )
     max_visitors: int = _option(
         200,
         "LLAMA_UI_MAX_VISITORS",
-        values.visitors,
+        parsers.visitors,
         "N",
         "how many replies are given at once; who comes then waits in line",
     )
     system_prompt: str = _option(
         FRIENDLY_ASSISTANT,
         "LLAMA_UI_SYSTEM_PROMPT",
-        values.text,
+        parsers.text,
         "TEXT",
         "the system prompt at first; every visitor can edit it",
     )
     host: str = _option(
-        "127.0.0.1", "GRADIO_SERVER_NAME", values.host, "H", "the address to listen on; 0.0.0.0 lets other machines in"
+        "127.0.0.1", "GRADIO_SERVER_NAME", parsers.host, "H", "the address to listen on; 0.0.0.0 lets other machines in"
     )
     port: int | None = _option(
-        None, "GRADIO_SERVER_PORT", values.port, "P", "the port to listen on; when not set, 7860 or the next free one"
+        None, "GRADIO_SERVER_PORT", parsers.port, "P", "the port to listen on; when not set, 7860 or the next free one"
     )
     share: bool = _option(
-        False, "GRADIO_SHARE", values.flag, "", "also open a public link through Gradio's share service"
+        False, "GRADIO_SHARE", parsers.flag, "", "also open a public link through Gradio's share service"
     )
     auth: tuple[tuple[str, str], ...] = _option(
         (),
         "LLAMA_UI_AUTH_FILE",
-        values.logins_file,
+        parsers.logins_file,
         "FILE",
         "who may come in: a file with a user:password a line",
         private=True,
     )
     auth_pairs: tuple[tuple[str, str], ...] = _option(
-        (), "LLAMA_UI_AUTH", values.logins, "", "the same, as the text of such a file", secret=True, private=True
+        (), "LLAMA_UI_AUTH", parsers.logins, "", "the same, as the text of such a file", secret=True, private=True
     )
     trusted_proxies: str = _option(
         "",
         "FORWARDED_ALLOW_IPS",
-        values.networks,
+        parsers.networks,
         "ADDRESSES",
         "the proxies in front of the app, which are believed where a visitor comes from: addresses or networks, "
         "with commas",
     )
     messages_per_minute: int = _option(
-        20, "LLAMA_UI_MESSAGES_PER_MINUTE", values.count, "N", "the most messages of one visitor, when public"
+        20, "LLAMA_UI_MESSAGES_PER_MINUTE", parsers.count, "N", "the most messages of one visitor, when public"
     )
     replies_at_once: int = _option(
         3,
         "LLAMA_UI_REPLIES_AT_ONCE",
-        values.count,
+        parsers.count,
         "N",
         "the most replies to one visitor at the same time, when public",
     )
     visitors_per_address: int = _option(
         50,
         "LLAMA_UI_VISITORS_PER_ADDRESS",
-        values.count,
+        parsers.count,
         "N",
         "one network address, such as a room's, may have what this many visitors may, when public",
     )
-    max_tokens: int = _option(4096, "LLAMA_UI_MAX_TOKENS", values.count, "N", "the most tokens in a reply, when public")
+    max_tokens: int = _option(
+        4096, "LLAMA_UI_MAX_TOKENS", parsers.count, "N", "the most tokens in a reply, when public"
+    )
     max_history_chars: int = _option(
-        400_000, "LLAMA_UI_MAX_HISTORY_CHARS", values.count, "N", "the most characters in a conversation"
+        400_000, "LLAMA_UI_MAX_HISTORY_CHARS", parsers.count, "N", "the most characters in a conversation"
     )
     log_format: str = _option(
-        "logfmt", "LLAMA_UI_LOG_FORMAT", values.log_format, "FORMAT", "how turns are logged, on stderr: logfmt or json"
+        "logfmt", "LLAMA_UI_LOG_FORMAT", parsers.log_format, "FORMAT", "how turns are logged, on stderr: logfmt or json"
     )
-    log_content: bool = _option(False, "LLAMA_UI_LOG_CONTENT", values.flag, "", "log what is said, too")
-    no_local: bool = _option(False, "LLAMA_UI_NO_LOCAL", values.flag, "", "never start the local stack")
+    log_content: bool = _option(False, "LLAMA_UI_LOG_CONTENT", parsers.flag, "", "log what is said, too")
+    no_local: bool = _option(False, "LLAMA_UI_NO_LOCAL", parsers.flag, "", "never start the local stack")
     local_model: str | None = _option(
         None,
         "LLAMA_UI_LOCAL_MODEL",
-        values.local_model,
+        parsers.local_model,
         "MODEL",
         "the local stack's model: a GGUF file, or hf://owner/repo/file.gguf; when not set, SmolLM2-135M-Instruct",
     )
@@ -153,22 +155,24 @@ class Settings:
         platformdirs.user_cache_path("llama-ui"), "LLAMA_UI_CACHE", Path, "DIR", "where the local stack's model is kept"
     )
     max_message_chars: int = _option(
-        32_000, "LLAMA_UI_MAX_MESSAGE_CHARS", values.count, "N", "the most characters in a message or a system prompt"
+        32_000, "LLAMA_UI_MAX_MESSAGE_CHARS", parsers.count, "N", "the most characters in a message or a system prompt"
     )
     max_image_side: int = _option(
-        1568, "LLAMA_UI_MAX_IMAGE_SIDE", values.side, "N", "pictures are made smaller until no side has more pixels"
+        1568, "LLAMA_UI_MAX_IMAGE_SIDE", parsers.side, "N", "pictures are made smaller until no side has more pixels"
     )
-    no_stream: bool = _option(False, "LLAMA_UI_NO_STREAM", values.flag, "", "in the terminal: wait for the whole reply")
+    no_stream: bool = _option(
+        False, "LLAMA_UI_NO_STREAM", parsers.flag, "", "in the terminal: wait for the whole reply"
+    )
     check: bool = _option(
-        False, "LLAMA_UI_CHECK", values.flag, "", "look at the server step by step, say what is wrong with it, and end"
+        False, "LLAMA_UI_CHECK", parsers.flag, "", "look at the server step by step, say what is wrong with it, and end"
     )
-    json: bool = _option(False, "LLAMA_UI_JSON", values.flag, "", "as --check, with one JSON object as the answer")
+    json: bool = _option(False, "LLAMA_UI_JSON", parsers.flag, "", "as --check, with one JSON object as the answer")
     space: bool = False  # whether this is a Hugging Face Space, which says so itself
 
     @property
     def public(self) -> bool:
         """Whether strangers may come: there is another way in than from this machine."""
-        return self.share or self.space or bool(self.trusted_proxies) or not values.is_loopback(self.host)
+        return self.share or self.space or bool(self.trusted_proxies) or not parsers.is_loopback(self.host)
 
     @property
     def logins(self) -> tuple[tuple[str, str], ...]:
@@ -207,7 +211,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default = DEFAULTS[name]
         shown = f" (default: {default})" if default else ""
         extra: dict[str, Any] = {"metavar": option.metavar}
-        if option.parse is values.flag:
+        if option.parse is parsers.flag:
             extra = {"metavar": "true|false", "nargs": "?", "const": "true"}
         text = f"{option.help}{shown} [{option.variable}]".replace("%", "%%")
         parser.add_argument(flag_name(name), dest=name, help=text, **extra)
@@ -257,7 +261,7 @@ def load(
             if name == "base_url" and (read.get("check") or read.get("json")):
                 read[name] = raw  # the doctor says what is wrong with it
                 continue
-            shown = "the value" if option.private else repr(values.shown_url(raw) if name == "base_url" else raw)
+            shown = "the value" if option.private else repr(parsers.shown_url(raw) if name == "base_url" else raw)
             parser.error(f"{source}: {shown} {error}")
     return Settings(**read)
 

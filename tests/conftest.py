@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.app_process import AppProcess, clean
-from tests.fake_stack import FakeStack
+from tests.support.app_process import AppProcess, clean
+from tests.support.fake_stack import FakeStack
 
 # Ctrl-C is ignored by what a shell starts in the background, and by the programs that the tests start in turn.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from llama_ui.parsers import shown_url
 from llama_ui.settings import OPTIONS, Settings, flag_name, load, table
-from llama_ui.values import shown_url
 
 pytestmark = pytest.mark.loopback  # whether a host is this machine's is found out with a socket
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests.app_process import AppProcess
-from tests.chromium import Chat, launched, opened
-from tests.fake_stack import FakeStack
+from tests.support.app_process import AppProcess
+from tests.support.chromium import Chat, launched, opened
+from tests.support.fake_stack import FakeStack
 
 
 @pytest.fixture(scope="module")  # no longer: asyncio tests of other modules cannot run beside Playwright's own loop

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, ViewportSize, expect
 
-from tests.app_process import ROOT, AppProcess
-from tests.bad_servers import HTML, Address, RawServer
-from tests.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, opened, sent
-from tests.fake_stack import Break, FakeStack, Hold
-from tests.servers.recorded import RecordedServer
+from tests.support.app_process import ROOT, AppProcess
+from tests.support.bad_servers import HTML, Address, RawServer
+from tests.support.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, opened, sent
+from tests.support.fake_stack import Break, FakeStack, Hold
+from tests.support.servers.recorded import RecordedServer
 
 pytestmark = pytest.mark.browser
 StartApp = Callable[..., AppProcess]

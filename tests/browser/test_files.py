@@ -12,10 +12,10 @@ import PIL.Image
 import pytest
 from playwright.sync_api import Browser, FilePayload, expect
 
-from tests.app_process import ROOT, AppProcess
-from tests.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, opened
-from tests.fake_stack import FakeStack, Hold
-from tests.test_attachments import HOSTILE, MOVING, PNG, SVG, corners, noise, saved
+from tests.support.app_process import ROOT, AppProcess
+from tests.support.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, opened
+from tests.support.fake_stack import FakeStack, Hold
+from tests.web.test_attachments import HOSTILE, MOVING, PNG, SVG, corners, noise, saved
 
 pytestmark = pytest.mark.browser
 REASONING = [{"choices": [{"delta": {"reasoning_content": text}}]} for text in ("The user ", "shows a picture.")]

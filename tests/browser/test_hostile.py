@@ -9,9 +9,9 @@ from typing import Self
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.app_process import AppProcess
-from tests.chromium import WIDE, Chat
-from tests.fake_stack import FakeStack
+from tests.support.app_process import AppProcess
+from tests.support.chromium import WIDE, Chat
+from tests.support.fake_stack import FakeStack
 
 pytestmark = pytest.mark.browser
 # In each, URL is an address of the collector, and RUN is what must not run.

@@ -12,10 +12,10 @@ import PIL.Image
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.app_process import ROOT, AppProcess
 from tests.browser.test_files import RED, add, file, in_box
-from tests.chromium import NARROW, SECONDS, WIDE, Chat, opened
-from tests.fake_stack import MODEL, Endless, FakeStack, Hold, Reply
+from tests.support.app_process import ROOT, AppProcess
+from tests.support.chromium import NARROW, SECONDS, WIDE, Chat, opened
+from tests.support.fake_stack import MODEL, Endless, FakeStack, Hold, Reply
 
 pytestmark = pytest.mark.browser
 StartApp = Callable[..., AppProcess]

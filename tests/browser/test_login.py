@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.app_process import AppProcess
-from tests.chromium import SECONDS, Chat
-from tests.fake_stack import FakeStack, Hold
+from tests.support.app_process import AppProcess
+from tests.support.chromium import SECONDS, Chat
+from tests.support.fake_stack import FakeStack, Hold
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,1 @@
+"""What a chat is: messages, events, replies and errors. No Gradio, no SDK, no terminal."""

@@ -1,0 +1,1 @@
+"""The connection to a Llama Stack server of any generation."""

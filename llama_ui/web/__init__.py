@@ -1,0 +1,1 @@
+"""The Gradio page. The only package that imports Gradio."""

@@ -1,0 +1,208 @@
+"""The parts of the page: Gradio's components, with their texts."""
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import gradio as gr
+
+from llama_ui.core.messages import REASONING_EFFORTS
+from llama_ui.settings import Settings
+from llama_ui.web.chat_interface import PRIVATE, Conversation, MessageInput
+
+LATEX: list[dict[str, str | bool]] = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
+MESSAGE_PLACEHOLDER = "Type a message…"
+# From Llama Stack's text generation guide.
+EXAMPLES = [
+    "Write a two-sentence poem about llama.",
+    "Explain recursion in programming in simple terms.",
+    "hello world, write me a 2 sentence poem about the moon",
+]
+PRESETS = {
+    "Friendly": "You are a friendly assistant.",
+    "Shakespeare": "You are shakespeare.",
+    "Explainer": "You are a friendly assistant that explains complex topics simply.",
+}
+REPLAY = (
+    "**Replay** answers the messages of the conversation again, with the settings as they are now: change the system "
+    "prompt, the model or the sampling first. **Ask both** has the chosen model and a second one answer one message."
+)
+
+
+def theme() -> gr.themes.Base:
+    # Fonts that every system has: a web font would be asked of another server.
+    return gr.themes.Default(
+        primary_hue="indigo",
+        neutral_hue="slate",
+        font=["ui-sans-serif", "system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+    )
+
+
+def render_system_prompt(settings: Settings) -> gr.Textbox:
+    system_prompt = gr.Textbox(
+        settings.system_prompt,
+        label="System prompt",
+        placeholder="None. The model behaves as it was trained.",
+        lines=2,
+        max_lines=10,
+        elem_id="system-prompt",
+    )
+    with gr.Row(elem_id="presets"):
+        for label, prompt in PRESETS.items():
+            # In the browser alone: no round trip, and nothing for other programs to call.
+            gr.Button(label, size="sm", min_width=60).click(
+                None, None, system_prompt, js=f"() => {json.dumps(prompt)}", **PRIVATE
+            )
+    return system_prompt
+
+
+def render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.Textbox | gr.Dropdown]]:
+    model = gr.Dropdown(
+        [settings.model] if settings.model else [],
+        value=settings.model,
+        label="Model",
+        info="Choose one, or type an id.",
+        allow_custom_value=True,
+        interactive=True,
+        elem_id="model",
+    )
+    refresh = gr.Button("Refresh models", size="sm", elem_id="refresh")
+    with gr.Accordion("Sampling", open=False), gr.Row(elem_id="sampling"):
+        # Text boxes, since a number box that is left alone sends 0 (Gradio 6.31).
+        sampling = [
+            gr.Textbox(label=label, placeholder="default", max_lines=1, min_width=110)
+            for label in ("Temperature", "Top p", "Max tokens", "Seed")
+        ]
+    effort = gr.Dropdown(
+        [("default", ""), *REASONING_EFFORTS],
+        value="",
+        label="Reasoning effort",
+        info="For models that think before they answer.",
+        interactive=True,
+    )
+    return model, refresh, [*sampling, effort]
+
+
+def chatbot() -> gr.Chatbot:
+    chatbot = gr.Chatbot(
+        label="Conversation",
+        show_label=False,
+        height="var(--conversation-height)",
+        buttons=["copy", "copy_all"],
+        latex_delimiters=LATEX,
+        placeholder="**Say something, or begin with an example.**",
+        elem_id="conversation",
+    )
+    chatbot.data_model = Conversation  # type: ignore[assignment] # in the place of its own
+    return chatbot
+
+
+def message_box() -> gr.MultimodalTextbox:
+    box = gr.MultimodalTextbox(
+        placeholder=MESSAGE_PLACEHOLDER,
+        label="Message",
+        file_count="multiple",
+        lines=1,
+        max_lines=8,
+        max_plain_text_length=10**9,  # a long text that is pasted stays one
+        submit_btn=True,
+        stop_btn=True,
+        autofocus=False,  # it would scroll a narrow page; FOCUS does not
+        scale=7,
+        elem_id="message",
+    )
+    box.data_model = MessageInput
+    return box
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The conversations that are kept, and what is done with the one that is shown."""
+
+    fresh: gr.Button
+    markdown: gr.Button
+    json: gr.Button
+    upload: gr.UploadButton
+    link: gr.Button
+    restore: gr.Button
+    file: gr.JSON
+
+
+def render_shelf() -> Shelf:
+    gr.HTML('<h2>Conversations</h2><ul id="kept-list"></ul>', elem_id="shelf")
+    with gr.Row(elem_id="shelf-buttons"):
+        return Shelf(
+            fresh=gr.Button("New", size="sm", min_width=60),
+            link=gr.Button("Copy link", size="sm", min_width=60),
+            upload=gr.UploadButton("Import", size="sm", min_width=60, file_types=[".json"]),
+            markdown=gr.Button("Export Markdown", size="sm", min_width=60),
+            json=gr.Button("Export JSON", size="sm", min_width=60),
+            restore=gr.Button(visible="hidden", elem_id="restore"),
+            file=gr.JSON(visible=False),
+        )
+
+
+@dataclass(frozen=True)
+class CodeTab:
+    """The last turn's request as code."""
+
+    tab: gr.Tab
+    outputs: list[gr.Code | gr.HTML]
+
+
+def render_code() -> CodeTab:
+    with gr.Tab("View code", elem_id="code") as tab:
+        outputs: list[gr.Code | gr.HTML] = []
+        with gr.Tabs():
+            outputs += [_code("Python", "python"), _code("curl", "shell"), _code("JSON", "json")]
+        outputs.append(gr.HTML("", elem_id="code-pictures"))
+    return CodeTab(tab, outputs)
+
+
+def _code(label: str, language: Literal["python", "shell", "json"]) -> gr.Code:
+    with gr.Tab(label, render_children=True):
+        return gr.Code(
+            language=language, show_label=False, interactive=False, wrap_lines=True, elem_id=f"code-{label.lower()}"
+        )
+
+
+@dataclass(frozen=True)
+class CompareTab:
+    """The same messages answered twice, side by side."""
+
+    tab: gr.Tab
+    replay: gr.Button
+    message: gr.Textbox
+    second: gr.Dropdown
+    ask_both: gr.Button
+    stop: gr.Button
+    shown: gr.HTML
+
+
+def render_compare() -> CompareTab:
+    with gr.Tab("Compare", elem_id="compare") as tab:
+        gr.Markdown(REPLAY)
+        with gr.Row(equal_height=True):
+            message = gr.Textbox(
+                label="Message to both", placeholder="Blank: those of the conversation.", scale=3, min_width=250
+            )
+            second = gr.Dropdown(
+                [],
+                label="Second model",
+                allow_custom_value=True,
+                interactive=True,
+                scale=2,
+                min_width=200,
+                elem_id="compare-second",
+            )
+        with gr.Row():
+            replay = gr.Button("Replay", size="sm", min_width=60, variant="primary")
+            ask_both = gr.Button("Ask both", size="sm", min_width=60, variant="primary")
+            stop = gr.Button("Stop", size="sm", min_width=60, elem_id="compare-stop")
+        shown = gr.HTML("", elem_id="comparison")
+    return CompareTab(tab, replay, message, second, ask_both, stop, shown)

@@ -1,0 +1,1 @@
+"""What one does with a conversation besides chatting: code, export, links, comparison."""

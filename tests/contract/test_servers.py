@@ -1,0 +1,441 @@
+"""The same assertions on every generation of servers: four real ones, and llama-stack 0.1.9 played from its records.
+
+`pytest --contract`. The last test compares what was found with the server matrix in the README; with `--write-matrix`
+it writes the matrix there.
+"""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from llama_ui.core.errors import ServerError, UnknownModel
+from llama_ui.core.events import Event, Finished, Notice, Reasoning, Text, Usage
+from llama_ui.core.messages import REASONING_EFFORTS, Image, Message, SamplingOptions
+from llama_ui.llama_stack.client import LlamaStackClient
+from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, OPENAI_COMPATIBLE, Dialect
+from llama_ui.llama_stack.models import Model
+from tests.support.app_process import ROOT, free_port
+from tests.support.fake_stack import Endless, Hold
+from tests.support.received import received
+from tests.support.servers import RealServer
+from tests.support.servers.install import NAMES
+from tests.support.servers.recorded import RecordedServer
+
+pytestmark = [pytest.mark.contract, pytest.mark.timeout(300)]
+
+SECONDS = 30.0
+TOKENS = ["tok0 ", "tok1 ", "tok2 "]
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+DOT = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////"
+    "////////wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAAP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AP//Z"
+)
+CONVERSATION = [
+    Message("system", "Be brief."),
+    Message("user", "One."),
+    Message("assistant", "Uno."),
+    Message("user", "Two."),
+]
+
+type Server = RealServer | RecordedServer
+
+UNSET = SamplingOptions()
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Which server, what it must call itself, and the route that must be chosen on it."""
+
+    server: str
+    name: str
+    dialect: Dialect
+
+
+GENERATIONS = [
+    Generation("ogx-1.5.0", "OGX 1.5.0", CHAT_COMPLETIONS),
+    Generation("llama-stack-0.7.3", "Llama Stack 0.7.3", CHAT_COMPLETIONS),
+    Generation("llama-stack-0.3.5", "Llama Stack 0.3.5", CHAT_COMPLETIONS),
+    Generation("llama-stack-0.2.12", "Llama Stack 0.2.12", OPENAI_COMPATIBLE),
+    Generation("llama-stack-0.2.12", "Llama Stack 0.2.12", LEGACY),
+    Generation("llama-stack-0.1.9", "Llama Stack 0.1.9", LEGACY),
+]
+# What the tests found: generation -> column -> cell.
+FOUND: dict[int, dict[str, str]] = defaultdict(dict)
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """Real sockets. Keeps what was asked; may hide the OpenAI route from the list, so that the legacy one is chosen."""
+
+    def __init__(self, only_legacy: bool) -> None:
+        super().__init__()
+        self.asked: list[httpx.Request] = []
+        self._only_legacy = only_legacy
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        response = await super().handle_async_request(request)
+        if not self._only_legacy or request.url.path != "/v1/inspect/routes":
+            return response
+        routes = json.loads(await response.aread())["data"]
+        kept = [route for route in routes if "chat/completions" not in route["route"]]
+        return httpx.Response(response.status_code, json={"data": kept})
+
+
+@dataclass
+class Target:
+    """One generation under test: its server, and a client that keeps what it asks."""
+
+    number: int
+    generation: Generation
+    server: Server
+    stack: LlamaStackClient
+    transport: _Transport
+    events: list[Event] = field(default_factory=list)
+
+    async def reply(self, options: SamplingOptions = UNSET, messages: list[Message] = CONVERSATION) -> list[Event]:
+        self.events = []
+        async with aclosing(received(self.stack.stream(self.server.model, messages, options))) as events:
+            async for event in events:
+                self.events.append(event)
+        return self.events
+
+    async def failure(self, messages: list[Message] = CONVERSATION) -> ServerError:
+        with pytest.raises(ServerError) as failed:
+            await self.reply(messages=messages)
+        return failed.value
+
+    def posts(self) -> list[str]:
+        return [request.url.path for request in self.transport.asked if request.method == "POST"]
+
+    def handed_on(self) -> dict[str, object]:
+        """The request that reached the engine, with the names and shapes of today."""
+        (request,) = self.server.engine.requests
+        for said in request["messages"]:
+            match said["content"]:
+                case [{"type": "text", "text": text}]:
+                    said["content"] = text
+        if "max_completion_tokens" in request:
+            request["max_tokens"] = request.pop("max_completion_tokens")
+        return request
+
+    def image_part(self, kind: str, data: str) -> dict[str, object]:
+        """An image as it reaches the engine: byte by byte, with its kind as the server itself finds it to be."""
+        finds_out = self.server.name == "llama-stack-0.2.12" and self.generation.dialect is LEGACY
+        url = f"data:image/{kind.upper() if finds_out else kind};base64,{data}"
+        return {"type": "image_url", "image_url": {"url": url}}
+
+    def found(self, column: str, cell: object) -> None:
+        FOUND[self.number][column] = {True: "yes", False: "no"}.get(cell, str(cell))  # type: ignore[call-overload]
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Text))
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, Server]]:
+    with ExitStack() as cleanup:
+        started: dict[str, Server] = {name: cleanup.enter_context(RealServer(name)) for name in NAMES}
+        started["llama-stack-0.1.9"] = cleanup.enter_context(RecordedServer())
+        yield {name: server.await_ready() for name, server in started.items()}
+
+
+@pytest.fixture(params=range(len(GENERATIONS)), ids=[f"{item.server} {item.dialect.route}" for item in GENERATIONS])
+async def target(request: pytest.FixtureRequest, servers: dict[str, Server]) -> AsyncIterator[Target]:
+    generation = GENERATIONS[request.param]
+    server = servers[generation.server]
+    server.engine.forget()
+    if isinstance(server, RealServer):
+        server.be_as_at_the_start()
+    transport = _Transport(only_legacy=generation.dialect is LEGACY)
+    async with LlamaStackClient(server.url, http=httpx.AsyncClient(transport=transport, timeout=SECONDS)) as stack:
+        yield Target(request.param, generation, server, stack, transport)
+
+
+async def test_a_server_is_known_by_its_name_and_asked_at_its_route(target: Target) -> None:
+    identity = await target.stack.identity()
+    assert identity.name == target.generation.name
+    assert identity.dialect == target.generation.dialect
+    target.found("Asked at", f"`{identity.dialect.route}`")
+
+
+async def test_models_are_listed_with_id_and_kind(target: Target) -> None:
+    prefix = target.server.model.removesuffix("tiny")
+    models = await target.stack.models()
+    assert set(models) == {Model(f"{prefix}tiny", "llm"), Model(f"{prefix}text-embedding-3-small", "embedding")}
+    assert await target.stack.chat_models() == [target.server.model]
+    target.found("Models", True)
+
+
+async def test_a_conversation_reaches_the_engine_and_the_reply_is_streamed(target: Target) -> None:
+    hold = Hold()
+    target.server.engine.enqueue(TOKENS[0], hold, *TOKENS[1:])
+    events = []
+    async with aclosing(received(target.stack.stream(target.server.model, CONVERSATION, SamplingOptions()))) as stream:
+        async for event in stream:
+            events.append(event)
+            if isinstance(event, Text):
+                hold.release.set()  # the rest is not sent before the first has come
+    assert text_of(events) == "".join(TOKENS)
+    assert [event for event in events if isinstance(event, Finished)] == [Finished("stop")]
+    assert target.handed_on()["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "One."},
+        {"role": "assistant", "content": "Uno."},
+        {"role": "user", "content": "Two."},
+    ]
+    target.found("Text, history", True)
+
+
+async def test_one_message_is_one_request_at_the_right_route(target: Target) -> None:
+    for _ in range(3):
+        await target.reply()
+    assert target.posts() == [target.generation.dialect.route] * 3
+    lookups = [request for request in target.transport.asked if request.method == "GET"]
+    assert [request.url.path for request in lookups] == ["/v1/inspect/routes"]
+    assert not any("x-llamastack-client-version" in request.headers for request in target.transport.asked)
+
+
+async def test_sampling_settings_reach_the_engine(target: Target) -> None:
+    await target.reply(SamplingOptions(temperature=0.5, top_p=0.9, max_tokens=10))
+    expected = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 10}
+    assert target.handed_on().items() >= expected.items()
+    target.found("Sampling", True)
+
+
+@pytest.mark.parametrize(
+    "options", [SamplingOptions(temperature=0.5), SamplingOptions(top_p=0.9), SamplingOptions(temperature=0.0)], ids=str
+)
+async def test_one_setting_alone_reaches_the_engine(target: Target, options: SamplingOptions) -> None:
+    target.server.engine.enqueue(*TOKENS)
+    await target.reply(options)
+    expected = {name: value for name in ("temperature", "top_p") if (value := getattr(options, name)) is not None}
+    if target.server.name != "llama-stack-0.1.9" or options.temperature != 0:  # there a greedy request names none
+        assert target.handed_on().items() >= expected.items()
+    assert text_of(target.events) == "".join(TOKENS)
+
+
+async def test_a_seed_reaches_the_engine_or_is_said_not_to(target: Target) -> None:
+    await target.reply(SamplingOptions(seed=7))
+    carried = target.handed_on().get("seed") == 7
+    notices = [event.sentence for event in target.events if isinstance(event, Notice)]
+    assert carried != any("Seed" in notice for notice in notices)
+    assert carried != ("seed" in target.generation.dialect.lacks)
+    target.found("Seed", carried or "no, and says so")
+
+
+@pytest.mark.parametrize("effort", REASONING_EFFORTS)
+async def test_a_reasoning_effort_reaches_the_engine_or_is_dropped_but_fails_no_request(
+    target: Target, effort: str
+) -> None:
+    target.server.engine.enqueue(*TOKENS)
+    await target.reply(SamplingOptions(reasoning_effort=effort))
+    assert text_of(target.events) == "".join(TOKENS)
+    legacy = target.generation.dialect is LEGACY
+    carried = target.generation.dialect is CHAT_COMPLETIONS  # 0.2.12 takes it, and drops it
+    assert target.handed_on().get("reasoning_effort") == (effort if carried else None)
+    notices = [event.sentence for event in target.events if isinstance(event, Notice)]
+    assert ["Reasoning effort" in notice for notice in notices] == [True] * legacy
+    target.found("Reasoning effort", "no, and says so" if legacy else carried)
+
+
+async def test_without_a_reasoning_effort_nothing_of_that_name_reaches_the_engine(target: Target) -> None:
+    await target.reply(SamplingOptions(temperature=0.5, max_tokens=10))
+    assert "reasoning" not in json.dumps(target.handed_on())
+    assert not any(isinstance(event, Notice) for event in target.events)
+
+
+async def test_an_image_reaches_the_engine(target: Target) -> None:
+    await target.reply(messages=[Message("user", "What is it?", (Image("image/png", PIXEL),))])
+    (message,) = target.handed_on()["messages"]  # type: ignore[misc] # a list, by the contract
+    assert message == {
+        "role": "user",
+        "content": [{"type": "text", "text": "What is it?"}, target.image_part("png", PIXEL)],
+    }
+    target.found("Images", True)
+
+
+async def test_images_of_a_whole_conversation_reach_the_engine_each_in_its_message(target: Target) -> None:
+    target.server.engine.enqueue(*TOKENS)
+    conversation = [
+        Message("user", "What is it?", (Image("image/png", PIXEL),)),
+        Message("assistant", "A pixel."),
+        Message("user", "", (Image("image/jpeg", DOT),)),  # an image alone
+    ]
+    await target.reply(messages=conversation)
+    assert text_of(target.events) == "".join(TOKENS)
+    assert target.handed_on()["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "What is it?"}, target.image_part("png", PIXEL)]},
+        {"role": "assistant", "content": "A pixel."},
+        {"role": "user", "content": [target.image_part("jpeg", DOT)]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("At most 0 image(s) may be provided in one prompt.", "cannot see pictures"),
+        ("At most 1 image(s) may be provided in one prompt.", "takes at most 1 picture in"),
+        ("cannot identify image file <_io.BytesIO object at 0x7f3a8c1d2b60>", "cannot read one of the pictures"),
+    ],
+)
+async def test_an_engine_that_refuses_images_is_explained(target: Target, words: str, told: str) -> None:
+    if target.server.name == "llama-stack-0.1.9":
+        pytest.skip("it keeps the engine's words to itself")
+    for _ in range(3):  # as often as the server itself may ask
+        target.server.engine.enqueue(status=400, body={"error": {"message": words}})
+    image = Image("image/png", PIXEL)
+    error = await target.failure([Message("user", "What is it?", (image, image))])
+    assert told in error.sentence
+
+
+async def test_tokens_are_counted_or_left_uncounted_but_never_wrong(target: Target) -> None:
+    target.server.engine.enqueue(*TOKENS)
+    counted = [event for event in await target.reply() if isinstance(event, Usage)]
+    assert counted in ([], [Usage(7, 3)], [Usage(13, 3)])
+    if target.generation.dialect is not LEGACY:
+        assert counted
+    target.found("Usage", bool(counted))
+
+
+async def test_the_token_limit_is_told_as_the_reason_of_the_end(target: Target) -> None:
+    target.server.engine.enqueue(*TOKENS, finish_reason="length")
+    events = await target.reply()
+    assert text_of(events) == "".join(TOKENS)
+    told = [event for event in events if isinstance(event, Finished)]
+    assert told == [Finished("length")]
+    target.found("Finish reason", True)
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
+async def test_reasoning_is_told_apart_from_the_answer_where_the_route_has_it(target: Target, key: str) -> None:
+    target.server.engine.enqueue({"choices": [{"index": 0, "delta": {key: "Hm."}, "finish_reason": None}]}, *TOKENS)
+    events = await target.reply()
+    assert text_of(events) == "".join(TOKENS)
+    thoughts = [event for event in events if isinstance(event, Reasoning)]
+    assert thoughts == ([] if target.generation.dialect is LEGACY else [Reasoning("Hm.")])
+    target.found("Reasoning", bool(thoughts))
+
+
+async def test_an_unknown_model_is_told_with_the_closest_name(target: Target) -> None:
+    with pytest.raises(UnknownModel) as failed:
+        _ = [event async for event in received(target.stack.stream("nope", CONVERSATION, SamplingOptions()))]
+    assert "no model `nope`" in failed.value.sentence
+    assert f"`{target.server.model}`" in failed.value.fix
+    assert target.server.engine.requests == []
+
+
+async def test_another_generations_name_for_the_model_works_and_is_told(target: Target) -> None:
+    if target.server.name == "llama-stack-0.1.9":
+        pytest.skip("what it says of a model that it does not know is recorded for one name only")
+    other = "tiny" if target.server.model == "engine/tiny" else "engine/tiny"
+    events = [event async for event in received(target.stack.stream(other, CONVERSATION, SamplingOptions()))]
+    assert isinstance(events[0], Notice) and f"`{target.server.model}`" in events[0].sentence
+    assert text_of(events)
+    assert len(target.server.engine.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 429, 500])
+async def test_an_engine_that_fails_is_told_in_one_sentence_and_asked_by_one_request(
+    target: Target, status: int
+) -> None:
+    for _ in range(3):  # as often as the server itself may ask
+        target.server.engine.enqueue(status=status, body={"error": {"message": "Not like that. sk-secret-key-1"}})
+    error = await target.failure()
+    assert error.sentence.endswith(".") and error.fix
+    assert "sk-secret" not in str(error)
+    assert len(target.posts()) == 1
+    target.server.engine.replies.clear()
+    assert text_of(await target.reply())
+
+
+async def test_what_came_before_an_engine_broke_off_is_kept(target: Target) -> None:
+    target.server.engine.enqueue(TOKENS[0], {"error": {"message": "boom"}})
+    await target.failure()
+    assert text_of(target.events) == TOKENS[0]
+    assert text_of(await target.reply())
+
+
+async def test_stop_ends_the_request_to_the_engine(target: Target) -> None:
+    reply = target.server.engine.enqueue(TOKENS[0], Endless())
+    async with aclosing(received(target.stack.stream(target.server.model, CONVERSATION, SamplingOptions()))) as events:
+        async for event in events:
+            if isinstance(event, Text):
+                break
+    leaves_it_running = target.server.name == "llama-stack-0.2.12"  # it notices, and lets its engine go on
+    if leaves_it_running:
+        assert isinstance(target.server, RealServer)
+        await asyncio.to_thread(target.server.await_line, "Generator cancelled", SECONDS)
+    else:
+        assert await asyncio.to_thread(reply.ended.wait, SECONDS)
+    target.found("Stop", "yes, but the engine goes on" if leaves_it_running else "yes")
+
+
+def check(*arguments: str, cwd: Path) -> tuple[int, str]:
+    command = [sys.executable, str(ROOT / "app.py"), "--check", *arguments]
+    ended = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=SECONDS * 2)
+    assert ended.stderr == ""
+    return ended.returncode, ended.stdout
+
+
+async def test_the_doctor_finds_a_good_server_good(target: Target, tmp_path: Path) -> None:
+    status, output = check("--base-url", target.server.url, "--json", cwd=tmp_path)
+    told = json.loads(output)
+    assert (status, told["passed"]) == (0, True)
+    assert told["server"] == target.generation.name
+    assert told["model"] == target.server.model
+    assert [finding["check"] for finding in told["checks"]][-1] == "Reply"
+    target.found("`--check`", True)
+
+
+def test_the_doctor_tells_an_engine_that_is_down_behind_a_healthy_server(tmp_path: Path) -> None:
+    with RealServer("ogx-1.5.0") as server:
+        server.await_ready()
+        httpx.get(f"{server.url}/v1/models", trust_env=False)
+        server.engine.stop()
+        status, output = check("--base-url", server.url, cwd=tmp_path)
+    assert status == 1
+    *others, last = output.splitlines()
+    assert all(line.startswith("ok") for line in others)
+    assert re.match(r"FAILED +Reply .*engine behind it", last), output
+
+
+@pytest.mark.parametrize("first, second", [(0, 5), (5, 3), (3, 0)], ids=str)
+async def test_a_server_replaced_by_one_of_another_generation_answers_the_next_message(first: int, second: int) -> None:
+    port = free_port()
+    async with LlamaStackClient(f"http://127.0.0.1:{port}") as stack:
+        for number in (first, second):
+            name = GENERATIONS[number].server
+            with RealServer(name, port) if name in NAMES else RecordedServer(port) as server:
+                server.await_ready()
+                events = [event async for event in received(stack.stream("tiny", CONVERSATION, SamplingOptions()))]
+                assert text_of(events)
+
+
+def test_the_server_matrix_in_the_readme_is_what_these_tests_found(request: pytest.FixtureRequest) -> None:
+    if len(FOUND) < len(GENERATIONS) or len({tuple(sorted(row)) for row in FOUND.values()}) > 1:
+        pytest.skip("not all of the tests before have run")
+    columns = list(FOUND[0])
+    lines = [f"| Server | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for number, generation in enumerate(GENERATIONS):
+        lines.append(f"| {generation.name} | {' | '.join(FOUND[number][column] for column in columns)} |")
+    matrix = "<!-- servers -->\n" + "\n".join(lines) + "\n<!-- /servers -->"
+    print(matrix)
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    if request.config.getoption("--write-matrix"):
+        readme.write_text(
+            re.sub(r"<!-- servers -->.*<!-- /servers -->", matrix, text, flags=re.DOTALL), encoding="utf-8"
+        )
+        return
+    assert matrix in text

@@ -1,0 +1,335 @@
+"""Past one process, and on other people's machines: the configurations in deploy/, and the Space."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from llama_ui.core.images import MAX_BYTES, MAX_IMAGES
+from llama_ui.hosting.security import MOST_UPLOADED
+from llama_ui.settings import OPTIONS, Settings, load
+from tests.hosting.test_health import measured
+from tests.hosting.test_load import SECONDS, first_with, until
+from tests.support.app_process import ROOT, STARTUP_SECONDS, AppProcess, clean, free_port
+from tests.support.fake_stack import FakeStack, Hold
+
+DEPLOY = ROOT / "deploy"
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH')}:/usr/sbin")
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+DEPLOYMENT, SERVICE = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
+GRACE = 30
+StartApp = Callable[..., AppProcess]
+
+needs_nginx = pytest.mark.skipif(
+    NGINX is None and not os.environ.get("CI"), reason="no nginx found (Debian: apt install nginx-light)"
+)
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, *replicas: AppProcess) -> Iterator[str]:
+    """The address of nginx with deploy/nginx.conf in front of these; nothing of it is changed but the addresses."""
+    port = free_port()
+    text = (DEPLOY / "nginx.conf").read_text()
+    (replica,) = re.findall(r"server app:7860( .*;)", text)
+    lines = "\n".join(f"server 127.0.0.1:{app.port}{replica}" for app in replicas)
+    text = text.replace(f"server app:7860{replica}", lines).replace("listen 80;", f"listen 127.0.0.1:{port};")
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    scratch = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in kinds)
+    text = text.replace("http {", f"http {{ {scratch}", 1).replace("/var/log/nginx/", f"{folder}/")
+    (folder / "nginx.conf").write_text(text)
+    assert NGINX, "no nginx found (Debian: apt install nginx-light)"
+    command = [NGINX, "-p", str(folder), "-e", "stderr", "-c", "nginx.conf", "-g", f"daemon off; pid {folder}/pid;"]
+    process = subprocess.Popen(command, stderr=(folder / "errors").open("w"))
+    url = f"http://127.0.0.1:{port}"
+    try:
+        transport = httpx.HTTPTransport(retries=10)  # until it listens
+        with httpx.Client(transport=transport, timeout=SECONDS) as http:
+            assert http.get(url).is_success, (folder / "errors").read_text()
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+class Guest:
+    """A visitor behind nginx, with a cookie of the own."""
+
+    def __init__(self, url: str) -> None:
+        limits = httpx.Limits(max_connections=None)
+        self._http = httpx.AsyncClient(base_url=url, timeout=2 * SECONDS, limits=limits, trust_env=False)
+        self.told = ""
+
+    async def comes_and_asks(self, begun: asyncio.Event) -> str:
+        """All of a reply, or what there was of it when the connection was lost. `begun` is set when it begins."""
+        async with self._http as http:
+            assert (await http.get("/")).is_success
+            assert len(http.cookies) == 1
+            joined = await http.post("/gradio_api/call/chat", json={"data": ["Hi"]})
+            with contextlib.suppress(httpx.TransportError):
+                async with http.stream("GET", f"/gradio_api/call/chat/{joined.json()['event_id']}") as stream:
+                    lines = stream.aiter_lines()
+                    if "first" in (line := await first_with("first", lines)):
+                        self.told = line
+                        begun.set()
+                    async for line in lines:
+                        self.told = line if line.startswith("data: [") else self.told
+        return self.told
+
+
+@pytest.fixture
+def replicas(stack: FakeStack, start_app: StartApp) -> list[AppProcess]:
+    apps = [start_app("--base-url", stack.url, "--trusted-proxies", "127.0.0.1") for _ in range(2)]
+    for app in apps:
+        app.await_line("Server: ")
+    return apps
+
+
+@needs_nginx
+@pytest.mark.loopback
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_of_two_replicas_one_is_stopped_the_others_replies_go_on_and_new_visitors_are_served(
+    replicas: list[AppProcess], stack: FakeStack, tmp_path: Path, how: signal.Signals
+) -> None:
+    holds = [Hold() for _ in range(100)]
+    for hold in holds:
+        stack.enqueue("first ", hold, "and last")
+    with nginx(tmp_path, *replicas) as url:
+        guests, begun = [Guest(url) for _ in holds], [asyncio.Event() for _ in holds]
+        running = [asyncio.create_task(guest.comes_and_asks(it)) for guest, it in zip(guests, begun, strict=True)]
+        async with asyncio.timeout(2 * SECONDS):
+            for event in begun:  # nothing is held back on the way: the rest has not been said yet
+                await event.wait()
+        shares = [measured(app.url)["llama_ui_replies",] for app in replicas]
+        assert sum(shares) == 100 and min(shares) >= 20
+        stopped, other = replicas
+        stopped.process.send_signal(how)
+        if how == signal.SIGKILL:
+            await asyncio.to_thread(stopped.process.wait, SECONDS)
+        else:
+            await asyncio.to_thread(stopped.await_line, "Ending, as soon as")
+        # In the middle of it others come, one after the other: whoever it would have been, somebody answers.
+        for _ in range(20):
+            stack.enqueue("first words")
+            assert "first words" in await Guest(url).comes_and_asks(asyncio.Event())
+        for hold in holds:
+            hold.release.set()
+        told = await asyncio.gather(*running)
+        whole = sum("first and last" in text for text in told)
+        assert whole == (100 if how == signal.SIGTERM else shares[1])
+        await until(lambda: measured(other.url)["llama_ui_replies",] == 0, "all have been told")
+
+
+@needs_nginx
+@pytest.mark.loopback
+def test_through_nginx_addresses_are_told_by_it_alone_and_its_operators_pages_are_closed(
+    stack: FakeStack, start_app: StartApp, tmp_path: Path
+) -> None:
+    app = start_app(
+        *("--base-url", stack.url, "--trusted-proxies", "127.0.0.1"),
+        *("--messages-per-minute", "1", "--visitors-per-address", "2"),
+    )
+    app.await_line("Server: ")
+    with nginx(tmp_path, app) as url:
+        told = []
+        for number in range(3):
+            with httpx.Client(headers={"x-forwarded-for": f"203.0.113.{number}"}, timeout=SECONDS) as http:
+                event = http.post(f"{url}/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
+                told.append(http.get(f"{url}/gradio_api/call/chat/{event}").text)
+        assert ["Hello there." in text for text in told] == [True, True, False]
+        assert "Your network may send 2 messages a minute here." in told[2]
+        for path in ("metrics", "readyz", "healthz"):
+            assert httpx.get(f"{url}/{path}").status_code == 404
+            assert httpx.get(f"{app.url}/{path}").is_success
+        page = httpx.get(url, params={"message": "a-secret"})
+        logged = (tmp_path / "access.log").read_text()
+        assert '"GET /" 200' in logged and "a-secret" not in logged
+        assert re.fullmatch(r"visitor=[0-9a-f]{32}; Path=/; HttpOnly; SameSite=Lax", page.headers["set-cookie"])
+        again = httpx.get(url, cookies={"visitor": "x" * 32})  # one that somebody made up is not taken
+        assert "x" * 32 not in again.headers["set-cookie"]
+
+
+@pytest.mark.loopback
+def test_the_ogx_server_of_the_compose_file_answers_the_app(stack: FakeStack, tmp_path: Path) -> None:
+    """The real one, with a scripted engine behind it."""
+    port = free_port()
+    config = (DEPLOY / "ogx.yaml").read_text()
+    text = config.replace("host: 0.0.0.0, port: 8321", f"host: 127.0.0.1, port: {port}")
+    assert text != config
+    (tmp_path / "ogx.yaml").write_text(text)
+    stack.be_an_engine("llama3.2:1b")
+    variables = {"INFERENCE_URL": f"{stack.url}/v1", "OGX_DATA": str(tmp_path), "HOME": str(tmp_path)}
+    command = COMPOSE["services"]["ogx"]["command"]
+    assert command == ["ogx", "run", "--insecure", "/etc/ogx.yaml"]
+    with (tmp_path / "printed").open("w") as printed:
+        server = subprocess.Popen(
+            [sys.executable, "-c", "from ogx.cli.ogx import main; main()", "run", "--insecure", tmp_path / "ogx.yaml"],
+            env=clean(os.environ) | variables,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=STARTUP_SECONDS) as http:
+            assert http.get(f"{url}/v1/health").is_success, (tmp_path / "printed").read_text()
+            listed = [model["id"] for model in http.get(f"{url}/v1/models").json()["data"]]
+            assert listed == ["engine/llama3.2:1b"]
+        with AppProcess(("--base-url", url), {}, tmp_path) as app:
+            app.await_line("Server: ")
+            event = httpx.post(f"{app.url}/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
+            assert "Hello there." in httpx.get(f"{app.url}/gradio_api/call/chat/{event}", timeout=SECONDS).text
+            assert httpx.get(f"{app.url}/readyz", timeout=SECONDS).text == "ready\n"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def test_the_image_is_slim_runs_as_nobody_special_and_says_whether_it_lives() -> None:
+    instructions = re.findall(r"^([A-Z]+) ((?:.*\\\n)*.*)", DOCKERFILE, re.MULTILINE)
+    told = {name: [rest for which, rest in instructions if which == name] for name, _ in instructions}
+    assert told["FROM"] == [f"python:{(ROOT / '.python-version').read_text().strip()}-slim"]
+    (user,) = told["USER"]
+    assert user != "root" and f"useradd --create-home --uid 1000 {user}" in DOCKERFILE
+    assert "/healthz" in told["HEALTHCHECK"][0]
+    assert told["CMD"] == ['["python", "app.py"]'], "a shell in between would not hand on the signal to end"
+    for copied in told["COPY"]:
+        assert (ROOT / copied.split()[0]).exists()
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    kept = {line[1:] for line in ignored if line.startswith("!")}
+    assert "*" in ignored and kept == {copied.split()[0].rstrip("/") for copied in told["COPY"]}
+
+
+@pytest.mark.parametrize(
+    "text", [DOCKERFILE, str(COMPOSE), str(DEPLOYMENT)], ids=["Dockerfile", "compose", "kubernetes"]
+)
+def test_only_settings_that_there_are_are_set(text: str) -> None:
+    known = {option.variable for option in OPTIONS.values()}
+    named = set(re.findall(r"\b(?:LLAMA_\w+|GRADIO_\w+|FORWARDED_\w+)", text))
+    assert named and named <= known
+
+
+@pytest.mark.loopback
+def test_the_health_check_of_the_image_passes_while_the_app_lives(start_app: StartApp, stack: FakeStack) -> None:
+    app = start_app("--base-url", stack.url)
+    (code,) = re.findall(r'CMD \["python", "-c", "(.*)"\]', DOCKERFILE)
+    command = [sys.executable, "-c", code]
+    elsewhere = {"GRADIO_SERVER_PORT": str(app.port), "http_proxy": "http://127.0.0.1:9"}  # as Docker may set one
+    assert subprocess.run(command, check=False, env=elsewhere).returncode == 0
+    app.process.kill()
+    app.process.wait(20)
+    assert subprocess.run(command, check=False, env=elsewhere, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_replies_have_the_time_to_finish_wherever_it_runs() -> None:
+    assert int(COMPOSE["services"]["app"]["stop_grace_period"].rstrip("s")) > GRACE
+    pod = DEPLOYMENT["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["terminationGracePeriodSeconds"] > GRACE + container["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+
+def test_compose_brings_an_ogx_server_and_trusts_its_proxy_alone() -> None:
+    services = COMPOSE["services"]
+    assert services["app"]["environment"]["LLAMA_STACK_CLIENT_BASE_URL"] == "http://ogx:8321"
+    assert "port: 8321" in (DEPLOY / "ogx.yaml").read_text()
+    (network,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+    assert services["app"]["environment"]["FORWARDED_ALLOW_IPS"] == network["subnet"]
+    assert services["app"]["read_only"] and services["app"]["cap_drop"] == ["ALL"]
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert published == {"proxy": ["127.0.0.1:8080:80"]}
+    for service in services.values():
+        for mounted in service.get("volumes", []):
+            source = mounted.split(":")[0]
+            assert source in COMPOSE["volumes"] or (DEPLOY / source).is_file()
+
+
+def test_kubernetes_keeps_a_visitor_with_one_replica_and_asks_for_its_health() -> None:
+    assert SERVICE["spec"]["sessionAffinity"] == "ClientIP" and SERVICE["spec"]["externalTrafficPolicy"] == "Local"
+    assert SERVICE["spec"]["selector"] == DEPLOYMENT["spec"]["selector"]["matchLabels"]
+    assert DEPLOYMENT["spec"]["replicas"] >= 2
+    (container,) = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
+    asked = {name: probe["httpGet"]["path"] for name, probe in container.items() if name.endswith("Probe")}
+    assert asked == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert DEPLOYMENT["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
+
+
+def test_nginx_lets_through_what_the_app_takes_and_waits_as_long_as_it_does() -> None:
+    text = (DEPLOY / "nginx.conf").read_text()
+    (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", text)
+    assert int(megabytes) * 2**20 >= MOST_UPLOADED >= MAX_IMAGES * MAX_BYTES
+    (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
+    assert int(seconds) > Settings().timeout
+    assert "proxy_buffering off;" in text  # small replies come through at once without it, too
+
+
+@pytest.mark.loopback
+def test_the_app_needs_to_write_nothing_where_it_lies(stack: FakeStack, tmp_path: Path) -> None:
+    """As in the image, where its folder is not its own."""
+    before = {path: path.stat().st_mtime for path in (ROOT / "llama_ui").iterdir() if path.is_file()}
+    with AppProcess(("--base-url", stack.url), {}, tmp_path) as app:
+        app.await_line("Server: ")
+        assert httpx.get(app.url).is_success
+    assert list(tmp_path.iterdir()) == []
+    assert {path: path.stat().st_mtime for path in (ROOT / "llama_ui").iterdir() if path.is_file()} == before
+
+
+SPACE = {"SYSTEM": "spaces", "SPACE_ID": "somebody/chat", "GRADIO_SERVER_NAME": "127.0.0.1"}
+
+
+def answered(app: AppProcess) -> str:
+    """The line of the log for a turn that was answered."""
+    call = f"{app.url}/gradio_api/call/chat"
+    with httpx.Client(timeout=STARTUP_SECONDS, headers={"host": "somebody-chat.hf.space"}) as http:
+        data = ["Hi", "", "", "0", "1", "5"]
+        assert http.get(app.url).is_success
+        http.get(f"{call}/{http.post(call, json={'data': data}).json()['event_id']}")
+    line = app.await_line("event=turn .*outcome=answered")
+    assert "Traceback" not in "".join(app.output)
+    return line
+
+
+@pytest.mark.loopback
+def test_a_space_uses_the_server_of_its_secrets(start_app: StartApp, stack: FakeStack) -> None:
+    secrets = {"LLAMA_STACK_CLIENT_BASE_URL": stack.url, "LLAMA_STACK_CLIENT_API_KEY": "a-key"}
+    app = start_app(**SPACE, **secrets)
+    assert stack.url in app.await_line("Server: ")
+    assert "model=fake/llama" in answered(app)
+    assert stack.keys[-1] == "Bearer a-key" and "a-key" not in "".join(app.output)
+
+
+@pytest.mark.real_stack
+def test_a_space_without_a_server_has_the_local_stack(start_app: StartApp) -> None:
+    app = start_app(**SPACE)
+    assert "the local stack" in app.await_line("Server: ")
+    assert "model=local/" in answered(app)
+
+
+def test_a_space_listens_where_it_can_be_reached() -> None:
+    assert load([], {"SYSTEM": "spaces"}, Path("none")).host == "0.0.0.0"
+    assert load([], {}, Path("none")).host == "127.0.0.1"
+
+
+def test_what_a_space_installs_can_be_installed_together() -> None:
+    """A Space adds to requirements.txt what its README's front matter says, with these extras, and this package."""
+    _, front, _ = (ROOT / "README.md").read_text().split("---\n", 2)
+    fields = yaml.safe_load(front)
+    assert fields["sdk"] == "gradio" and (ROOT / fields["app_file"]).is_file()
+    wanted = f"gradio[oauth,mcp]=={fields['sdk_version']}\nspaces\n-r {ROOT / 'requirements.txt'}\n"
+    uv = Path(sys.executable).with_name("uv")
+    command = [uv, "pip", "compile", "--quiet", "--python-version", str(fields["python_version"]), "-"]
+    solved = subprocess.run(command, input=wanted, capture_output=True, text=True, check=False)
+    if "error sending request" in solved.stderr.lower() and not os.environ.get("CI"):
+        pytest.skip("no package registry can be reached")
+    assert solved.returncode == 0, solved.stderr
+    assert f"gradio=={fields['sdk_version']}" in solved.stdout

@@ -1,0 +1,424 @@
+"""What every request passes: which routes there are, who may use them from where, and how much a request may be."""
+
+import contextlib
+import re
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from llama_ui.hosting import security
+from llama_ui.hosting.security import is_own_name
+from llama_ui.web import gradio_patches
+from tests.support.app_process import AppProcess
+from tests.support.fake_stack import FakeStack
+from tests.support.page import reply_event, served
+
+pytestmark = pytest.mark.loopback
+SECONDS = 20.0
+KEY = "s3cr3t-k3y-0f-the-server"
+CLOSED = [
+    "/gradio_api/runs",
+    "/gradio_api/run-history/records",
+    "/gradio_api/monitoring",
+    "/gradio_api/monitoring/summary",
+    "/monitoring",
+    "/gradio_api/file=/etc/passwd",
+    "/gradio_api/file=requirements.txt",
+    "/gradio_api/file/etc/passwd",
+    "/gradio_api/file=http://127.0.0.1:9/",
+    "/file=/etc/passwd",
+    "/gradio_api/proxy=http://127.0.0.1:9/",
+    "/proxy=http://127.0.0.1:9/",
+    "/gradio_api/deep_link",
+    "/gradio_api/stream/x/1/1/playlist.m3u8",
+    "/gradio_api/vibe-code",
+    "/gradio_api/dev/reload",
+    "/gradio_api/component_server",
+    "/gradio_api/process_recording",
+    "/gradio_api/token",
+    "/custom_component/x/y/z/w",
+    "/docs",
+    "/openapi.json",
+    "/.env",
+    "/app.py",
+]
+TRAVERSALS = [
+    "/static/../../../../../../etc/passwd",
+    "/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+    "/assets/..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc/passwd",
+    "/svelte/../../../../../../../etc/passwd",
+    "/static//etc/passwd",
+    "/assets/%5c..%5c..%5cetc%5cpasswd",
+    "//etc/passwd",
+    "/static/fonts/../../../../../../../../etc/passwd%00.css",
+]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[FakeStack]:
+    with FakeStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def url(stack: FakeStack) -> Iterator[str]:
+    """A page that strangers may come to, with a server that has a key."""
+    stack.key = KEY
+    # All tests come from one address, within minutes.
+    with served(base_url=stack.url, api_key=KEY, trusted_proxies="127.0.0.1", visitors_per_address=1000) as url:
+        yield url.rstrip("/")
+
+
+@pytest.fixture(scope="module")
+def own(stack: FakeStack) -> Iterator[str]:
+    """A page of one's own machine."""
+    with served(base_url=stack.url, api_key=KEY) as url:
+        yield url.rstrip("/")
+
+
+def raw(url: str, request: str) -> bytes:
+    """What comes back for exactly these bytes: a client library would put a path in order."""
+    there = httpx.URL(url)
+    with socket.create_connection((there.host, there.port or 80), SECONDS) as connection:
+        connection.sendall(request.encode())
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := connection.recv(65536):
+                answer += more
+    return answer
+
+
+@pytest.mark.parametrize("path", CLOSED)
+def test_a_route_that_the_page_does_not_need_is_closed(url: str, path: str) -> None:
+    for method in ("GET", "POST"):
+        answer = httpx.request(method, url + path, timeout=SECONDS)
+        assert answer.status_code == 404
+        assert "There is nothing here." in answer.text
+
+
+@pytest.mark.parametrize("path", TRAVERSALS)
+def test_no_path_leads_out_of_the_page_s_own_files(url: str, path: str) -> None:
+    answer = raw(url, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert answer.split(b" ")[1] in (b"400", b"403", b"404")
+    assert b"root:" not in answer
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/config", "/gradio_api/info", "/gradio_api/startup-events", "/metrics", "/readyz"]
+)
+def test_the_server_s_key_is_in_nothing_that_a_visitor_can_read(url: str, path: str) -> None:
+    answer = httpx.get(url + path, timeout=SECONDS)
+    assert answer.is_success
+    assert KEY not in answer.text + str(answer.headers)
+
+
+def test_nobody_can_change_which_server_it_is(url: str, stack: FakeStack) -> None:
+    """No parameter, position, header, model or link of a visitor's leads the app, and its key, elsewhere."""
+    call = f"{url}/gradio_api/call"
+    with FakeStack() as elsewhere, httpx.Client(timeout=SECONDS, trust_env=False) as http:
+
+        def told(*data: str, header: str = "x-nothing") -> str:
+            joined = http.post(f"{call}/chat", json={"data": data}, headers={header: elsewhere.url})
+            return http.get(f"{call}/chat/{joined.json()['event_id']}").text
+
+        for name in ("base_url", "api_key", "url", "server", "LLAMA_STACK_CLIENT_BASE_URL"):
+            refused = http.post(f"{call}/v2/chat", json={"message": "Hi", name: elsewhere.url})
+            assert refused.status_code == 422 and f"`{name}` is not a valid" in refused.json()["detail"]
+            http.get(url, params={name: elsewhere.url})
+        for header in ("x-gradio-server", "x-forwarded-host", "x-forwarded-server", "base-url"):
+            assert "Hello there." in told("Hi", header=header)
+        for place in range(12):
+            assert told("Hi", *[""] * place, elsewhere.url)
+        assert elsewhere.asked == []
+    config = httpx.get(f"{url}/config").json()
+    labels = {str(item["props"].get("label")) for item in config["components"]}
+    info = httpx.get(f"{url}/gradio_api/info").json()["named_endpoints"]["/chat"]["parameters"]
+    assert not [name for name in labels | {item["label"] for item in info} if re.search(r"(?i)\burl|address|key", name)]
+
+
+def test_a_path_that_ends_with_a_slash_is_no_way_around(url: str) -> None:
+    assert httpx.get(f"{url}/gradio_api/runs/").status_code == 404
+    assert httpx.get(f"{url}/gradio_api/info/", follow_redirects=True).is_success
+
+
+@pytest.mark.parametrize(
+    ("headers", "let_in"),
+    [
+        ({}, True),
+        ({"sec-fetch-site": "same-origin"}, True),
+        ({"sec-fetch-site": "none"}, True),
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site"}, False),
+        ({"origin": "http://evil.test"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": "http://["}, False),
+        ({"origin": "{url}"}, True),
+        ({"origin": "{url}", "sec-fetch-site": "cross-site"}, False),
+    ],
+)
+def test_another_site_s_page_can_neither_ask_nor_upload_nor_read(
+    url: str, headers: dict[str, str], let_in: bool
+) -> None:
+    sent = {name: value.format(url=url) for name, value in headers.items()}
+    for path, given in (
+        ("/gradio_api/call/chat", {"json": {"data": ["Hi"]}}),
+        ("/gradio_api/upload", {"files": {"files": ("a.txt", b"x")}}),
+    ):
+        answer = httpx.post(url + path, headers=sent, timeout=SECONDS, **given)  # type: ignore[arg-type] # two shapes
+        assert (answer.status_code != 403) is let_in
+        if not let_in:
+            assert "another site" in answer.json()["detail"]
+    assert (httpx.get(f"{url}/config", headers=sent).status_code != 403) is let_in
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"sec-fetch-dest": "image", "sec-fetch-site": "same-origin"}, {"accept": "image/avif,image/webp,*/*;q=0.8"}],
+    ids=["https", "http"],
+)
+def test_what_a_picture_in_a_reply_could_ask_for_is_not_answered(url: str, headers: dict[str, str]) -> None:
+    """It would log out whoever reads the reply, or hold connections to the app open."""
+    for path in (
+        "/logout",
+        "/gradio_api/heartbeat/x",
+        "/gradio_api/queue/data?session_hash=x",
+        "/?message=x",
+        "/login",
+    ):
+        assert httpx.get(url + path, headers=headers, timeout=SECONDS).status_code == 403
+    for path in ("/static/img/logo.svg", "/favicon.ico"):
+        assert httpx.get(url + path, headers=headers, timeout=SECONDS).is_success
+
+
+def test_sessions_have_names_and_no_novels(url: str) -> None:
+    sent = {"data": [], "fn_index": 0, "session_hash": "x" * 65}
+    for path in ("queue/join", "run/predict", "call/chat"):
+        assert httpx.post(f"{url}/gradio_api/{path}", json=sent, timeout=SECONDS).status_code == 422
+    for path in (f"heartbeat/{'x' * 2000}", f"queue/data?session_hash={'x' * 2000}"):
+        assert httpx.get(f"{url}/gradio_api/{path}", timeout=SECONDS).status_code == 414
+
+
+def test_a_page_that_a_long_link_led_to_works(url: str) -> None:
+    """Gradio's page repeats the link's query whenever it sends something."""
+    link = {"message": "é" * 1300}
+    assert httpx.get(url, params=link).is_success
+    event = next(it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "others")
+    join = {"data": [], "fn_index": event, "session_hash": "linked"}
+    assert httpx.post(f"{url}/gradio_api/queue/join", params=link, json=join, timeout=SECONDS).is_success
+
+
+def test_a_link_on_another_site_leads_to_the_page(url: str) -> None:
+    followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert httpx.get(f"{url}/?message=Hi", headers=followed).is_success
+
+
+@pytest.mark.parametrize("host", ["evil.test", "evil.test:7860", "127.0.0.1.evil.test", "localhost.evil.test", "", "["])
+def test_on_one_s_own_machine_a_name_that_another_site_points_here_is_refused(own: str, host: str) -> None:
+    """DNS rebinding: such a page is of the same origin for its browser."""
+    answer = raw(own, f"GET /config HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 421 ")
+    assert b"--trusted-proxies" in answer
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:7860", "127.0.0.1:80", "[::1]:7860", "LOCALHOST", "a.localhost"]
+)
+def test_on_one_s_own_machine_its_own_names_work(own: str, host: str) -> None:
+    assert raw(own, f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+def test_the_name_that_it_listens_on_is_its_own() -> None:
+    assert is_own_name("my-laptop:7860", "my-laptop") and not is_own_name("my-laptop:7860", "127.0.0.1")
+
+
+def test_behind_a_proxy_every_name_works(url: str) -> None:
+    assert raw(url, "GET /healthz HTTP/1.1\r\nHost: chat.test\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+def test_all_answers_say_what_a_browser_may_do_with_them(url: str) -> None:
+    for path in ("/", "/config", "/gradio_api/runs", "/static/img/logo.svg"):
+        headers = httpx.get(url + path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert "default-src 'none'" in headers["content-security-policy"]
+
+
+def test_the_page_loads_and_runs_nothing_from_elsewhere_and_no_script_written_into_it(url: str) -> None:
+    policy = httpx.get(url).headers["content-security-policy"]
+    rules = {name: values for name, *values in map(str.split, policy.split(";"))}
+    for name in ("img-src", "style-src", "media-src", "font-src", "connect-src", "form-action"):
+        assert not [value for value in rules[name] if "//" in value or value in ("*", "https:", "http:")]
+    assert rules["frame-src"] == rules["object-src"] == ["'none'"]
+    assert rules["frame-ancestors"] == ["'self'"]
+    assert "'unsafe-inline'" not in rules["script-src"]
+
+
+def test_on_a_space_hugging_face_may_show_the_page_in_its_own(stack: FakeStack) -> None:
+    with served(base_url=stack.url, space=True) as url:
+        policy = httpx.get(url).headers["content-security-policy"]
+    assert "frame-ancestors https://huggingface.co https://*.hf.space" in policy
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/call/chat", "/gradio_api/queue/join", "/gradio_api/run/predict"])
+def test_a_request_that_is_too_large_is_refused_before_it_is_read(url: str, path: str) -> None:
+    def body() -> Iterator[bytes]:
+        for _ in range(security.MOST_BYTES // 1_000_000 + 1):
+            yield b" " * 1_000_000
+
+    with contextlib.suppress(httpx.WriteError):  # it is not read to its end
+        answer = httpx.post(url + path, content=body(), timeout=SECONDS)
+        assert answer.status_code == 413
+        assert "too large" in answer.text
+    assert httpx.get(f"{url}/healthz").text == "ok\n"
+
+
+@pytest.mark.parametrize("part", ["[],", '{"":1},', "1,"])
+def test_a_request_of_nothing_but_parts_is_refused_before_they_are_made(url: str, part: str) -> None:
+    """Each would take many times its length in memory."""
+    body = f'{{"fn_index": 0, "session_hash": "x", "data": [{part * 700_000}1]}}'
+    assert len(body) < security.MOST_BYTES
+    answer = httpx.post(f"{url}/gradio_api/queue/join", content=body, timeout=SECONDS)
+    assert answer.status_code == 413 and "too many parts" in answer.text
+
+
+def test_a_file_that_is_too_large_is_refused(url: str) -> None:
+    answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("a.txt", b"x" * 27_000_000)}, timeout=SECONDS)
+    assert answer.status_code == 413
+
+
+def test_a_name_with_a_path_in_it_is_uploaded_to_no_other_place(url: str) -> None:
+    answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("../../../etc/evil.txt", b"x")}, timeout=SECONDS)
+    assert ".." not in answer.text and "/etc/" not in answer.text
+
+
+def test_a_request_whose_head_does_not_come_is_not_waited_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradio_patches, "HEAD_TIMEOUT", 0.2)
+    for begun in ("", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "):
+        assert raw(url, begun) == b""  # closed
+
+
+def test_a_request_whose_body_does_not_come_is_not_waited_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(security, "CHUNK_TIMEOUT", 0.2)
+    head = "POST /gradio_api/queue/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nConnection: close\r\n\r\n"
+    assert raw(url, head + '{"data":').startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_comes_byte_by_byte_is_not_waited_for_either(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(security, "REQUEST_TIMEOUT", 0.3)
+    there = httpx.URL(url)
+    with socket.create_connection((there.host, there.port or 80), SECONDS) as connection:
+        connection.sendall(b"POST /gradio_api/queue/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(100_000):
+                connection.sendall(b" ")
+                connection.settimeout(0.01)
+                with contextlib.suppress(TimeoutError):
+                    assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+                    return
+    raise AssertionError("it was waited for")
+
+
+def test_requests_and_uploads_of_one_address_are_limited_and_others_go_on(stack: FakeStack) -> None:
+    most = security.REQUESTS * security.LEAST
+    with (
+        served(base_url=stack.url, trusted_proxies="127.0.0.1", messages_per_minute=1) as url,
+        httpx.Client(base_url=url, timeout=SECONDS, headers={"x-forwarded-for": "203.0.113.5"}) as flood,
+        httpx.Client(base_url=url, timeout=SECONDS, headers={"x-forwarded-for": "203.0.113.6"}) as other,
+    ):
+        reset: dict[str, Any] = {"url": "gradio_api/reset", "json": {"event_id": "nothing"}}
+        told = [flood.post(**reset) for _ in range(most + 1)]
+        assert {answer.status_code for answer in told[:-1]} == {200}
+        assert told[-1].status_code == 429 and told[-1].headers["retry-after"] == "60"
+        assert "too many requests from your network. Wait" in told[-1].json()["detail"]
+        assert other.post(**reset).is_success
+        # They are counted by their bytes, too, said before or not.
+        file = {"files": ("a.txt", b"x" * 20_000_000)}
+        assert [other.post("gradio_api/upload", files=file).status_code for _ in range(3)] == [200, 200, 429]
+        assert other.post("gradio_api/queue/join", content=iter([b" " * 1_000_000] * 20)).status_code == 429
+
+
+def test_a_reply_cannot_be_asked_for_without_the_queue(url: str, stack: FakeStack) -> None:
+    """It would have nobody who ends it."""
+    config = httpx.get(f"{url}/config").json()
+    asked = {"role": "user", "content": "around the queue"}
+    call = {"data": [[asked]], "session_hash": "x", "fn_index": reply_event(config)}
+    assert httpx.post(f"{url}/gradio_api/run/predict", json=call).status_code == 404
+    for path in ("run/chat", "api/chat", "api/predict"):
+        assert httpx.post(f"{url}/gradio_api/{path}", json=call).status_code == 404
+    assert "around the queue" not in str(stack.requests)
+
+
+def test_so_many_requests_of_one_address_are_open_at_once_and_others_come_in(stack: FakeStack) -> None:
+    headers = {"x-forwarded-for": "203.0.113.5"}
+    with (
+        served(base_url=stack.url, trusted_proxies="127.0.0.1", visitors_per_address=1) as url,
+        contextlib.ExitStack() as pages,
+    ):
+        beats = []
+        for number in range(security.AT_ONCE):
+            page = httpx.stream("GET", f"{url}gradio_api/heartbeat/page-{number}", headers=headers, timeout=SECONDS)
+            beats.append(pages.enter_context(page).iter_text())
+            assert "ALIVE" in next(beats[-1])
+        refused = httpx.get(url, headers=headers)
+        assert refused.status_code == 429 and "Too many pages are open in your network." in refused.text
+        assert httpx.get(url, headers={"x-forwarded-for": "203.0.113.6"}).is_success
+        pages.close()
+        while httpx.get(url, headers=headers).status_code == 429:  # until the app has noticed; else the test times out
+            pass
+
+
+FORGED = {"x\nts=2026-11-27 event=turn id=FORGED outcome=answered\n\x1b[2J": 1}
+STUMBLED_OVER: list[tuple[str, dict[str, Any]]] = [
+    ("call/v2/nothing", {}),
+    ("call/nothing", {"data": []}),
+    ("queue/join", {"data": [], "fn_index": 9999, "session_hash": "x"}),
+    ("run/predict", {"data": []}),
+]
+
+
+def test_what_gradio_stumbles_over_is_an_id_for_who_asks_and_some_lines_in_the_log(
+    start_app: Callable[..., AppProcess], stack: FakeStack
+) -> None:
+    app = start_app("--base-url", stack.url, LLAMA_STACK_CLIENT_API_KEY=KEY)
+    assert httpx.post(f"{app.url}/gradio_api/call/v2/chat", json=FORGED, timeout=SECONDS).status_code == 422
+    for path, sent in STUMBLED_OVER:
+        answer = httpx.post(f"{app.url}/gradio_api/{path}", json=sent, timeout=SECONDS)
+        assert answer.status_code == 500
+        (reference,) = re.findall(r"^Something went wrong in this app \(error (\w+)\)\.", answer.json()["detail"])
+        app.await_line(f"Error {reference} while answering a request")
+    event = httpx.post(f"{app.url}/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
+    assert "Hello there." in httpx.get(f"{app.url}/gradio_api/call/chat/{event}", timeout=SECONDS).text
+    app.await_line("event=turn .*outcome=answered .*tokens")
+    lines = "".join(app.output).split("\n")
+    assert len(lines) < 40 * len(STUMBLED_OVER) and not [line for line in lines if "\x1b" in line]
+    assert len([line for line in lines if line.startswith("ts=")]) == 1
+
+
+def test_a_session_without_a_name_or_one_that_is_not_there_breaks_nothing(
+    url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (event,) = [it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "others"]
+    join = {"data": [], "fn_index": event, "session_hash": ""}
+    assert httpx.post(f"{url}/gradio_api/queue/join", json=join, timeout=SECONDS).is_success
+    told = httpx.get(f"{url}/gradio_api/queue/data?session_hash=nobody", timeout=SECONDS).text
+    assert '"session_not_found":true' in told
+    assert "Traceback" not in capfd.readouterr().err + caplog.text
+
+
+def test_who_is_no_proxy_cannot_say_under_which_name_the_app_was_asked(own: str) -> None:
+    headers = {"x-forwarded-host": "evil.test", "x-forwarded-proto": "https", "x-gradio-server": "http://evil.test"}
+    for path in ("/", "/config", "/gradio_api/info"):
+        assert "evil.test" not in httpx.get(own + path, headers=headers, timeout=SECONDS).text
+    assert "evil.test" not in httpx.get(f"{own}/logout", headers=headers).headers["location"]
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '{"data":['])
+def test_a_body_that_is_nested_without_end_is_refused_and_breaks_nothing(url: str, opening: str) -> None:
+    for path in ("queue/join", "run/predict", "call/chat"):
+        answer = httpx.post(f"{url}/gradio_api/{path}", content=opening * 200_000, timeout=SECONDS)
+        assert 400 <= answer.status_code <= 500
+        assert "Traceback" not in answer.text
+    assert httpx.get(f"{url}/healthz").is_success

@@ -1,0 +1,113 @@
+"""Servers that are none, on real sockets, and an address at which one server follows another."""
+
+import contextlib
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.app_process import free_port
+
+HTML = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 19\r\n\r\n<h1>My router</h1>\n"
+# Nothing but the end of the connection marks the end of this answer.
+EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+HALF_A_REPLY = EVENTS + b'data: {"choices": [{"delta": {"content": "half a "}}]}\n\n'
+
+
+class RawServer:
+    """Reads each request, sends always the same bytes, and closes the connection. `answer` None: it sends nothing."""
+
+    def __init__(self, answer: bytes | None, greeting: bytes = b"", port: int = 0) -> None:
+        """`greeting`: sent before anything was asked."""
+        self._answer, self._greeting = answer, greeting
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._thread.join(10)
+        self._socket.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while not self._ended.is_set():
+                connection, _ = self._socket.accept()
+                threading.Thread(target=self._serve, args=[connection], daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:  # the other side may be gone
+            connection.sendall(self._greeting)
+            _read_request(connection)
+            if self._answer is None:
+                self._ended.wait()
+            else:
+                connection.sendall(self._answer)
+
+
+def _read_request(connection: socket.socket) -> None:
+    """All of it: what is left unread would make the system reset the connection, answer and all."""
+    head, body = b"", b""
+    while b"\r\n\r\n" not in head:
+        if not (piece := connection.recv(65536)):
+            return
+        head += piece
+    head, body = head.split(b"\r\n\r\n", 1)
+    fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
+    while len(body) < int(fields.get(b"content-length", 0)):
+        if not (piece := connection.recv(65536)):
+            return
+        body += piece
+
+
+@contextlib.contextmanager
+def full_backlog(port: int) -> Iterator[None]:
+    """Something listens, and takes no more connections: nobody accepts the few that its queue holds."""
+    with contextlib.ExitStack() as cleanup:
+        listening = cleanup.enter_context(socket.socket())
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        listening.listen(0)
+        for _ in range(4):
+            waiting = cleanup.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        yield
+
+
+class Address:
+    """A port at which one server follows another."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._cleanup = contextlib.ExitStack()
+
+    def clear(self) -> None:
+        """Nothing listens there any more."""
+        self._cleanup.close()
+
+    def put[T](self, server: Callable[..., AbstractContextManager[T]], *arguments: Any, **options: Any) -> T:
+        """Starts a server there, in the place of the one before."""
+        self.clear()
+        return self._cleanup.enter_context(server(*arguments, port=self.port, **options))
+
+
+def self_signed(path: Path) -> Path:
+    """A new certificate for 127.0.0.1, with its key, in one file. Needs the `openssl` command."""
+    key = path.with_suffix(".key")
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1"
+    extension = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(
+        ["openssl", *options.split(), *extension, "-keyout", key, "-out", path], check=True, capture_output=True
+    )
+    path.write_bytes(path.read_bytes() + key.read_bytes())
+    return path

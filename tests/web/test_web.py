@@ -1,0 +1,356 @@
+"""The page through its own API, against a scripted server: what it sends, and what it shows."""
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import batched
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client
+
+from llama_ui.hosting.turns import Visitors
+from llama_ui.llama_stack.connection import Connection
+from llama_ui.settings import Settings
+from llama_ui.web import app, gradio_patches
+from tests.hosting.test_load import SETTINGS, connections, ended, first_with, readers, until, visitors
+from tests.support.fake_stack import MODEL, Endless, FakeStack, Hold
+from tests.support.page import reply_event, said, served
+
+pytestmark = pytest.mark.loopback
+SECONDS = 20.0
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Client]]:
+    """Serves the page with the settings given, and connects a client to it."""
+    with contextlib.ExitStack() as cleanup:
+        yield lambda **values: Client(cleanup.enter_context(served(**values)), verbose=False)
+
+
+@pytest.fixture
+def client(serve: Callable[..., Client], stack: FakeStack) -> Client:
+    return serve(base_url=stack.url)
+
+
+def test_a_reply_is_streamed_in_partial_updates(client: Client, stack: FakeStack) -> None:
+    holds = [Hold() for _ in range(5)]
+    stack.enqueue(*[item for number, hold in enumerate(holds) for item in (f"word{number} ", hold)])
+    job = client.submit("Hi", api_name="/chat")
+    seen = []
+    for update, hold in zip(job, holds, strict=False):
+        seen.append(said(update))
+        hold.release.set()
+    assert seen == ["word0 ", "word0 word1 ", "word0 word1 word2 ", "word0 word1 word2 word3 ", seen[-1]]
+    assert said(job.result(SECONDS)) == "word0 word1 word2 word3 word4 "
+
+
+def test_a_reply_carries_what_was_sent_for_it_and_what_it_took(client: Client, stack: FakeStack) -> None:
+    (reply,) = client.predict("Hi", system_prompt="Be brief.", temperature=0.5, api_name="/chat")
+    receipt = json.loads(reply["metadata"]["log"])
+    assert {name: value for name, value in receipt["sent"].items() if value} == {
+        "system_prompt": "Be brief.",
+        "model": MODEL,
+        "temperature": "0.5",
+    }
+    numbers = receipt["numbers"]
+    counted = [numbers[name] for name in ("prompt_tokens", "completion_tokens", "estimated", "finish_reason")]
+    assert counted == [7, 3, False, "stop"]
+    assert 0 < numbers["first"] < SECONDS and 0 <= numbers["generating"] < SECONDS
+
+
+def test_a_reply_whose_tokens_nobody_counted_says_that_they_are_estimated(client: Client, stack: FakeStack) -> None:
+    stack.enqueue("Hello there.", {"choices": [{"delta": {}, "finish_reason": "stop"}]}, finish_reason=None)
+    (reply,) = client.predict("Hi there", system_prompt="", api_name="/chat")
+    receipt = json.loads(reply["metadata"]["log"])
+    assert receipt["numbers"]["estimated"] and "≈2 tokens in, ≈3 out" in receipt["line"]
+
+
+def test_system_prompt_comes_first_and_roles_alternate_on_every_turn(client: Client, stack: FakeStack) -> None:
+    for turn in ("one", "two", "three"):
+        client.predict(turn, system_prompt="Be brief.", api_name="/chat")
+    answer = {"role": "assistant", "content": "Hello there."}
+    assert stack.requests[-1]["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "one"},
+        answer,
+        {"role": "user", "content": "two"},
+        answer,
+        {"role": "user", "content": "three"},
+    ]
+
+
+def test_the_system_prompt_applies_from_the_next_message_on(client: Client, stack: FakeStack) -> None:
+    client.predict("one", system_prompt="First.", api_name="/chat")
+    client.predict("two", system_prompt="Second.", api_name="/chat")
+    assert [request["messages"][0]["content"] for request in stack.requests] == ["First.", "Second."]
+
+
+def test_a_blank_system_prompt_is_not_sent(client: Client, stack: FakeStack) -> None:
+    client.predict("Hi", system_prompt="  \n", api_name="/chat")
+    assert stack.requests[0]["messages"] == [{"role": "user", "content": "Hi"}]
+
+
+def test_only_what_was_set_is_sent(client: Client, stack: FakeStack) -> None:
+    client.predict("Hi", api_name="/chat")
+    client.predict("Hi", temperature=0.5, top_p="0.9", max_tokens=12, seed="7", api_name="/chat")
+    assert stack.requests[0].keys() == {"model", "messages", "stream", "stream_options"}
+    sampling = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 12, "seed": 7}
+    assert stack.requests[1].items() >= sampling.items()
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_a_program_without_a_client_library_can_leave_out_the_last_arguments(
+    client: Client, stack: FakeStack, count: int
+) -> None:
+    given = ["Hi", "Be brief.", MODEL, "0.5", "0.9", "12", "7", "low"]
+    call = f"{client.src}gradio_api/call/chat"
+    event = httpx.post(call, json={"data": given[:count]}).json()["event_id"]
+    assert "Hello there." in httpx.get(f"{call}/{event}").text
+    (request,) = stack.requests
+    system = [{"role": "system", "content": "Be brief."}] if count > 1 else []
+    assert request["messages"] == [*system, {"role": "user", "content": "Hi"}]
+    sampling = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 12, "seed": 7, "reasoning_effort": "low"}
+    assert {name: request[name] for name in sampling if name in request} == dict(
+        [*sampling.items()][: max(0, count - 3)]
+    )
+
+
+def test_the_endpoint_has_the_names_that_other_programs_rely_on(client: Client) -> None:
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/chat"]
+    parameters = [(item["parameter_name"], item["label"]) for item in endpoints["/chat"]["parameters"]]
+    assert parameters == [
+        ("message", "Message"),
+        ("system_prompt", "System prompt"),
+        ("model", "Model"),
+        ("temperature", "Temperature"),
+        ("top_p", "Top p"),
+        ("max_tokens", "Max tokens"),
+        ("seed", "Seed"),
+        ("reasoning_effort", "Reasoning effort"),
+    ]
+
+
+@pytest.mark.parametrize("message", ["", "   \n\t"])
+def test_a_blank_message_is_not_sent(client: Client, stack: FakeStack, message: str) -> None:
+    assert "The message is blank." in said(client.predict(message, api_name="/chat"))
+    assert stack.requests == []
+
+
+def test_what_is_too_long_is_not_sent(serve: Callable[..., Client], stack: FakeStack) -> None:
+    client = serve(base_url=stack.url, max_message_chars=10)
+    assert "The message has 11 characters; at most 10 are sent." in said(client.predict("x" * 11, api_name="/chat"))
+    shown = said(client.predict("Hi", system_prompt="y" * 11, api_name="/chat"))
+    assert "The system prompt has 11 characters; at most 10 are sent." in shown
+    assert stack.requests == []
+
+
+def test_a_sampling_option_out_of_range_is_explained(client: Client, stack: FakeStack) -> None:
+    assert "from 0 to 2" in said(client.predict("Hi", temperature="9", api_name="/chat"))
+    assert stack.requests == []
+
+
+def test_a_partial_reply_is_kept_when_the_server_breaks_off(client: Client, stack: FakeStack) -> None:
+    stack.enqueue("half a ", {"error": {"message": "<b>boom</b>"}})
+    shown = said(client.predict("Hi", api_name="/chat"))
+    assert shown.startswith("half a \n⚠️")
+    assert "`<b>boom</b>`" in shown
+    client.predict("again", api_name="/chat")
+    assert [message["content"] for message in stack.requests[-1]["messages"][1:]] == ["Hi", "half a ", "again"]
+
+
+def test_an_unknown_model_is_explained_and_the_next_message_works(client: Client) -> None:
+    assert "no model `nope`" in said(client.predict("Hi", model="nope", api_name="/chat"))
+    assert said(client.predict("Hi", model=MODEL, api_name="/chat")) == "Hello there."
+
+
+def test_a_refused_key_is_explained_and_never_shown(serve: Callable[..., Client], stack: FakeStack) -> None:
+    stack.key = "right"
+    client = serve(base_url=stack.url, api_key="wr0ng-k3y", model=MODEL)
+    shown = said(client.predict("Hi", api_name="/chat"))
+    assert "refused the key" in shown and "LLAMA_STACK_CLIENT_API_KEY" in shown
+    page = httpx.get(client.src).text + httpx.get(f"{client.src}config").text
+    assert "wr0ng-k3y" not in shown + page
+
+
+def test_a_server_that_is_down_is_explained_and_the_next_message_works_once_it_is_back(
+    serve: Callable[..., Client],
+) -> None:
+    with FakeStack() as stack:
+        port = stack.port
+    client = serve(base_url=f"http://127.0.0.1:{port}", model=MODEL)
+    assert f"No server answers at http://127.0.0.1:{port}." in said(client.predict("Hi", api_name="/chat"))
+    with FakeStack(port):
+        assert said(client.predict("Hi", api_name="/chat")) == "Hello there."
+
+
+def test_without_any_server_it_says_how_to_connect_one(
+    serve: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llama_ui.llama_stack.connection.DEFAULT_URLS", ("http://127.0.0.1:9",))
+    client = serve(no_local=True)
+    assert "--base-url" in said(client.predict("Hi", api_name="/chat"))
+
+
+def test_indentation_of_a_reply_is_kept(client: Client, stack: FakeStack) -> None:
+    stack.enqueue("  Code:\n", "    a = 1\n")
+    assert said(client.predict("Hi", api_name="/chat")) == "  Code:\n    a = 1\n"
+
+
+def test_while_the_server_says_nothing_the_wait_is_shown_and_a_cancelled_wait_ends_the_request(
+    client: Client, stack: FakeStack
+) -> None:
+    hold = Hold()
+    reply = stack.enqueue(hold)
+    job = client.submit("Hi", api_name="/chat")
+    assert hold.reached.wait(SECONDS)
+    assert "Waiting for the first token" in said(next(iter(job)))
+    job.cancel()
+    assert reply.ended.wait(SECONDS)
+
+
+def test_two_visitors_are_served_at_once_and_do_not_see_each_other(client: Client, stack: FakeStack) -> None:
+    hold = Hold()
+    stack.enqueue("slow", hold)
+    waiting = client.submit("first visitor", api_name="/chat")
+    assert hold.reached.wait(SECONDS)
+    other = Client(client.src, verbose=False)
+    assert said(other.predict("second visitor", api_name="/chat")) == "Hello there."
+    assert "first visitor" not in str(stack.requests[-1])
+    hold.release.set()
+    assert said(waiting.result(SECONDS)) == "slow"
+
+
+def test_half_an_emoji_from_the_server_is_shown_as_a_sign_and_the_next_message_works(
+    client: Client, stack: FakeStack
+) -> None:
+    stack.enqueue("half \ud83d")
+    assert said(client.predict("Hi", api_name="/chat")) == "half \ufffd"
+    stack.enqueue({"error": {"message": "boom \ud83d"}})
+    assert "`boom`" in said(client.predict("Hi", api_name="/chat"))
+    assert said(client.predict("Hi", api_name="/chat")) == "Hello there."
+
+
+class Tab:
+    """The page in a browser, as far as the app sees it: it asks by the route that the page uses, and can press Stop."""
+
+    def __init__(self, http: httpx.AsyncClient, url: str, fn_index: int) -> None:
+        self._http = http
+        self._api = f"{url}/gradio_api"
+        self._call: dict[str, Any] = {"fn_index": fn_index, "session_hash": uuid.uuid4().hex}
+
+    @contextlib.asynccontextmanager
+    async def says(self, text: str) -> AsyncIterator[AsyncIterator[str]]:
+        """What is shown, update by update; leaving the block is closing the tab."""
+        said = {"role": "user", "metadata": None, "content": [{"type": "text", "text": text}], "options": None}
+        joined = await self._http.post(f"{self._api}/queue/join", json={"data": [[said], *SETTINGS], **self._call})
+        self._call["event_id"] = joined.json()["event_id"]
+        session = {"session_hash": self._call["session_hash"]}
+        async with self._http.stream("GET", f"{self._api}/queue/data", params=session) as stream:
+            yield (line async for line in stream.aiter_lines() if line.startswith("data: "))
+
+    async def stop(self) -> None:
+        await self._http.post(f"{self._api}/cancel", json=self._call)
+
+
+@contextlib.asynccontextmanager
+async def tabs(url: str, count: int) -> AsyncIterator[list[Tab]]:
+    url = url.rstrip("/")
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=SECONDS, limits=limits, trust_env=False) as http:
+        config = (await http.get(f"{url}/config")).json()
+        yield [Tab(http, url, reply_event(config)) for _ in range(count)]
+
+
+async def test_who_stops_waiting_in_line_leaves_it_and_is_never_asked_for(stack: FakeStack) -> None:
+    inside, answering = Hold(), Hold()
+    stack.enqueue("begun", inside)
+    stack.enqueue(answering, "At last.")
+    with served(base_url=stack.url, max_visitors=1) as url:
+        async with tabs(url, 4) as (first, second, third, fourth), contextlib.AsyncExitStack() as open_tabs:
+            firsts = await open_tabs.enter_async_context(first.says("first"))
+            await first_with("begun", firsts)
+            waiting = []
+            for place, (tab, text) in enumerate([(second, "second"), (third, "third"), (fourth, "fourth")], 1):
+                waiting.append(await open_tabs.enter_async_context(tab.says(text)))
+                await first_with(f"You are number {place} in line", waiting[-1])
+            seconds, thirds, fourths = waiting
+            await third.stop()
+            await first_with("process_completed", thirds)
+            await first_with("You are number 2 in line", fourths)
+            inside.release.set()
+            await first_with("Waiting for the first token", seconds)
+            answering.release.set()
+            await first_with("At last.", seconds)
+            await first_with("Hello there.", fourths)
+    assert [request["messages"][-1]["content"] for request in stack.requests] == ["first", "second", "fourth"]
+
+
+async def test_five_hundred_replies_given_up_in_the_page_leave_nothing_behind(stack: FakeStack) -> None:
+    async def gives_up(tab: Tab, words: str, presses_stop: bool, all_here: asyncio.Barrier) -> None:
+        async with tab.says("hello") as updates:
+            await first_with(words, updates)
+            await all_here.wait()
+            if presses_stop:
+                await tab.stop()
+                await first_with("process_completed", updates)
+
+    with served(base_url=stack.url) as url:
+        async with tabs(url, 500) as crowd:
+            for wave in batched(crowd, 50):
+                # Half of them before the first token; of either half every second one with Stop, the others by leaving.
+                silent, talking = wave[::2], wave[1::2]
+                all_here = asyncio.Barrier(len(wave))
+                replies = []
+                async with asyncio.TaskGroup() as people:
+                    for half, item, words in ((silent, Hold, "first token"), (talking, Endless, "more")):
+                        replies += [stack.enqueue(item()) for _ in half]
+                        for number, tab in enumerate(half):
+                            people.create_task(gives_up(tab, words, bool(number % 2), all_here))
+                        # Only then come the others, so that each half gets the replies meant for it.
+                        await until(lambda: not stack.replies, "all have asked")
+                await ended(replies)
+            await until(lambda: not readers(), "no task is left")
+            await until(lambda: not connections(stack), "no connection is left")
+            async with crowd[0].says("and now?") as updates:
+                await first_with("Hello there.", updates)
+
+
+async def test_a_tab_that_takes_nothing_more_from_its_connection_holds_up_nobody(stack: FakeStack) -> None:
+    # More than the kernel keeps for both ends of a connection: the app is left with the rest of it.
+    reply = stack.enqueue("x" * 8_000_000, Hold())
+    with served(base_url=stack.url) as url:
+        async with visitors(url.rstrip("/"), 1) as (other,):
+            with socket.socket() as deaf:
+                deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                deaf.connect(("127.0.0.1", httpx.URL(url).port))
+                path = httpx.URL(await other.asks("hello")).path
+                deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                await until(lambda: b"xxxx" in deaf.recv(4096, socket.MSG_PEEK), "the reply has begun to arrive")
+                for _ in range(5):
+                    assert "Hello there." in await other.is_told("hello")
+            await ended([reply])
+
+
+def test_the_page_behind_a_public_link_comes_from_the_app_alone(stack: FakeStack) -> None:
+    settings = Settings(base_url=stack.url)
+    connection = Connection(settings)
+    visitors = Visitors(settings, connection)
+    page = app.build(settings, connection, visitors)
+    url = app.launch(page, settings, connection, visitors)
+    page.share = True  # as after a launch with a link, for which Gradio needs the internet
+    gradio_patches.after_launch(page, page.app)
+    try:
+        sources = re.findall(r'<script[^>]+src="([^"]+)"', httpx.get(url).text)
+        assert sources
+        assert [source for source in sources if not source.startswith("./")] == []
+        assert httpx.get(f"{url}robots.txt").text.endswith("Disallow: /")
+    finally:
+        page.close(verbose=False)
+        connection.close()

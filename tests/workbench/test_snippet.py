@@ -1,0 +1,546 @@
+"""The request as code: it sends what the page would send, whatever the texts hold, by the client that fits the server.
+
+`pytest --contract tests/workbench/test_snippet.py` runs it, with every client that it names, installed as it says.
+"""
+
+import ast
+import base64
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from llama_ui.core.messages import REASONING_EFFORTS, Image, Message, SamplingOptions
+from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, DIALECTS, LEGACY, OPENAI_COMPATIBLE, Dialect
+from llama_ui.workbench.snippet import Code, code
+from tests.support.app_process import clean
+from tests.support.fake_stack import FakeStack
+from tests.support.servers import RealServer
+from tests.support.servers.install import NAMES, install_client
+from tests.support.servers.recorded import RecordedServer
+
+URL = "http://127.0.0.1:8321"
+KEY = "sk-not-in-the-code"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PICTURE = Image("image/png", PIXEL)
+DOT = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////"
+    "////////wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAAP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AP//Z"
+)
+PHOTO = Image("image/jpeg", DOT)
+HOSTILE = [
+    '"',
+    "'",
+    '"""',
+    "'''",
+    "\\",
+    "\\n",
+    "\n",
+    "\r\n",
+    "\nEOF\n",
+    "EOF",
+    "$(rm -rf /)",
+    "`rm`",
+    "$HOME ${x}",
+    "!!",
+    " !x ",
+    "\0",
+    "\x1b[31m",
+    "\x7f\x85",
+    "\u2028\u2029\u202e",
+    "</script>",
+    "👩\u200d💻 ü 漢字",
+    "{arguments}{{}}",
+    "%s #{x}",
+    '"\n)\nimport os\nos.abort()\n(',
+    "<image-1.png in base64>",
+    'base64_of("image-1.png")',
+    "\t",
+    "word " * 30,
+]
+
+texts = st.lists(st.sampled_from(HOSTILE) | st.text(st.characters(exclude_categories=["Cs"])), min_size=1).map("".join)
+spoken = texts.filter(str.strip)
+users = st.builds(Message, st.just("user"), texts, st.lists(st.sampled_from([PICTURE, PHOTO]), max_size=3).map(tuple))
+conversations = st.builds(
+    lambda system, turns, last: [
+        *([Message("system", system)] if system.strip() else []),
+        *(message for user, answer in turns for message in (user, Message("assistant", answer))),
+        last,
+    ],
+    texts,
+    st.lists(st.tuples(users, spoken), max_size=2),
+    users,
+)
+numbers = st.floats(0, 1)
+choices = st.builds(
+    SamplingOptions,
+    st.none() | numbers,
+    st.none() | numbers,
+    st.none() | st.integers(1, 2**31),
+    st.none() | st.integers(0, 2**31),
+    st.none() | st.sampled_from(REASONING_EFFORTS),
+)
+servers = st.sampled_from(
+    [
+        ("1.5.0", CHAT_COMPLETIONS),
+        (None, CHAT_COMPLETIONS),
+        ("0.3.5", CHAT_COMPLETIONS),
+        ("0.2.12", OPENAI_COMPATIBLE),
+        ("0.2.12", LEGACY),
+        ("0.1.9", LEGACY),
+    ]
+)
+addresses = st.sampled_from(
+    [
+        URL,
+        "https://[::1]:8321/it's~(1);$x&y=!!",
+        'http://h/a[1-2]\\*,@:+"',
+        "https://example.org/%7Bx%7D%20/llama-stack",
+    ]
+)
+EACH = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.route)
+# Each example starts a program.
+FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+CONVERSATION = [
+    Message("system", 'Be brief.\nSay "it\'s" `so`.'),
+    Message("user", "".join(HOSTILE), (PICTURE, PHOTO, PICTURE)),
+    Message("assistant", "A pixel.\n\n```sh\necho $(date) \\\n  !!\n```"),
+    Message("user", "", (PHOTO,)),
+    Message("assistant", "A photo."),
+    Message("user", "And 'this'? 👩\u200d💻\0" + "\n".join(HOSTILE)),
+]
+PLAIN = [Message("user", "Hi.")]
+
+
+def request(python: str, pictures: dict[str, str]) -> dict[str, Any]:
+    """What the code sends: the arguments of its one call, as the client makes a body of them."""
+    (call,) = [node.value for node in ast.parse(python).body if isinstance(node, ast.Assign)][1:]
+    assert isinstance(call, ast.Call) and not call.args
+    sent = {str(keyword.arg): value_of(keyword.value, pictures) for keyword in call.keywords}
+    return sent | dict(sent.pop("extra_body", {}))
+
+
+def value_of(node: ast.expr, pictures: dict[str, str]) -> Any:
+    match node:
+        case ast.Constant(value):
+            return value
+        case ast.List(items):
+            return [value_of(item, pictures) for item in items]
+        case ast.Dict(keys, values):
+            return {
+                ast.literal_eval(key or ""): value_of(value, pictures) for key, value in zip(keys, values, strict=True)
+            }
+        case ast.BinOp(left, ast.Add(), right):
+            return value_of(left, pictures) + value_of(right, pictures)
+        case ast.Call(ast.Name("base64_of"), [ast.Constant(str(name))], []):
+            return pictures[name]
+    raise AssertionError(ast.dump(node))
+
+
+def around(python: str) -> str:
+    """The code without the values that it sends, and without the address."""
+    module = ast.parse(python)
+    for node in ast.walk(module):
+        if isinstance(node, ast.keyword) and node.arg != "api_key":
+            node.value = ast.Constant("a value")
+    return ast.unparse(module)
+
+
+def in_base64(made: Code) -> dict[str, str]:
+    return {name: image.data for name, image in made.pictures}
+
+
+def written(made: Code, folder: Path) -> None:
+    for name, image in made.pictures:
+        (folder / name).write_bytes(base64.b64decode(image.data))
+
+
+# Python
+
+
+@given(servers, addresses, texts, conversations, choices)
+@example(("0.2.12", LEGACY), URL, "m", CONVERSATION, SamplingOptions(0.5, 0.9, 10))
+def test_the_python_code_sends_the_payload(
+    server: tuple[str | None, Dialect], url: str, model: str, conversation: list[Message], chosen: SamplingOptions
+) -> None:
+    made = code(url, *server, model, conversation, chosen)
+    assert request(made.python, in_base64(made)) == server[1].payload(model, conversation, chosen)
+    assert f"base_url={ast.unparse(ast.Constant(url))}" in ast.unparse(ast.parse(made.python))
+
+
+@given(servers, addresses, texts, conversations, choices)
+def test_no_text_becomes_more_than_a_value(
+    server: tuple[str | None, Dialect], url: str, model: str, conversation: list[Message], chosen: SamplingOptions
+) -> None:
+    harmless = [Message(said.role, "Hi.", said.images) for said in conversation]
+    made, plain = code(url, *server, model, conversation, chosen), code(URL, *server, "m", harmless, chosen)
+    assert around(made.python) == around(plain.python)
+    assert all(character.isprintable() or character == "\n" for character in made.python)
+
+
+@FEW
+@given(servers, conversations, choices)
+@example(("1.5.0", CHAT_COMPLETIONS), CONVERSATION, SamplingOptions(0.5, 0.9, 10, 7, "low"))
+@example(("0.1.9", LEGACY), CONVERSATION, SamplingOptions(0.5, 0.9, 10))
+def test_the_python_code_is_laid_out_as_ruff_would(
+    server: tuple[str | None, Dialect], conversation: list[Message], chosen: SamplingOptions
+) -> None:
+    narrow = [
+        Message(said.role, said.content.encode("ascii", "replace").decode(), said.images) for said in conversation
+    ]
+    python = code(URL, *server, "m", narrow, chosen).python
+    ruff = Path(sys.executable).with_name("ruff")
+    command = [str(ruff), "format", "--isolated", "--stdin-filename", "snippet.py", "-"]
+    assert subprocess.run(command, input=python, capture_output=True, text=True, check=True).stdout == python
+
+
+def test_the_python_code_reads_as_a_person_would_write_it() -> None:
+    story = 'Once upon a time there was a llama.\n\nIt said "hum", and nobody knew what it meant by that. It\'s true.'
+    told = [Message("system", "Be brief."), Message("user", "Hi.\nWho are you?"), Message("assistant", story)]
+    made = code(
+        URL, "0.3.5", CHAT_COMPLETIONS, "engine/tiny", [*told, *PLAIN], SamplingOptions(0.5, reasoning_effort="low")
+    )
+    assert (
+        made.python
+        == """\
+# pip install llama-stack-client==0.3.5
+import os
+
+from llama_stack_client import LlamaStackClient
+
+client = LlamaStackClient(
+    base_url="http://127.0.0.1:8321",
+    api_key=os.environ.get("LLAMA_STACK_CLIENT_API_KEY"),
+)
+stream = client.chat.completions.create(
+    model="engine/tiny",
+    messages=[
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi.\\nWho are you?"},
+        {
+            "role": "assistant",
+            "content": (
+                "Once upon a time there was a llama.\\n"
+                "\\n"
+                'It said "hum", and nobody knew what it meant by that. It\\'s true.'
+            ),
+        },
+        {"role": "user", "content": "Hi."},
+    ],
+    stream=True,
+    stream_options={"include_usage": True},
+    temperature=0.5,
+    extra_body={"reasoning_effort": "low"},
+)
+for chunk in stream:
+    if chunk.choices is None:
+        raise RuntimeError(chunk.error)
+    for choice in chunk.choices:
+        print(choice.delta.content or "", end="", flush=True)
+print()
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "dialect", "client"),
+    [
+        ("0.1.0", LEGACY, "0.1.9"),
+        ("0.1.9", LEGACY, "0.1.9"),
+        ("0.2.0", LEGACY, "0.2.23"),
+        ("0.2.12", LEGACY, "0.2.23"),
+        ("0.2.12", OPENAI_COMPATIBLE, "0.2.23"),
+        ("0.2.24", OPENAI_COMPATIBLE, "0.2.23"),
+        ("0.2.24.dev20250901", OPENAI_COMPATIBLE, "0.2.23"),
+        ("0.3.0rc1", CHAT_COMPLETIONS, "0.3.5"),
+        ("0.3.5", CHAT_COMPLETIONS, "0.3.5"),
+        ("0.4.7", CHAT_COMPLETIONS, "0.4.7"),
+        ("0.5.9+local", CHAT_COMPLETIONS, "0.5.4"),
+        ("0.6.0", CHAT_COMPLETIONS, "0.6.1"),
+        ("0.7.3", CHAT_COMPLETIONS, "0.7.5"),
+        ("0.8.0", CHAT_COMPLETIONS, "0.7.5"),
+        ("0.9.1", CHAT_COMPLETIONS, "0.7.5"),
+        ("1.5.0", CHAT_COMPLETIONS, "0.7.5"),
+        ("0", CHAT_COMPLETIONS, "0.7.5"),
+        ("0.20.1", CHAT_COMPLETIONS, "0.7.5"),
+        ("unknown", CHAT_COMPLETIONS, "0.7.5"),
+        (None, CHAT_COMPLETIONS, "0.7.5"),
+        (None, OPENAI_COMPATIBLE, "0.2.23"),
+        (None, LEGACY, "0.2.23"),
+    ],
+)
+def test_the_first_line_installs_the_client_that_the_server_takes(
+    version: str | None, dialect: Dialect, client: str
+) -> None:
+    made = code(URL, version, dialect, "m", PLAIN, SamplingOptions())
+    assert made.python.splitlines()[0] == f"# pip install llama-stack-client=={client}"
+
+
+# curl
+
+
+def sent_by(shell: str, made: Code, folder: Path) -> tuple[list[str], bytes]:
+    """The arguments and the standard input with which a shell starts `curl`."""
+    written(made, folder)
+    (folder / "command").write_text(made.curl, encoding="utf-8", newline="")
+    fake_curl(folder)
+    subprocess.run([shell, "command"], cwd=folder, env=with_fake_curl(folder), check=True, stdin=subprocess.DEVNULL)
+    return (folder / "arguments").read_text(encoding="utf-8").split("\0")[:-1], (folder / "body").read_bytes()
+
+
+def fake_curl(folder: Path) -> None:
+    program = folder / "bin" / "curl"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\" > arguments\ncat > part && mv part body\n")
+    program.chmod(0o755)
+
+
+def with_fake_curl(folder: Path) -> dict[str, str]:
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return clean(os.environ) | {"PATH": path, "LLAMA_STACK_CLIENT_API_KEY": KEY, "HOME": "/never"}
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@FEW
+@given(server=servers, url=addresses, model=texts, conversation=conversations, chosen=choices)
+@example(("0.2.12", LEGACY), URL, "m", CONVERSATION, SamplingOptions())
+@example(("1.5.0", CHAT_COMPLETIONS), URL, "m", [Message("user", "".join(HOSTILE))], SamplingOptions())
+@example(("1.5.0", CHAT_COMPLETIONS), URL, "m", [Message("user", "long " * 100_000, (PICTURE,))], SamplingOptions())
+def test_the_curl_command_sends_the_payload(
+    tmp_path: Path,
+    shell: str,
+    server: tuple[str | None, Dialect],
+    url: str,
+    model: str,
+    conversation: list[Message],
+    chosen: SamplingOptions,
+) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} here")
+    arguments, body = sent_by(shell, code(url, *server, model, conversation, chosen), tmp_path)
+    assert json.loads(body) == server[1].payload(model, conversation, chosen)
+    assert f"{url}{server[1].route}" in arguments
+    assert f"Authorization: Bearer {KEY}" in arguments
+
+
+@EACH
+def test_the_curl_command_of_a_conversation_without_pictures_holds_its_json_as_it_is(dialect: Dialect) -> None:
+    made = code(URL, None, dialect, "m", [Message("user", "".join(HOSTILE))], SamplingOptions())
+    assert f"<<'EOF'\n{made.json}\nEOF\n" in made.curl
+
+
+@pytest.mark.parametrize("pictures", [(), (PICTURE,)], ids=["text", "picture"])
+def test_an_interactive_shell_sends_exclamation_marks_as_they_are(tmp_path: Path, pictures: tuple[Image, ...]) -> None:
+    if not shutil.which("bash"):
+        pytest.skip("no bash here")
+    said = [Message("user", "Hi!! \"Ho!\" !x !echo \\!y '!!' `!z`", pictures)]
+    made = code("http://h/!!/it's!", None, CHAT_COMPLETIONS, "m", said, SamplingOptions())
+    written(made, tmp_path)
+    fake_curl(tmp_path)
+    terminal, inside = pty.openpty()
+    bash = subprocess.Popen(
+        ["bash", "--norc", "-i"],
+        stdin=inside,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+        env=with_fake_curl(tmp_path),
+        start_new_session=True,
+    )
+    try:
+        os.write(terminal, f'echo first\necho "!!" > expanded\n{made.curl}'.encode())
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "body").exists():
+            assert time.monotonic() < deadline, "the command did not run"
+            time.sleep(0.02)  # there is no event to wait for in another program
+    finally:
+        bash.kill()
+        bash.wait()
+        os.close(terminal)
+        os.close(inside)
+    assert (tmp_path / "expanded").read_text() == "echo first\n", "this shell expands none anywhere"
+    assert json.loads((tmp_path / "body").read_bytes()) == CHAT_COMPLETIONS.payload("m", said, SamplingOptions())
+    assert "http://h/!!/it's!/v1/chat/completions" in (tmp_path / "arguments").read_text().split("\0")
+
+
+@given(servers, conversations)
+def test_a_terminal_has_nothing_to_obey_in_what_is_pasted(
+    server: tuple[str | None, Dialect], conversation: list[Message]
+) -> None:
+    made = code(URL, *server, "m", conversation, SamplingOptions())
+    for text in (made.curl, made.json):
+        assert not {chr(number) for number in [*range(10), *range(11, 32), *range(127, 160), 0x2028, 0x202E]} & set(
+            text
+        )
+
+
+# JSON, pictures, keys
+
+
+@given(servers, texts, conversations, choices)
+def test_the_json_is_the_payload_with_names_in_place_of_pictures(
+    server: tuple[str | None, Dialect], model: str, conversation: list[Message], chosen: SamplingOptions
+) -> None:
+    made = code(URL, *server, model, conversation, chosen)
+    names = {image: f"<{name} in base64>" for name, image in made.pictures}
+    shown = [
+        Message(said.role, said.content, tuple(Image(image.media_type, names[image]) for image in said.images))
+        for said in conversation
+    ]
+    assert json.loads(made.json) == server[1].payload(model, shown, chosen)
+
+
+@EACH
+def test_each_picture_is_one_file_with_the_ending_of_its_kind(dialect: Dialect) -> None:
+    assert code(URL, None, dialect, "m", CONVERSATION, SamplingOptions()).pictures == (
+        ("image-1.png", PICTURE),
+        ("image-2.jpg", PHOTO),
+    )
+    made = code(URL, None, dialect, "m", PLAIN, SamplingOptions())
+    assert made.pictures == ()
+    assert "base64" not in made.python + made.curl
+
+
+def test_no_kind_of_picture_names_a_file_elsewhere() -> None:
+    made = code(URL, None, LEGACY, "m", [Message("user", "", (Image("image/../$(x) ;'\"", PIXEL),))], SamplingOptions())
+    assert [name for name, _ in made.pictures] == ["image-1.x"]
+
+
+@EACH
+def test_the_key_is_named_and_never_there(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_STACK_CLIENT_API_KEY", KEY)
+    made = code(URL, None, dialect, "m", CONVERSATION, SamplingOptions())
+    assert KEY not in made.python + made.curl + made.json
+    assert 'api_key=os.environ.get("LLAMA_STACK_CLIENT_API_KEY"),' in made.python
+    assert '"Authorization: Bearer $LLAMA_STACK_CLIENT_API_KEY"' in made.curl
+
+
+# Run, as somebody would who copied it
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a server says of its version, how it is asked, and the server of the contract tests that does so, if any."""
+
+    version: str | None
+    dialect: Dialect
+    server: str | None = None
+
+
+GENERATIONS = [
+    Generation("1.5.0", CHAT_COMPLETIONS, "ogx-1.5.0"),
+    Generation("0.7.3", CHAT_COMPLETIONS, "llama-stack-0.7.3"),
+    Generation("0.6.1", CHAT_COMPLETIONS),
+    Generation("0.5.4", CHAT_COMPLETIONS),
+    Generation("0.4.7", CHAT_COMPLETIONS),
+    Generation("0.3.5", CHAT_COMPLETIONS, "llama-stack-0.3.5"),
+    Generation("0.2.12", OPENAI_COMPATIBLE, "llama-stack-0.2.12"),
+    Generation("0.2.12", LEGACY, "llama-stack-0.2.12"),
+    Generation("0.1.9", LEGACY),
+    Generation(None, CHAT_COMPLETIONS),
+]
+SET = SamplingOptions(temperature=0.5, top_p=0.9, max_tokens=10, seed=7, reasoning_effort="low")
+type Run = Callable[[Code, Path], subprocess.CompletedProcess[str]]
+
+
+def named(generation: Generation) -> str:
+    return f"{generation.version} {generation.dialect.route}"
+
+
+def run_python(made: Code, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Does what the code's first line says, and then what the rest does."""
+    written(made, folder)
+    (folder / "ask.py").write_text(made.python, encoding="utf-8")
+    environment = install_client(*made.python.splitlines()[0].removeprefix("# pip install ").split())
+    return run([str(environment / "bin" / "python"), "ask.py"], folder)
+
+
+def run_curl(made: Code, folder: Path) -> subprocess.CompletedProcess[str]:
+    written(made, folder)
+    (folder / "ask.sh").write_text(made.curl, encoding="utf-8")
+    return run(["sh", "ask.sh"], folder)
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environ = clean(os.environ) | {"LLAMA_STACK_CLIENT_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, encoding="utf-8", timeout=60)
+
+
+@pytest.fixture(scope="module")
+def recording() -> Iterator[RecordedServer]:
+    with RecordedServer() as server:
+        yield server
+
+
+@pytest.mark.contract
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("chosen", [SamplingOptions(), SET], ids=["as they are", "set"])
+@pytest.mark.parametrize("run_code", [run_python, run_curl])
+@pytest.mark.parametrize("generation", GENERATIONS, ids=named)
+def test_the_code_sends_the_payload_and_prints_the_reply(
+    generation: Generation,
+    run_code: Run,
+    chosen: SamplingOptions,
+    stack: FakeStack,
+    recording: RecordedServer,
+    tmp_path: Path,
+) -> None:
+    legacy = generation.dialect is LEGACY
+    recording.forget()
+    stack.be_an_engine("tiny")
+    stack.key, stack.routes = KEY, [generation.dialect.route]
+    url = recording.url if legacy else stack.url
+    ended = run_code(code(url, generation.version, generation.dialect, "tiny", CONVERSATION, chosen), tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    payload = generation.dialect.payload("tiny", CONVERSATION, chosen)
+    assert (recording.bodies if legacy else stack.requests) == [payload]
+    assert legacy or stack.keys == [f"Bearer {KEY}"]
+    words = ["tok0 ", "tok1 ", "tok2 "] if legacy else ["Hello", " there", "."]
+    assert all(word in ended.stdout for word in words)
+    assert run_code is run_curl or ended.stdout == "".join(words) + "\n"
+
+
+@pytest.mark.contract
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("generation", GENERATIONS, ids=named)
+def test_a_failure_inside_the_stream_is_told_in_the_words_of_the_server(
+    generation: Generation, stack: FakeStack, recording: RecordedServer, tmp_path: Path
+) -> None:
+    legacy = generation.dialect is LEGACY
+    recording.forget()
+    stack.be_an_engine("tiny")
+    (recording if legacy else stack).enqueue("tok0 ", {"error": {"message": "An unexpected error occurred."}})
+    url = recording.url if legacy else stack.url
+    ended = run_python(code(url, generation.version, generation.dialect, "tiny", PLAIN, SamplingOptions()), tmp_path)
+    assert ended.returncode == 1
+    assert ended.stdout == "tok0 "
+    assert "An unexpected error occurred." in ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.contract
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_real_server_takes_the_code_for_its_generation(name: str, tmp_path: Path) -> None:
+    with RealServer(name) as server:
+        server.await_ready()
+        for generation in GENERATIONS:
+            for run_code in (run_python, run_curl) if generation.server == name else ():
+                server.be_as_at_the_start()
+                version, dialect = generation.version, generation.dialect
+                ended = run_code(code(server.url, version, dialect, server.model, CONVERSATION, SET), tmp_path)
+                assert ended.returncode == 0, ended.stdout + ended.stderr
+                assert all(word in ended.stdout for word in ("Hello", " there", "."))
+                assert len(server.engine.requests) == 1
