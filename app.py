@@ -41,18 +41,18 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(settings: Settings) -> int:
     from llama_ui.hosting import uploads
-    from llama_ui.hosting.turns import Visitors
+    from llama_ui.hosting.turns import Turns
     from llama_ui.web import app  # takes two seconds; a bad option is told before
 
     _make_room(settings.max_visitors)
     connection = Connection(settings)
-    visitors = Visitors(settings, connection)
+    turns = Turns(settings, connection)
     with ExitStack() as at_the_end:  # all of it, also if told again to end
         at_the_end.callback(uploads.folder().cleanup)
         at_the_end.callback(app.close_tunnels)
         at_the_end.callback(connection.close)
-        at_the_end.callback(visitors.end)
-        url = app.launch(app.build(settings, connection, visitors), settings, connection, visitors)
+        at_the_end.callback(turns.end)
+        url = app.launch(app.build(settings, connection, turns), settings, connection, turns)
         _warn(settings)
         print(f"Llama Stack Chat: {url}  (Ctrl-C ends it)", flush=True)
         # Only now, so that it does not hold up the page.
@@ -62,7 +62,7 @@ def _run(settings: Settings) -> int:
             threading.Event().wait()
         except Draining:
             print(f"Ending, as soon as the replies that are being given have ended, or in {GRACE} s.", flush=True)
-            visitors.drain(GRACE)
+            turns.drain(GRACE)
         finally:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
     return 0

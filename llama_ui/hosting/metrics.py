@@ -1,43 +1,44 @@
-"""What Prometheus is told: how many turns, how they ended, how fast they were, and who is there now."""
-
-from collections.abc import Callable
+"""Metrics for Prometheus. Their names are relied on by dashboards; no label has a value that a visitor can choose."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from llama_ui.core.stats import Stats
+from llama_ui.llama_stack.queue import AdmissionQueue
 
-SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 OUTCOMES = ("answered", "stopped", "failed")
-SPEEDS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+SECONDS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+SPEED_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 class Metrics:
-    """Those of one app. No label has anything in it that a visitor can choose."""
+    """The metrics of one app, in a registry of its own. `queue` is the one that replies wait in."""
 
-    def __init__(self, visitors: Callable[[], int], answered: Callable[[], int], waiting: Callable[[], int]) -> None:
+    def __init__(self, queue: AdmissionQueue) -> None:
         self._registry = registry = CollectorRegistry()
-        self._turns = Counter("llama_ui_turns", "Turns, by how they ended.", ["outcome"], registry=registry)
-        self._failures = Counter("llama_ui_failures", "Turns that failed, by kind.", ["kind"], registry=registry)
+        self._turns = Counter("llama_ui_turns", "Turns, by outcome.", ["outcome"], registry=registry)
+        for outcome in OUTCOMES:
+            self._turns.labels(outcome)  # exported from the start, at zero
+        self._failures = Counter("llama_ui_failures", "Failed turns, by kind of error.", ["kind"], registry=registry)
         self._first = Histogram(
             "llama_ui_time_to_first_token_seconds",
-            "From the request to its first token.",
-            buckets=SECONDS,
+            "Time from the request to its first token.",
+            buckets=SECONDS_BUCKETS,
             registry=registry,
         )
         self._speed = Histogram(
-            "llama_ui_tokens_per_second", "Of one reply, after its first token.", buckets=SPEEDS, registry=registry
+            "llama_ui_tokens_per_second",
+            "Tokens per second of a reply, after its first token.",
+            buckets=SPEED_BUCKETS,
+            registry=registry,
         )
-        for outcome in OUTCOMES:
-            self._turns.labels(outcome)  # there from the start, at zero
-        for name, what, count in (
-            ("llama_ui_visitors", "Pages that are open now.", visitors),
-            ("llama_ui_replies", "Replies that are being given now.", answered),
-            ("llama_ui_waiting", "Visitors who wait in line now.", waiting),
-        ):
-            Gauge(name, what, registry=registry).set_function(count)
+        self.pages = Gauge("llama_ui_visitors", "Open pages.", registry=registry)
+        replies = Gauge("llama_ui_replies", "Replies in progress.", registry=registry)
+        replies.set_function(lambda: queue.active)
+        waiting = Gauge("llama_ui_waiting", "Requests waiting in the queue.", registry=registry)
+        waiting.set_function(lambda: queue.waiting)
 
     def count(self, outcome: str, kind: str | None, stats: Stats) -> None:
-        """`kind`: that of the failure, if it was one."""
+        """Count a turn that has ended. `kind` is the class name of its error, if it failed."""
         self._turns.labels(outcome).inc()
         if kind:
             self._failures.labels(kind).inc()
@@ -47,4 +48,5 @@ class Metrics:
             self._speed.observe(stats.tokens_per_second)
 
     def text(self) -> bytes:
+        """The metrics in Prometheus' text format."""
         return generate_latest(self._registry)

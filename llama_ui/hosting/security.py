@@ -21,8 +21,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llama_ui.core.logs import log_unexpected
 from llama_ui.hosting import uploads
+from llama_ui.hosting.limits import network
 from llama_ui.hosting.logins import ADDRESS
-from llama_ui.hosting.turns import Visitors, network
+from llama_ui.hosting.turns import Turns
 from llama_ui.settings import Settings
 
 # The routes that the page and the client library use. All others of Gradio's, such as those that hand out files, fetch
@@ -91,10 +92,10 @@ class RequestRejected(Exception):
 class SecurityMiddleware:
     """ASGI middleware, inside of Gradio's own. `script`: the inline script that the page adds to itself."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, visitors: Visitors, script: str) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, turns: Turns, script: str) -> None:
         self._app = app
         self._settings = settings
-        self._visitors = visitors
+        self._turns = turns
         self._script = script
         self._rates = FixedWindowRateLimiter(MemoryStorage())
         self._open: Counter[str] = Counter()  # requests that are being answered, by address
@@ -129,9 +130,9 @@ class SecurityMiddleware:
 
     def _watched(self, scope: Scope) -> AbstractContextManager[None]:
         if scope["path"].startswith(HEARTBEATS):
-            return self._visitors.page()
+            return self._turns.page()
         if STREAMS.match(scope["path"]) and scope["method"] == "GET":
-            return self._visitors.stream()
+            return self._turns.stream()
         return nullcontext()
 
     def _check(self, scope: Scope) -> None:
@@ -149,7 +150,7 @@ class SecurityMiddleware:
             raise RequestRejected(403, "The page of another site may not use this app.")
         if _is_for_a_picture(headers) and not PICTURES.match(path):
             raise RequestRejected(403, "There is no picture here.")
-        if self._visitors.draining and path == "/":
+        if self._turns.draining and path == "/":
             raise RequestRejected(503, "This app is being restarted. Come again in a minute.", 60)
         if path in OPERATIONS:
             return

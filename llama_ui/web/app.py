@@ -13,7 +13,7 @@ from llama_ui.core.images import MAX_IMAGES
 from llama_ui.hosting import health, uploads
 from llama_ui.hosting.logins import Logins
 from llama_ui.hosting.security import SecurityMiddleware
-from llama_ui.hosting.turns import Visitors
+from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web import gradio_patches, layout, view
@@ -33,10 +33,10 @@ STATIC = Path(__file__).with_name("static")
 SCRIPTS = ("chat.js", "conversations.js", "timings.js")
 
 
-def build(settings: Settings, connection: Connection, visitors: Visitors) -> gr.Blocks:
+def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks:
     """The page. What it shows of the server comes from `connection`, for every visitor anew."""
     uploads.folder()  # where Gradio is to put them, before it looks for another place
-    page = Handlers(settings, connection, visitors)
+    page = Handlers(settings, connection, turns)
     demo = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(uploads.SWEEP_INTERVAL, uploads.MAX_AGE))
     with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
@@ -62,7 +62,7 @@ def build(settings: Settings, connection: Connection, visitors: Visitors) -> gr.
         refresh.click(page.watch, [model], [status, model], **QUIET)
         time.select(None, chat.chatbot, took, js="timings", **PRIVATE)
         conversation = [chat.chatbot, *entered]
-        tabs = TabHandlers(settings, connection, page, visitors)
+        tabs = TabHandlers(settings, connection, page, turns)
         _wire_shelf(shelf, tabs, chat, entered)
         _wire_compare(compare, tabs, conversation)
         code.tab.select(tabs.code, conversation, code.outputs, **QUIET | {"preprocess": False})
@@ -116,10 +116,10 @@ def _wire_compare(compare: layout.CompareTab, tabs: TabHandlers, conversation: l
     compare.stop.click(None, cancels=[replayed, both], **PRIVATE)
 
 
-def launch(demo: gr.Blocks, settings: Settings, connection: Connection, visitors: Visitors) -> str:
+def launch(demo: gr.Blocks, settings: Settings, connection: Connection, turns: Turns) -> str:
     """Serves the page in the background. Returns its address. Raises OSError with a sentence where it cannot listen."""
     script = _script(settings)
-    gate = Middleware(SecurityMiddleware, settings=settings, visitors=visitors, script=script)
+    gate = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
     os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies  # read by uvicorn, which believes this machine else
     gradio_patches.expect_slow_clients()
     try:
@@ -140,7 +140,7 @@ def launch(demo: gr.Blocks, settings: Settings, connection: Connection, visitors
             head=f"<script>{script}</script>",
             auth=Logins(settings.logins).check if settings.logins else None,  # type: ignore[arg-type] # it is awaited
             auth_message="After several wrong passwords wait a minute." if settings.logins else None,
-            app_kwargs={"middleware": [gate], "routes": health.routes(connection, visitors)},
+            app_kwargs={"middleware": [gate], "routes": health.routes(connection, turns)},
             css=(STATIC / "style.css").read_text(),
         )
     except OSError as error:

@@ -24,7 +24,8 @@ from llama_ui.core.messages import (
     validate_text,
 )
 from llama_ui.core.reply import TICK_SECONDS
-from llama_ui.hosting.turns import Visitor, Visitors, network
+from llama_ui.hosting.limits import Visitor, network
+from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.check import check_connection
 from llama_ui.llama_stack.connection import Connection, ServerInfo
 from llama_ui.llama_stack.models import first_choice, same_model
@@ -43,10 +44,10 @@ LOOKING = '<li class="status wait">Looking…</li>'
 class Handlers:
     """What happens behind the page."""
 
-    def __init__(self, settings: Settings, connection: Connection, visitors: Visitors) -> None:
+    def __init__(self, settings: Settings, connection: Connection, turns: Turns) -> None:
         self._settings = settings
         self._connection = connection
-        self._visitors = visitors
+        self._turns = turns
 
     async def reply(
         self,
@@ -70,7 +71,7 @@ class Handlers:
         try:
             self.check("message", message_text({"content": message}), images(message))
             wished = parse_sampling_options(temperature, top_p, max_tokens, seed, reasoning_effort)
-            chosen = self._visitors.options(wished)
+            chosen = self._turns.limits.sampling_options(wished)
             messages = from_gradio(message, history, system_prompt)
             await self.check_conversation(messages, system_prompt or "", model or "")
             told = {message_text(item) for item in history if is_note(item)}
@@ -78,7 +79,7 @@ class Handlers:
             sent = dict(zip(SETTINGS, (str(value or "") for value in entered), strict=True))
             if chosen != wished:
                 sent["max_tokens"] = str(chosen.max_tokens)
-            answering = self._visitors.respond(visitor_of(request), model or "", messages, chosen)
+            answering = self._turns.respond(visitor_of(request), model or "", messages, chosen)
             async with aclosing(answering) as turns:
                 async for turn in turns:
                     receipt, shown = view.sent(turn, sent), self._shown(turn, told, sent)
@@ -132,7 +133,7 @@ class Handlers:
         lines: list[str] = []
         try:
             validate_text("model's name", model or "", MOST_NAME)
-            self._visitors.admit(visitor_of(request))  # it asks the model for a token
+            self._turns.limits.admit(visitor_of(request))  # it asks the model for a token
         except ChatError as error:
             yield view.complaint(view.escaped(error))
             return

@@ -12,7 +12,8 @@ import gradio as gr
 from llama_ui.core.errors import ChatError, InputError
 from llama_ui.core.logs import log_unexpected
 from llama_ui.core.messages import Message, from_gradio, parse_sampling_options
-from llama_ui.hosting.turns import Visitor, Visitors
+from llama_ui.hosting.limits import Visitor
+from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web import comparison, view
@@ -29,10 +30,10 @@ NOTHING_SENT = "Send a message: what was sent for it then stands here."
 class TabHandlers:
     """What happens behind the other tabs. `entered` are the settings in the order of `export.SETTINGS`."""
 
-    def __init__(self, settings: Settings, connection: Connection, page: Handlers, visitors: Visitors) -> None:
+    def __init__(self, settings: Settings, connection: Connection, page: Handlers, turns: Turns) -> None:
         self._settings = settings
         self._connection = connection
-        self._visitors = visitors
+        self._turns = turns
         self._page = page
 
     async def code(self, history: list[ChatMessage], *entered: Any) -> tuple[str, str, str, str]:
@@ -119,12 +120,12 @@ class TabHandlers:
             return
         try:
             sent = _settings(entered)
-            chosen = self._visitors.options(parse_sampling_options(*(sent[name] for name in SETTINGS[2:])))
+            chosen = self._turns.limits.sampling_options(parse_sampling_options(*(sent[name] for name in SETTINGS[2:])))
             names = [await self._connection.resolve_model(model or sent["model"]) for model in models]
             for name in names:
                 await self._page.check_conversation(said, sent["system_prompt"], name)
             sides = [Variant(name, sent["system_prompt"], chosen) for name in names]
-            async with aclosing(replay(partial(self._visitors.respond, visitor), sides, said)) as news:
+            async with aclosing(replay(partial(self._turns.respond, visitor), sides, said)) as news:
                 async for _ in news:
                     yield comparison.table(said, [*columns, *map(comparison.column, sides)])
             shown = [*columns, *map(comparison.column, sides)]

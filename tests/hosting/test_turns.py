@@ -12,7 +12,8 @@ import pytest
 from gradio.state_holder import StateHolder
 from gradio_client import Client
 
-from llama_ui.hosting.turns import Visitors, network
+from llama_ui.hosting.limits import network
+from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web import chat_interface
@@ -155,9 +156,9 @@ def test_strangers_get_so_many_tokens_in_a_reply_and_no_more(serve: Callable[...
 def behind(stack: FakeStack, **values: Any) -> Iterator[tuple[Handlers, TabHandlers]]:
     settings = Settings(base_url=stack.url, trusted_proxies="127.0.0.1", **values)
     connection = Connection(settings)
-    visitors = Visitors(settings, connection)
-    page = Handlers(settings, connection, visitors)
-    yield page, TabHandlers(settings, connection, page, visitors)
+    turns = Turns(settings, connection)
+    page = Handlers(settings, connection, turns)
+    yield page, TabHandlers(settings, connection, page, turns)
     connection.close()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import wait
 from typing import Any
 
-from llama_ui.hosting.turns import Visitors
+from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web import app
@@ -16,9 +16,9 @@ def served(**values: Any) -> Iterator[str]:
     """The address of a page with these settings."""
     settings = Settings(**values)
     connection = Connection(settings)
-    visitors = Visitors(settings, connection)
-    page = app.build(settings, connection, visitors)
-    url = app.launch(page, settings, connection, visitors)
+    turns = Turns(settings, connection)
+    page = app.build(settings, connection, turns)
+    url = app.launch(page, settings, connection, turns)
     try:
         wait([connection.start()])
         yield url

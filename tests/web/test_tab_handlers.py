@@ -12,7 +12,7 @@ import pytest
 
 from llama_ui.core.conversation import Reply
 from llama_ui.core.stats import Stats
-from llama_ui.hosting.turns import Visitors
+from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web.handlers import Handlers
@@ -31,8 +31,8 @@ THEN = dict(zip(("system_prompt", "model", "temperature"), ("Be brief.", "", "0.
 def tabs(**values: Any) -> Iterator[TabHandlers]:
     settings = Settings(**values)
     connection = Connection(settings)
-    visitors = Visitors(settings, connection)
-    yield TabHandlers(settings, connection, Handlers(settings, connection, visitors), visitors)
+    turns = Turns(settings, connection)
+    yield TabHandlers(settings, connection, Handlers(settings, connection, turns), turns)
     connection.close()
 
 

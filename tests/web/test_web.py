@@ -14,7 +14,7 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from llama_ui.hosting.turns import Visitors
+from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web import app, gradio_patches
@@ -341,9 +341,9 @@ async def test_a_tab_that_takes_nothing_more_from_its_connection_holds_up_nobody
 def test_the_page_behind_a_public_link_comes_from_the_app_alone(stack: FakeStack) -> None:
     settings = Settings(base_url=stack.url)
     connection = Connection(settings)
-    visitors = Visitors(settings, connection)
-    page = app.build(settings, connection, visitors)
-    url = app.launch(page, settings, connection, visitors)
+    turns = Turns(settings, connection)
+    page = app.build(settings, connection, turns)
+    url = app.launch(page, settings, connection, turns)
     page.share = True  # as after a launch with a link, for which Gradio needs the internet
     gradio_patches.after_launch(page, page.app)
     try:
