@@ -2,10 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import Protocol
 
 from llama_ui.core.conversation import Reply
 from llama_ui.core.errors import BadReply, ChatError, ContentFiltered
@@ -29,12 +28,8 @@ BYTES_PER_TOKEN = 4
 TICK_SECONDS = 0.5
 
 
-class Streams(Protocol):
-    """What can be asked for a reply: a `LlamaStack`, or the connection to one that is still being made ready."""
-
-    def stream(
-        self, model: str, messages: Sequence[Message], options: SamplingOptions
-    ) -> AsyncGenerator[Event, None]: ...
+# Sends a request and yields the events of the reply: `LlamaStackClient.stream`, `Connection.stream`.
+type Stream = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[Event, None]]
 
 
 class _Inbox:
@@ -66,7 +61,7 @@ class _Inbox:
 
 
 async def respond(
-    stack: Streams, model: str, messages: Sequence[Message], options: SamplingOptions
+    stream: Stream, model: str, messages: Sequence[Message], options: SamplingOptions
 ) -> AsyncGenerator[Reply, None]:
     """Snapshots of one reply: at once when it begins, then one a frame, the last with everything or with an error.
 
@@ -77,7 +72,7 @@ async def respond(
     inbox = _Inbox()
     loop = asyncio.get_running_loop()
     reply = _ReplyBuilder(loop.time(), messages)
-    reader = asyncio.create_task(inbox.read(stack.stream(model, messages, options)))
+    reader = asyncio.create_task(inbox.read(stream(model, messages, options)))
     reader.add_done_callback(lambda _: inbox.news.set())
     try:
         while True:

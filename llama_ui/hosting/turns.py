@@ -58,7 +58,7 @@ class Visitors:
         try:
             self._check_length(messages)
             with self._given(visitor):
-                async with aclosing(respond(self._connection, model, messages, options)) as turns:
+                async with aclosing(respond(self._connection.stream, model, messages, options)) as turns:
                     async for turn in turns:
                         if self._over and not turn.ended:
                             raise Restarting(

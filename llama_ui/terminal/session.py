@@ -102,7 +102,7 @@ class Session:
         self._history.append(view.message("user", text))
         turn = Reply()
         try:
-            async with aclosing(respond(self, self._model, messages, SamplingOptions())) as turns:
+            async with aclosing(respond(self.stream, self._model, messages, SamplingOptions())) as turns:
                 async for turn in turns:
                     self._show(turn)
         finally:
