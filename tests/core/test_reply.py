@@ -317,7 +317,7 @@ async def test_a_model_that_only_thinks_gives_no_answer() -> None:
     last = (await shown(Script(Reasoning("Hm."), Finished("stop"))))[-1]
     assert last.reasoning == "Hm."
     assert isinstance(last.error, BadReply)
-    assert "thought, and gave no answer" in last.error.sentence
+    assert "finished thinking without an answer" in last.error.sentence
 
 
 @jumping
