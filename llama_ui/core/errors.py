@@ -1,37 +1,39 @@
-"""What can go wrong, each as one plain sentence and one fix.
+"""Every failure that a person may read about, as one plain sentence and one fix.
 
 ChatError
-├── InputError           what a person entered is blank, too long or out of range; nothing was sent
-├── NoServer             none is configured, found or to be started
-├── LocalStackError      the local demonstration stack cannot be made ready
-├── RateLimited          a visitor has had what one may have for now
-├── Restarting           the app is told to end, and takes no more messages
-├── InternalError        a defect of this app; the log has it under an id
+├── InputError
+├── NoServer
+├── LocalStackError
+├── RateLimited
+├── Restarting
+├── InternalError
 └── ServerError
     ├── Unreachable
-    │   ├── NameNotFound   the address has a name that nobody knows
-    │   ├── NotListening   nothing listens there, or it does not take the connection in time
-    │   ├── TLSMismatch    https where there is none, or a certificate that cannot be trusted
-    │   └── NoAnswer       the connection was closed, or something else than HTTP came back
-    ├── ConnectionLost   in mid-reply
-    ├── TimedOut         no answer, no first token, or no next one in time
-    ├── AuthFailed       401, 403
-    ├── UnknownModel     404 that names a model
-    ├── NotALlamaStack   any other 404: no Llama Stack, or /v1 too much in the address
-    ├── Busy             408, 429
-    ├── TooLong          400: more tokens than the model takes
-    └── BadReply         every other answer that is no reply
-        └── ContentFiltered  a content filter withholds the reply
+    │   ├── NameNotFound
+    │   ├── NotListening
+    │   ├── TLSMismatch
+    │   └── NoAnswer
+    ├── ConnectionLost
+    ├── TimedOut
+    ├── AuthFailed
+    ├── UnknownModel
+    ├── NotALlamaStack
+    ├── Busy
+    ├── TooLong
+    └── BadReply
+        └── ContentFiltered
 
-`llama_stack/exception_map.py` has the table from what the client library and httpx raise to these.
+`llama_stack/exception_map.py` maps what the client library and httpx raise to these.
 """
-
-import html
-import re
 
 
 class ChatError(Exception):
-    """A failure that a person is told about: what happened, and what to do about it."""
+    """A failure, and what to do about it.
+
+    Args:
+        sentence: What happened, as one sentence in Markdown.
+        fix: What to do about it, as one or two sentences; blank where there is nothing to do.
+    """
 
     def __init__(self, sentence: str, fix: str) -> None:
         super().__init__(f"{sentence} {fix}".strip())
@@ -40,63 +42,63 @@ class ChatError(Exception):
 
 
 class InputError(ChatError):
-    """What a person entered cannot be sent."""
+    """The input is blank, too long or out of range; nothing was sent."""
 
 
 class NoServer(ChatError):
-    """There is no server to talk to."""
+    """No server is configured, none was found, and none can be started."""
 
 
 class LocalStackError(ChatError):
-    """The local stack cannot be made ready."""
+    """The local stack cannot start."""
 
 
 class RateLimited(ChatError):
-    """A visitor has had what one may have for now."""
+    """A visitor has reached a limit."""
 
 
 class Restarting(ChatError):
-    """The app is about to end."""
+    """The app is shutting down and accepts no more messages."""
 
 
 class InternalError(ChatError):
-    """A defect of this app."""
+    """A defect of this app; the log has the details under an id."""
 
 
 class ServerError(ChatError):
-    """The Llama Stack server did not answer as it should."""
+    """The Llama Stack server failed to reply."""
 
 
 class Unreachable(ServerError):
-    """No connection to the server."""
+    """No HTTP connection to the server."""
 
 
 class NameNotFound(Unreachable):
-    """Nobody knows the host's name."""
+    """The host name does not resolve."""
 
 
 class NotListening(Unreachable):
-    """Nothing takes the connection."""
+    """Nothing accepts the connection, or not in time."""
 
 
 class TLSMismatch(Unreachable):
-    """No encrypted connection can be made."""
+    """Only one side uses TLS, or the certificate is not trusted."""
 
 
 class NoAnswer(Unreachable):
-    """Connected, but what came back was no HTTP answer."""
+    """The connection was closed before an HTTP response, or the response is not HTTP."""
 
 
 class ConnectionLost(ServerError):
-    """The connection ended before the reply did."""
+    """The connection was lost before the end of the reply."""
 
 
 class TimedOut(ServerError):
-    """The server took too long."""
+    """No response, no first token, or no next token in time."""
 
 
 class AuthFailed(ServerError):
-    """The server wants another key."""
+    """401 or 403: the server requires a key, or another one."""
 
 
 class UnknownModel(ServerError):
@@ -104,11 +106,11 @@ class UnknownModel(ServerError):
 
 
 class NotALlamaStack(ServerError):
-    """Something answers at the address, but has no such route."""
+    """Another kind of server is at the address, or the address has a path that is wrong."""
 
 
 class Busy(ServerError):
-    """The server has too much to do."""
+    """408 or 429: the server is overloaded."""
 
 
 class TooLong(ServerError):
@@ -116,56 +118,11 @@ class TooLong(ServerError):
 
 
 class BadReply(ServerError):
-    """Any other answer that is no reply."""
+    """Any other error of the server, or a reply that is unusable."""
 
 
 class ContentFiltered(BadReply):
-    """The server, or the engine behind it, withholds the reply."""
+    """A content filter of the server, or of the engine behind it, stopped the reply."""
 
     def __init__(self) -> None:
         super().__init__("A content filter stopped the reply.", "Put the message in other words.")
-
-
-# What no visitor may read in a server's own words: keys, and paths of its files. Routes (/v1/...) are left.
-_SECRETS = [
-    (re.compile(r"//[^/\s@]+@"), "//[key]@"),
-    (re.compile(r"(?i)\b(bearer|basic)\s+(?!auth|token|scheme|function|knowledge)[\w.~+/=-]{8,}"), r"\1 [key]"),
-    (re.compile(r"(?i)\b(token)\s+(?=[\w.-]*\d)(?=[\w.-]*[a-z])[\w.~+/=-]{8,}"), r"\1 [key]"),
-    (
-        re.compile(r"\b(?:(?:sk|pk|gsk|nvapi|xai|fw|tgp|csk)[-_]|hf_|gh[a-z]_|github_pat_|AIza|AKIA)[\w*.-]{4,}"),
-        "[key]",
-    ),
-    (re.compile(r"\beyJ[\w-]+\.[\w.-]+"), "[key]"),
-    (
-        re.compile(
-            r"(?i)((?:\b(?:api[\s_-]?key|token|secret|password)(?:\s+provided)?['\"]?\s*[:=]|[?&]\w*key=)\s*['\"]?)"
-            r"(?!\d{1,7}(?![\w-]))[\w*.~+/=-]{4,}"
-        ),
-        r"\1[key]",
-    ),
-    (
-        re.compile(
-            r"(?i)\bfile://\S+|\b[a-z]:\\[^\s'\"]+|\\\\[^\s'\"]+"
-            r"|(?<![\w/.-])(?:~|\.{1,2}(?:/\.\.)*)?/(?!v\d)[\w.@+-]+(?:/[\w.@+-]+)+/?"
-            r"|(?<![\w/.-])/(?:root|home|etc|usr|var|tmp|opt|srv|mnt|data)\b"
-        ),
-        "[path]",
-    ),
-]
-
-
-def as_code(text: str, limit: int = 300) -> str:
-    """Any text as Markdown code, so that nothing in it is rendered: one printable line, at most `limit` long."""
-    shown = "".join(char if char.isprintable() else " " for char in text[:10_000].replace("`", "'"))
-    line = " ".join(shown.split())
-    return f"`{line[:limit]}…`" if len(line) > limit else f"`{line or '(no text)'}`"
-
-
-def quoted(text: str, key: str | None = None) -> str:
-    """A server's own words as Markdown code, without the keys and file paths in them; `key` is the one in use."""
-    text = text[:10_000]
-    for form in filter(None, {key, html.escape(key)} if key else ()):
-        text = re.sub(re.escape(form), "[key]", text, flags=re.IGNORECASE)
-    for secret, instead in _SECRETS:
-        text = secret.sub(instead, text)
-    return as_code(text)

@@ -1,8 +1,8 @@
-"""What a model's reply is made of, as plain values.
+"""The events that make up a model's reply.
 
-A reply is any number of `Text` and `Reasoning` deltas, at most one `Usage`, and one `Done`, in the order in which the
-server sent them; an `InLine`, a `Notice` or a `Sent` may come before. Whatever the server's generation, a stream of
-these is all that the rest of the program sees.
+A stream has any number of `Text` and `Reasoning` deltas, at most one `Usage`, and one `Finished`, in the order in which
+the server sent them; `Queued`, `Notice` and `RequestSent` come before them. Servers of every generation give the same
+events: the rest of the program sees nothing else of the wire.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A delta of what the model thinks before it answers."""
+    """A delta of the model's reasoning before the answer."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the server counted, in tokens."""
+    """The server's count of tokens."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -32,28 +32,28 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The model ended its reply; why, in OpenAI's words: "stop", "length", "content_filter", "tool_calls", ..."""
+    """The end of the reply, with the reason in OpenAI's terms: "stop", "length", "content_filter", "tool_calls", ..."""
 
     finish_reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What the person should know of how the request was sent: one sentence, in Markdown."""
+    """Something that the person should know about the request, as one sentence in Markdown."""
 
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The request waits for its turn. `place` counts from 1; 0: it is sent now."""
+    """The request's position in the queue, from 1; 0 once it leaves the queue."""
 
     position: int
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSent:
-    """The request goes out now. `model`: the server's own name for the model that it asks."""
+    """The request goes out now, with the server's own name for the model."""
 
     model: str
 

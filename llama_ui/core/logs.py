@@ -1,4 +1,4 @@
-"""What is logged: each turn as one line, and what goes wrong. Nothing of what is said, unless that is asked for."""
+"""The log: one line for each turn, and errors. Message text only where `--log-content` is set."""
 
 import logging
 import sys
@@ -16,8 +16,8 @@ from llama_ui.core.errors import InternalError
 log = logging.getLogger(__name__)
 ORDER = ("ts", "event", "id")
 PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-# Of what was called when something went wrong, the last so many: Gradio's and its web server's own are sixty.
-CALLS = 6
+# The innermost frames of a traceback to log: Gradio's and its web server's own are sixty.
+FRAMES = 6
 _JSON = structlog.processors.JSONRenderer(ensure_ascii=False)
 _STAMP = structlog.processors.TimeStamper(fmt="iso", key="ts")
 _FORMATS: Mapping[str, Processor] = {
@@ -27,35 +27,40 @@ _FORMATS: Mapping[str, Processor] = {
 
 
 def configure(log_format: str) -> None:
-    """What libraries and the app log is for people to read; where turns are JSON, it is JSON, too."""
+    """Sets up the logging of libraries and of the app: JSON where turns are logged as JSON, else plain lines."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Lines(PLAIN))
+    handler.setFormatter(_PlainFormatter(PLAIN))
     if log_format == "json":
-        known: list[Processor] = [structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level, _STAMP]
-        told: list[Processor] = [ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, _JSON]
-        handler.setFormatter(ProcessorFormatter(foreign_pre_chain=known, processors=told))
+        first: list[Processor] = [structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level, _STAMP]
+        last: list[Processor] = [ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, _JSON]
+        handler.setFormatter(ProcessorFormatter(foreign_pre_chain=first, processors=last))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(True)
 
 
-class _Lines(logging.Formatter):
-    """What belongs to a record's first line is indented, so that no text in it can make up a record, or a turn."""
+class _PlainFormatter(logging.Formatter):
+    """Indents all lines of a record but the first, so that no text in it can fake a record or a turn."""
 
     def format(self, record: logging.LogRecord) -> str:
         return _printable(super().format(record)).replace("\n", "\n    ")
 
     def formatException(self, ei: Any) -> str:
-        return "".join(traceback.format_exception(*ei, limit=-CALLS)).rstrip()
+        return "".join(traceback.format_exception(*ei, limit=-FRAMES)).rstrip()
 
 
 def log_turn(log_format: str, fields: Mapping[str, Any]) -> None:
-    """One line on stderr. What is None is left out; a text has nothing in it that a terminal obeys."""
-    known = {name: _shown(value) for name, value in fields.items() if value is not None}
-    line = _FORMATS[log_format](None, "", _STAMP(None, "", {"event": "turn", **known}))
+    """Writes one line to stderr, without control characters.
+
+    Args:
+        log_format: "json" or "logfmt".
+        fields: What to log; values that are None are left out.
+    """
+    values = {name: _loggable(value) for name, value in fields.items() if value is not None}
+    line = _FORMATS[log_format](None, "", _STAMP(None, "", {"event": "turn", **values}))
     print(_printable(str(line)), file=sys.stderr, flush=True)
 
 
-def _shown(value: Any) -> Any:
+def _loggable(value: Any) -> Any:
     if isinstance(value, str):
         return _printable(value)
     return round(value, 3) if isinstance(value, float) else value
@@ -66,13 +71,16 @@ def _printable(text: str) -> str:
 
 
 def log_unexpected(doing: str, reference: str | None = None, *, in_words: bool = True) -> InternalError:
-    """What to tell of the exception that is being handled: nothing but an id, under which the log has the rest.
+    """Logs the exception that is being handled, and returns the error to show in its place: only an id.
 
-    Without what the exception says unless `in_words`: where it is about a request, that may be what was sent.
+    Args:
+        doing: What the app was doing, such as "replying".
+        reference: The id under which to log it; a new one by default.
+        in_words: Whether to log the exception's message. Where it is about a request, that may be what was sent.
     """
     reference = reference or uuid.uuid4().hex[:8]
     error = sys.exception()
     if error and not in_words:
-        error = RuntimeError(f"{type(error).__name__}, without its words").with_traceback(error.__traceback__)
+        error = RuntimeError(f"{type(error).__name__}, message withheld").with_traceback(error.__traceback__)
     log.error("Error %s while %s", reference, doing, exc_info=error)
     return InternalError(f"Something went wrong in this app (error {reference}).", "Try again.")

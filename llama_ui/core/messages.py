@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llama_ui.core.errors import InputError, as_code
+from llama_ui.core.errors import InputError
+from llama_ui.core.text import as_code
 
 Role = Literal["system", "user", "assistant"]
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")  # as OpenAI's API has them

@@ -1,63 +1,67 @@
-"""What a model thinks, told apart from its answer where both come in one text.  Pure.
+"""A model's reasoning and its answer, split where both come in one text.
 
-Servers that know the model send its thoughts in a field of their own. Others hand on what it writes:
-`<think>…</think>` before the answer, or `</think>` alone where the model's chat template has opened the thought.
+Servers that know the model send its reasoning in a field of its own. Others pass on what the model writes:
+`<think>…</think>` before the answer, or only `</think>` where the model's chat template has written the opening tag.
 """
 
 import re
 
-BEGIN, END = "<think>", "</think>"
-_OPENED_BY_TEMPLATE = re.compile(rf"(?:(?!{BEGIN}).)*?^[ \t]*{END}", re.DOTALL | re.MULTILINE)
+OPEN, CLOSE = "<think>", "</think>"
+_OPENED_BY_TEMPLATE = re.compile(rf"(?:(?!{OPEN}).)*?^[ \t]*{CLOSE}", re.DOTALL | re.MULTILINE)
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 
 
 def split_reasoning(text: str, ended: bool = True) -> tuple[str, str]:
-    """The thoughts and the answer in what has come of a reply by now.
+    """The reasoning and the answer in the text of a reply, or of its beginning.
 
-    They depend on the text alone, not on the pieces in which it came. Until it has `ended`, what may become a tag is
-    kept back where one is to be expected: in a thought, and before the answer. A tag inside of Markdown code is part of
-    the answer, and so is one behind the answer's first words that nothing closes.
+    The result depends on the text alone, not on the deltas in which it came. A tag inside Markdown code belongs to the
+    answer, and so does an opening tag after the answer's first words that nothing closes.
+
+    Args:
+        text: The text so far.
+        ended: Whether that is all. If not, the end of the text is held back when it may be the beginning of a tag.
     """
-    begun = 0 if ended else _begun_tag(text)
-    if begun:
-        thoughts, answer, is_open = _split(text[:-begun], ended)
+    held_back = 0 if ended else _partial_tag(text)
+    if held_back:
+        reasoning, answer, is_open = _split(text[:-held_back], ended)
         if is_open or not answer.strip():
-            return thoughts, answer
-    thoughts, answer, _ = _split(text, ended)
-    return thoughts, answer
+            return reasoning, answer
+    reasoning, answer, _ = _split(text, ended)
+    return reasoning, answer
 
 
 def _split(text: str, ended: bool) -> tuple[str, str, bool]:
-    """Thoughts, answer, and whether the last thought is still open."""
+    """Reasoning, answer, and whether the last opening tag is still without a closing one."""
     if "think>" not in text:
         return "", text, False
-    thoughts: list[str] = []
+    parts: list[str] = []
     answer, is_open = "", False
     if (opened := _OPENED_BY_TEMPLATE.match(text)) and not _in_code(opened[0]):
-        thoughts.append(opened[0].removesuffix(END))
+        parts.append(opened[0].removesuffix(CLOSE))
         text = text[opened.end() :]
     while text:
-        before, begin, text = text.partition(BEGIN)
+        before, tag, text = text.partition(OPEN)
         answer += before
-        if begin and _in_code(answer):
-            answer += begin
-        elif begin:
-            thought, end, text = text.partition(END)
-            if ended and not end and answer.strip():
-                answer += begin + thought
+        if tag and _in_code(answer):
+            answer += tag
+        elif tag:
+            part, close, text = text.partition(CLOSE)
+            if ended and not close and answer.strip():
+                answer += tag + part
             else:
-                thoughts.append(thought)
-                is_open = not end
-    told = "\n\n".join(filter(None, map(str.strip, thoughts)))
-    return told, _BLANK_LINES.sub("", answer) if thoughts else answer, is_open
+                parts.append(part)
+                is_open = not close
+    reasoning = "\n\n".join(filter(None, map(str.strip, parts)))
+    return reasoning, _BLANK_LINES.sub("", answer) if parts else answer, is_open
 
 
-def _begun_tag(text: str) -> int:
-    """How many characters at the end may become a tag."""
-    begun = text.rfind("<", -len(END))
-    tail = text[begun:] if begun >= 0 else ""
-    return len(tail) if tail and tail not in (BEGIN, END) and (BEGIN.startswith(tail) or END.startswith(tail)) else 0
+def _partial_tag(text: str) -> int:
+    """The number of characters at the end that may be the beginning of a tag."""
+    start = text.rfind("<", -len(CLOSE))
+    tail = text[start:] if start >= 0 else ""
+    return len(tail) if tail not in (OPEN, CLOSE) and (OPEN.startswith(tail) or CLOSE.startswith(tail)) else 0
 
 
 def _in_code(text: str) -> bool:
+    """Whether the end of the text is inside Markdown code."""
     return text.count("`") % 2 == 1

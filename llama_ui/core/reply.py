@@ -1,11 +1,10 @@
-"""One turn of a conversation: the events of a reply become snapshots to show, no more of them than a page can take."""
+"""One reply: the events of a stream become snapshots, no more of them than a page can show."""
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import Protocol
 
 from llama_ui.core.conversation import Reply
 from llama_ui.core.errors import BadReply, ChatError, ContentFiltered
@@ -14,170 +13,174 @@ from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reasoning import split_reasoning
 from llama_ui.core.stats import Stats
 
-# Seconds between two updates of a page, at the least: more of them cost its browser more than they give to the reader.
+# The least time between two snapshots, in seconds: more of them cost a browser more than they give to the reader.
 FRAME_SECONDS = 0.05
-# At the most: a page that shows nothing new for longer seems stuck.
+# The most: a page that shows nothing new for longer seems stuck.
 MAX_FRAME_SECONDS = 0.3
-# The part of the time that may go into updates, measured by how long the last one took to be absorbed. A long history
-# or a full room thus gets fewer of them.
+# The share of the time that snapshots may take. A long conversation or a busy server takes longer over each of them,
+# and thus gets fewer.
 FRAME_SHARE = 0.05
-# Seconds for each character shown: the browser lays out the whole reply anew with each update.
+# Seconds for each character of a snapshot: the browser lays out the whole reply each time.
 SECONDS_PER_CHARACTER = 10e-6
-# Bytes of text to a token, by which they are estimated where the server does not count: about that of English.
-BYTES_PER_TOKEN = 4
-# Seconds between two snapshots while nothing comes. Gradio notices a closed tab, and at times Stop, only at one.
+# Seconds between two snapshots while nothing arrives. Gradio notices a closed tab, and at times Stop, only at one.
 TICK_SECONDS = 0.5
+# For estimates, where the server does not count tokens: about that of English text.
+BYTES_PER_TOKEN = 4
 
-
-class Streams(Protocol):
-    """What can be asked for a reply: a `LlamaStack`, or the connection to one that is still being made ready."""
-
-    def stream(
-        self, model: str, messages: Sequence[Message], options: SamplingOptions
-    ) -> AsyncGenerator[Event, None]: ...
-
-
-class _Inbox:
-    """What has come since the last snapshot, and when. `news` is set when there is something to look at."""
-
-    def __init__(self) -> None:
-        self.news = asyncio.Event()
-        self.error: ChatError | None = None
-        self._events: list[tuple[float, Event]] = []
-
-    async def read(self, stream: AsyncGenerator[Event, None]) -> None:
-        """Collects the events of a reply until it ends or fails."""
-        now = asyncio.get_running_loop().time
-        try:
-            async with aclosing(stream):
-                async for event in stream:
-                    self._events.append((now(), event))
-                    if not isinstance(
-                        event, RequestSent
-                    ):  # nothing to show: the first text must not wait for the next frame
-                        self.news.set()
-        except ChatError as error:
-            self.error = error
-
-    def empty(self) -> list[tuple[float, Event]]:
-        events, self._events = self._events, []
-        self.news.clear()
-        return events
+# Sends a request and yields the events of its reply: `LlamaStackClient.stream`, `Connection.stream`.
+type Stream = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[Event, None]]
 
 
 async def respond(
-    stack: Streams, model: str, messages: Sequence[Message], options: SamplingOptions
+    stream: Stream, model: str, messages: Sequence[Message], options: SamplingOptions
 ) -> AsyncGenerator[Reply, None]:
-    """Snapshots of one reply: at once when it begins, then one a frame, the last with everything or with an error.
+    """Sends a request and yields snapshots of its reply.
 
-    While nothing comes, a snapshot every `TICK`; before the first text it counts the seconds. The stream is read by a
-    task of its own: who shows the snapshots slowly gets fewer of them, not a backlog. Closing this generator, or
-    cancelling the task that runs it, closes the request to the server, also before the first token.
+    The first text is yielded when it arrives, then one snapshot a frame, and at last one with everything, `ended` and
+    the error if there is one. While nothing arrives, a snapshot every `TICK_SECONDS` counts the seconds. A task reads
+    the stream, so that a slow consumer gets fewer snapshots and no backlog. Closing this generator, or cancelling the
+    task that runs it, closes the request to the server at once, before the first token too.
+
+    Args:
+        stream: Sends the request and yields the events of the reply.
+        model: The id of the model; blank for the one that `stream` chooses.
+        messages: The messages to send.
+        options: The sampling options to send.
+
+    Raises:
+        Exception: What `stream` raises and is no `ChatError`, after a snapshot of what has arrived by then.
     """
-    inbox = _Inbox()
     loop = asyncio.get_running_loop()
-    reply = _ReplyBuilder(loop.time(), messages)
-    reader = asyncio.create_task(inbox.read(stack.stream(model, messages, options)))
-    reader.add_done_callback(lambda _: inbox.news.set())
+    progress = _Progress(loop.time(), messages)
+    reader = asyncio.create_task(progress.read(stream(model, messages, options)))
     try:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
-                    await inbox.news.wait()
-            ended = reader.done()
-            events = inbox.empty()
-            reply.take(events)
-            turn = reply.snapshot(loop.time(), ended)
-            if ended:
-                if reader.exception():
-                    yield turn
-                    reader.result()  # what nobody foresaw goes to the caller
-                yield _ended(turn, inbox.error)
-                return
-            handed = loop.time()
-            yield turn
-            # Two more turns of the loop, in which it is sent and all others have theirs: a full room costs, too.
+                    await progress.news.wait()
+            if progress.ended:
+                break
+            has_news = progress.news.is_set()
+            progress.news.clear()
+            started = loop.time()
+            reply = progress.snapshot(started)
+            yield reply
+            # Two iterations of the loop: the snapshot is sent, and everybody else has a turn, which counts as its cost.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            if events:
-                await asyncio.sleep(next_frame_delay(loop.time() - handed, len(turn.text) + len(turn.reasoning)))
+            if has_news:
+                await asyncio.sleep(next_frame_delay(loop.time() - started, len(reply.text) + len(reply.reasoning)))
+        reply = progress.snapshot(loop.time())
+        error = progress.error
+        if error is None or isinstance(error, ChatError):
+            yield _finish(reply, error)
+        else:
+            yield reply
+            raise error
     finally:
         reader.cancel()
-        # Not gather, which would hand on a second cancel (a double click on Stop) into the closing of the request.
+        # Not gather: a second cancel (a double click on Stop) would interrupt the closing of the request.
         await asyncio.wait([reader])
 
 
 def next_frame_delay(cost: float, length: int) -> float:
-    """The seconds until the next update, after one that took `cost` seconds and showed `length` characters."""
+    """The seconds until the next snapshot, after one that took `cost` seconds to send and has `length` characters."""
     return min(max(FRAME_SECONDS, cost / FRAME_SHARE, length * SECONDS_PER_CHARACTER), MAX_FRAME_SECONDS)
 
 
-class _ReplyBuilder:
-    """What has come of one reply. Times are those of the event loop, in seconds."""
+class _Progress:
+    """What has arrived of a reply. Times are those of the event loop, in seconds."""
 
-    def __init__(self, asked: float, messages: Sequence[Message]) -> None:
-        self._asked = asked
-        self._prompt_tokens = _estimated("".join(message.content for message in messages))
-        self._sent: float | None = None
-        self._tokens_at: tuple[float, float] | None = None  # the first and the last
-        self._thinks_since: float | None = None
-        self._answers_since: float | None = None
-        self._text = self._reasoning = self._model = ""
-        self._notices: tuple[str, ...] = ()
-        self._place = 0
+    def __init__(self, started: float, messages: Sequence[Message]) -> None:
+        self.news = asyncio.Event()  # set when there is something new to show
+        self.ended = False
+        self.error: Exception | None = None
+        self._started = started
+        self._prompt_tokens = _estimate_tokens("".join(message.content for message in messages))
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._notices: list[str] = []
+        self._position = 0
+        self._model = ""
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
+        self._sent_at: float | None = None
+        self._first_token_at: float | None = None
+        self._last_token_at = 0.0
+        self._reasoning_at: float | None = None
+        self._answer_at: float | None = None
 
-    def take(self, events: Sequence[tuple[float, Event]]) -> None:
-        """`events`: each with the time at which it came."""
-        self._text += "".join(event.text for _, event in events if isinstance(event, Text))
-        self._reasoning += "".join(event.text for _, event in events if isinstance(event, Reasoning))
-        for time, event in events:
-            match event:
-                case Text() | Reasoning():
-                    self._tokens_at = (self._tokens_at[0] if self._tokens_at else time, time)
-                case Notice(sentence):
-                    self._notices += (sentence,)
-                case Queued(place):
-                    self._place = place
-                case RequestSent(model):
-                    self._sent, self._model = time if self._sent is None else self._sent, model
-                case Usage():
-                    self._usage = event
-                case Finished(reason):
-                    self._finish_reason = reason
+    async def read(self, stream: AsyncGenerator[Event, None]) -> None:
+        """Collects the events until the stream ends or fails."""
+        now = asyncio.get_running_loop().time
+        try:
+            async with aclosing(stream):
+                async for event in stream:
+                    self._add(event, now())
+        except Exception as error:
+            self.error = error
+        finally:
+            self.ended = True
+            self.news.set()
 
-    def snapshot(self, now: float, ended: bool) -> Reply:
-        within, text = split_reasoning(self._text, ended)
-        reasoning = self._reasoning + within
-        begun = bool(text.strip())
-        if reasoning.strip() and self._thinks_since is None:
-            self._thinks_since = now
-        if begun and self._answers_since is None:
-            self._answers_since = now
-        thought = 0.0
-        if self._thinks_since is not None:
-            thought = max(0.0, (now if self._answers_since is None else self._answers_since) - self._thinks_since)
+    def _add(self, event: Event, time: float) -> None:
+        match event:
+            case Text():
+                self._text.append(event.text)
+                self._count_token(time)
+            case Reasoning():
+                self._reasoning.append(event.text)
+                self._count_token(time)
+            case Notice():
+                self._notices.append(event.sentence)
+            case Queued():
+                self._position = event.position
+            case RequestSent():
+                self._model = event.model
+                self._sent_at = time if self._sent_at is None else self._sent_at
+                return  # nothing to show: the first text need not wait for a frame after this one
+            case Usage():
+                self._usage = event
+            case Finished():
+                self._finish_reason = event.finish_reason
+        self.news.set()
+
+    def _count_token(self, time: float) -> None:
+        if self._first_token_at is None:
+            self._first_token_at = time
+        self._last_token_at = time
+
+    def snapshot(self, now: float) -> Reply:
+        """The reply so far."""
+        self._text, self._reasoning = ["".join(self._text)], ["".join(self._reasoning)]
+        tagged, text = split_reasoning(self._text[0], self.ended)
+        reasoning = self._reasoning[0] + tagged
+        if reasoning.strip() and self._reasoning_at is None:
+            self._reasoning_at = now
+        if text.strip() and self._answer_at is None:
+            self._answer_at = now
+        reasons, answers = self._reasoning_at is not None, self._answer_at is not None
+        until = now if self._answer_at is None else self._answer_at
         return Reply(
             text=text,
             reasoning=reasoning,
-            thinking=self._thinks_since is not None and not begun and not ended,
-            reasoning_seconds=thought,
-            waited=None if begun or self._thinks_since is not None else now - self._asked,
-            position=self._place,
+            thinking=reasons and not answers and not self.ended,
+            reasoning_seconds=0.0 if self._reasoning_at is None else max(0.0, until - self._reasoning_at),
+            waited=None if reasons or answers else now - self._started,
+            position=self._position,
             model=self._model,
             stats=self._stats(now),
-            notices=self._notices,
+            notices=tuple(self._notices),
         )
 
     def _stats(self, now: float) -> Stats:
-        first, last = self._tokens_at or (None, None)
-        sent = next(time for time in (self._sent, first, now) if time is not None)
-        usage = self._usage or Usage(self._prompt_tokens, _estimated(self._reasoning + self._text))
+        first = self._first_token_at
+        sent = next(time for time in (self._sent_at, first, now) if time is not None)
+        usage = self._usage or Usage(self._prompt_tokens, _estimate_tokens(self._reasoning[0] + self._text[0]))
         return Stats(
-            waited=sent - self._asked,
+            waited=sent - self._started,
             first=None if first is None else first - sent,
-            generating=0.0 if first is None or last is None else last - first,
+            generating=0.0 if first is None else self._last_token_at - first,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             estimated=self._usage is None,
@@ -185,13 +188,14 @@ class _ReplyBuilder:
         )
 
 
-def _estimated(text: str) -> int:
+def _estimate_tokens(text: str) -> int:
     return math.ceil(len(text.encode(errors="replace")) / BYTES_PER_TOKEN)
 
 
-def _ended(turn: Reply, error: ChatError | None) -> Reply:
+def _finish(reply: Reply, error: ChatError | None) -> Reply:
+    """The last snapshot, with why the reply ended unless that was as usual."""
     ending = ""
-    match turn.stats.finish_reason:
+    match reply.stats.finish_reason:
         case _ if error:
             pass
         case "content_filter":
@@ -199,9 +203,10 @@ def _ended(turn: Reply, error: ChatError | None) -> Reply:
         case "length":
             ending = 'The reply stopped at the token limit. "Max tokens" sets it.'
         case "tool_calls" | "function_call":
-            error = BadReply("The model asked for a tool, and there is none here.", "Ask it to answer without.")
-        case _ if not turn.text.strip() and turn.reasoning:
-            error = BadReply("The model thought, and gave no answer.", "Try again.")
-        case _ if not turn.text.strip():
+            sentence = "The model tried to call a tool; tools aren't available here."
+            error = BadReply(sentence, "Ask it to answer without.")
+        case _ if not reply.text.strip() and reply.reasoning:
+            error = BadReply("The model finished thinking without an answer.", "Try again.")
+        case _ if not reply.text.strip():
             error = BadReply("The server sent an empty reply.", "Try again, or choose another model.")
-    return replace(turn, waited=None, ended=True, ending=ending, error=error)
+    return replace(reply, waited=None, ended=True, ending=ending, error=error)

@@ -1,14 +1,20 @@
-"""What a reply took, as one line for people.  Pure."""
+"""The time and the tokens of a reply, and the line that shows them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a reply took: times in seconds; tokens as the server counts them, or `estimated` where it does not.
+    """The time and the tokens of a reply.
 
-    `waited`: until the request went out, for room in line or for the server to get ready. `first`: from then to the
-    first token, be it of a thought; None where none came. `generating`: from the first token to the last.
+    Attributes:
+        waited: Seconds until the request went out: in the queue, or until the server was ready.
+        first: Seconds from then to the first token, of the reasoning or of the answer; None without any.
+        generating: Seconds from the first token to the last.
+        prompt_tokens: Tokens of the request.
+        completion_tokens: Tokens of the reply.
+        estimated: Whether the tokens are an estimate, because the server does not count them.
+        finish_reason: Why the reply ended, in OpenAI's terms; None if the server does not say.
     """
 
     waited: float = 0.0
@@ -21,15 +27,15 @@ class Stats:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Of those that came after the first one, for which `first` is the time; None where there are none."""
-        after = self.completion_tokens - 1
-        return after / self.generating if after > 0 and self.generating > 0 else None
+        """The speed after the first token, the time of which is `first`; None without more tokens than that."""
+        more = self.completion_tokens - 1
+        return more / self.generating if more > 0 and self.generating > 0 else None
 
 
 def format_stats(stats: Stats) -> str:
     """For example "0.31 s to first token · 42.0 tokens/s · 13 tokens in, 27 out · stop".
 
-    What is not known is left out; with nothing known it is empty. "≈" stands before what was estimated.
+    Unknown parts are left out, up to the whole line; "≈" marks estimates.
     """
     about = "≈" if stats.estimated else ""
     parts = []
@@ -39,7 +45,6 @@ def format_stats(stats: Stats) -> str:
         parts.append(f"{about}{stats.tokens_per_second:.1f} tokens/s")
     if (stats.prompt_tokens or stats.completion_tokens) and not (stats.estimated and stats.first is None):
         parts.append(f"{about}{stats.prompt_tokens:,} tokens in, {about}{stats.completion_tokens:,} out")
-    if stats.finish_reason:
-        # A server's own word: one printable line of it, whatever it sent.
+    if stats.finish_reason:  # the server's own text: one printable line of it
         parts.append("".join(char if char.isprintable() else " " for char in stats.finish_reason[:40]).strip())
     return " · ".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""Limits per visitor and per network address. All but the limit on a conversation's length apply to a public app only."""
+"""Limits per visitor and per network address. All but the one on conversation length apply to a public app only."""
 
 import ipaddress
 import time

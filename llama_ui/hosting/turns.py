@@ -62,7 +62,7 @@ class Turns:
                 raise Restarting("This app is being restarted.", "Send it again in a minute.")
             self.limits.check_length(messages)
             with self.limits.reply_slot(visitor):
-                async with aclosing(respond(self._connection, model, messages, options)) as replies:
+                async with aclosing(respond(self._connection.stream, model, messages, options)) as replies:
                     async for reply in replies:
                         turn.reply = reply
                         if self._ending and not reply.ended:

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from llama_ui.core import errors
-from llama_ui.core.errors import ChatError, as_code
+from llama_ui.core.errors import ChatError
 from llama_ui.core.events import Finished, Reasoning, Text
 from llama_ui.core.messages import Message, SamplingOptions
+from llama_ui.core.text import as_code
 from llama_ui.llama_stack import models
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.parsers import parse_url, shown_url

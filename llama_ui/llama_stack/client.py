@@ -12,9 +12,9 @@ from llama_stack_client import APIStatusError, AsyncLlamaStackClient, AsyncStrea
 from llama_stack_client._types import Omit, RequestOptions
 
 from llama_ui.core import errors
-from llama_ui.core.errors import as_code
 from llama_ui.core.events import Event, Finished, Notice, RequestSent
 from llama_ui.core.messages import Message, SamplingOptions
+from llama_ui.core.text import as_code
 from llama_ui.llama_stack import models
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, Dialect, choose
 from llama_ui.llama_stack.error_replies import RequestContext, explain_event

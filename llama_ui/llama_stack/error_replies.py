@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from llama_ui.core import errors
-from llama_ui.core.errors import ServerError, as_code, quoted
+from llama_ui.core.errors import ServerError
+from llama_ui.core.text import as_code, quote
 from llama_ui.llama_stack.models import text_only_model
 
 # No more than a day is told, whatever a server asks for: in seconds.
@@ -164,7 +165,7 @@ def _no_such_path(call: RequestContext) -> ServerError:
 
 
 def _by_status(answer: _Answer, call: RequestContext) -> ServerError:
-    status, words = answer.status, quoted(answer.detail, call.key)
+    status, words = answer.status, quote(answer.detail, call.key)
     who = _who(answer)
     again = f"Try again {_when(answer.retry_after)}."
     match status:

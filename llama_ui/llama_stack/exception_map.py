@@ -9,7 +9,8 @@ import ssl
 from collections.abc import Callable, Iterator
 
 from llama_ui.core import errors
-from llama_ui.core.errors import ServerError, quoted
+from llama_ui.core.errors import ServerError
+from llama_ui.core.text import quote
 from llama_ui.llama_stack.error_replies import RequestContext, address_fix, explain_event, explain_status
 
 type Explain = Callable[[Exception, RequestContext], ServerError]
@@ -62,7 +63,7 @@ def _not_connected(error: Exception, call: RequestContext) -> ServerError:
                 return errors.NameNotFound(f"The host of {url} cannot be found.", "Check how its name is spelt.")
             case ssl.SSLCertVerificationError():
                 return errors.TLSMismatch(
-                    f"The certificate of {url} cannot be trusted: {quoted(cause.verify_message)}.",
+                    f"The certificate of {url} cannot be trusted: {quote(cause.verify_message)}.",
                     "Have this machine trust it (SSL_CERT_FILE), or use another address.",
                 )
             case ssl.SSLError():

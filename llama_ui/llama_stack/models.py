@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from llama_ui.core.errors import BadReply, UnknownModel, as_code
+from llama_ui.core.errors import BadReply, UnknownModel
+from llama_ui.core.text import as_code
 
 GUIDE_MODEL = "Llama3.2-11B-Vision-Instruct"
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llama_ui.core.conversation import Reply
-from llama_ui.core.errors import InputError, as_code
+from llama_ui.core.errors import InputError
 from llama_ui.core.events import Event, RequestSent
 from llama_ui.core.messages import Message, SamplingOptions, from_gradio, validate_text
 from llama_ui.core.reply import respond
 from llama_ui.core.stats import format_stats
+from llama_ui.core.text import as_code
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.llama_stack.models import same_model, unknown_model
 from llama_ui.settings import Settings
@@ -102,7 +103,7 @@ class Session:
         self._history.append(view.message("user", text))
         turn = Reply()
         try:
-            async with aclosing(respond(self, self._model, messages, SamplingOptions())) as turns:
+            async with aclosing(respond(self.stream, self._model, messages, SamplingOptions())) as turns:
                 async for turn in turns:
                     self._show(turn)
         finally:

@@ -18,9 +18,10 @@ from urllib.parse import unquote
 import PIL.Image
 import PIL.ImageOps
 
-from llama_ui.core.errors import InputError, as_code
+from llama_ui.core.errors import InputError
 from llama_ui.core.images import MAX_BYTES, image_format
 from llama_ui.core.messages import Image
+from llama_ui.core.text import as_code
 
 MAX_PIXELS = 50_000_000
 _MOST_PNG_BYTES = 2**20  # what takes more is no drawing: as JPEG it is a fraction

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from llama_ui.core.conversation import Reply
-from llama_ui.core.errors import ChatError, InputError, as_code
+from llama_ui.core.errors import ChatError, InputError
 from llama_ui.core.images import MAX_IMAGES, is_clean_form
 from llama_ui.core.logs import log_unexpected
 from llama_ui.core.messages import (
@@ -24,6 +24,7 @@ from llama_ui.core.messages import (
     validate_text,
 )
 from llama_ui.core.reply import TICK_SECONDS
+from llama_ui.core.text import as_code
 from llama_ui.hosting.limits import Visitor, network
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.check import check_connection

@@ -15,10 +15,11 @@ from pydantic_core import PydanticUseDefault
 from pydantic_core import from_json as parsed
 
 from llama_ui.core.conversation import Reply
-from llama_ui.core.errors import InputError, as_code
+from llama_ui.core.errors import InputError
 from llama_ui.core.images import MAX_IMAGES, is_clean_form
 from llama_ui.core.messages import Image, images, is_note, message_text, sanitize_text
 from llama_ui.core.stats import Stats, format_stats
+from llama_ui.core.text import as_code
 from llama_ui.web import view
 from llama_ui.web.view import ChatMessage
 

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 
-from llama_ui.core.errors import InputError, as_code
+from llama_ui.core.errors import InputError
 from llama_ui.core.messages import parse_sampling_options
+from llama_ui.core.text import as_code
 
 SAMPLING = ("temperature", "top_p", "max_tokens", "seed", "reasoning_effort")
 NAMES = ("system_prompt", "model", *SAMPLING, "message")

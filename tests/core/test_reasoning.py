@@ -57,7 +57,7 @@ async def test_however_a_reply_is_cut_into_chunks_thought_and_answer_come_out_th
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))))
     pieces = [text[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     turns: list[Reply] = [
-        turn async for turn in respond(Pieces(pieces), "m", [Message("user", "?")], SamplingOptions())
+        turn async for turn in respond(Pieces(pieces).stream, "m", [Message("user", "?")], SamplingOptions())
     ]
     assert (turns[-1].reasoning, turns[-1].text) == (thought, answer)
     assert not turns[-1].thinking

@@ -105,7 +105,7 @@ class Script:
 
 
 def reply(script: Script) -> AsyncGenerator[Reply, None]:
-    return respond(script, "one/model", MESSAGES, SamplingOptions())
+    return respond(script.stream, "one/model", MESSAGES, SamplingOptions())
 
 
 async def shown(script: Script) -> list[Reply]:
@@ -126,7 +126,7 @@ def no_other_task() -> bool:
 async def test_the_server_is_asked_once_for_what_was_given() -> None:
     script = Script(Text("Hello"))
     options = SamplingOptions(temperature=0.5)
-    async with aclosing(respond(script, "one/model", MESSAGES, options)) as turns:
+    async with aclosing(respond(script.stream, "one/model", MESSAGES, options)) as turns:
         async for _ in turns:
             pass
     assert script.asked == [("one/model", MESSAGES, options)]
@@ -317,7 +317,7 @@ async def test_a_model_that_only_thinks_gives_no_answer() -> None:
     last = (await shown(Script(Reasoning("Hm."), Finished("stop"))))[-1]
     assert last.reasoning == "Hm."
     assert isinstance(last.error, BadReply)
-    assert "thought, and gave no answer" in last.error.sentence
+    assert "finished thinking without an answer" in last.error.sentence
 
 
 @jumping

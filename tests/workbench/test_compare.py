@@ -56,7 +56,7 @@ def side(model: str, system_prompt: str = "") -> Variant:
 
 
 async def answered(stack: Stack, *sides: Variant) -> None:
-    async with aclosing(replay(partial(respond, stack), sides, SAID)) as news:
+    async with aclosing(replay(partial(respond, stack.stream), sides, SAID)) as news:
         async for _ in news:
             pass
 
@@ -75,7 +75,7 @@ async def test_each_side_has_a_conversation_of_its_own_with_its_own_replies() ->
 async def test_both_sides_are_asked_at_once() -> None:
     stack = Stack()
     stack.gates = {"a": asyncio.Event(), "b": asyncio.Event()}
-    async with aclosing(replay(partial(respond, stack), [side("a"), side("b")], SAID)) as news:
+    async with aclosing(replay(partial(respond, stack.stream), [side("a"), side("b")], SAID)) as news:
         async for _ in news:
             if len(stack.asked) == 2:
                 break
@@ -93,7 +93,7 @@ async def test_a_side_that_fails_ends_with_what_came_and_the_other_goes_on() -> 
 async def test_whoever_leaves_ends_the_requests_of_both_sides() -> None:
     stack = Stack()
     stack.gates = {"a": asyncio.Event(), "b": asyncio.Event()}
-    async with aclosing(replay(partial(respond, stack), [side("a"), side("b")], SAID)) as news:
+    async with aclosing(replay(partial(respond, stack.stream), [side("a"), side("b")], SAID)) as news:
         async for _ in news:
             if len(stack.asked) == 2:
                 break
@@ -105,7 +105,7 @@ async def test_a_slow_side_holds_nothing_up() -> None:
     stack = Stack()
     stack.gates = {"a": asyncio.Event()}
     sides = side("a"), side("b")
-    async with aclosing(replay(partial(respond, stack), sides, SAID)) as news:
+    async with aclosing(replay(partial(respond, stack.stream), sides, SAID)) as news:
         async for _ in news:
             if len(sides[1].turns) == 2 and sides[1].turns[1].ended:
                 break

@@ -1,0 +1,61 @@
+"""Foreign text made safe to show: as Markdown code, and without keys and file paths."""
+
+import html
+import re
+
+# Longer texts are cut before any pattern sees them.
+MAX_LENGTH = 10_000
+# What no visitor may read in a server's words, and what to show in its place. Routes (/v1/...) are left.
+_SECRETS = [
+    # user:password@ in an address
+    (r"//[^/\s@]+@", "//[key]@"),
+    # "Bearer abc...", but not "Bearer authentication required"
+    (r"(?i)\b(bearer|basic)\s+(?!auth|token|scheme|function|knowledge)[\w.~+/=-]{8,}", r"\1 [key]"),
+    # "token ab12...", with letters and digits
+    (r"(?i)\b(token)\s+(?=[\w.-]*\d)(?=[\w.-]*[a-z])[\w.~+/=-]{8,}", r"\1 [key]"),
+    # what begins as the keys of well-known services do
+    (r"\b(?:(?:sk|pk|gsk|nvapi|xai|fw|tgp|csk)[-_]|hf_|gh[a-z]_|github_pat_|AIza|AKIA)[\w*.-]{4,}", "[key]"),
+    # a JSON Web Token
+    (r"\beyJ[\w-]+\.[\w.-]+", "[key]"),
+    # "api_key=...", "password: ...", "?key=...", but not "token: 8192"
+    (
+        r"(?i)((?:\b(?:api[\s_-]?key|token|secret|password)(?:\s+provided)?['\"]?\s*[:=]|[?&]\w*key=)\s*['\"]?)"
+        r"(?!\d{1,7}(?![\w-]))[\w*.~+/=-]{4,}",
+        r"\1[key]",
+    ),
+    # file:// addresses; paths of Windows; paths of two parts or more, except routes; directories of the system
+    (
+        r"(?i)\bfile://\S+|\b[a-z]:\\[^\s'\"]+|\\\\[^\s'\"]+"
+        r"|(?<![\w/.-])(?:~|\.{1,2}(?:/\.\.)*)?/(?!v\d)[\w.@+-]+(?:/[\w.@+-]+)+/?"
+        r"|(?<![\w/.-])/(?:root|home|etc|usr|var|tmp|opt|srv|mnt|data)\b",
+        "[path]",
+    ),
+]
+_PATTERNS = [(re.compile(pattern), replacement) for pattern, replacement in _SECRETS]
+
+
+def as_code(text: str, limit: int = 300) -> str:
+    """Any text as one line of Markdown code, so that nothing in it is rendered.
+
+    Args:
+        text: The text; backticks in it become apostrophes, what is not printable becomes a space.
+        limit: The number of characters after which it is cut.
+    """
+    printable = "".join(char if char.isprintable() else " " for char in text[:MAX_LENGTH].replace("`", "'"))
+    line = " ".join(printable.split())
+    return f"`{line[:limit]}…`" if len(line) > limit else f"`{line or '(no text)'}`"
+
+
+def quote(text: str, api_key: str | None = None) -> str:
+    """A server's own words as Markdown code, without the keys and file paths in them.
+
+    Args:
+        text: The words.
+        api_key: The key in use, which is removed whatever it looks like.
+    """
+    text = text[:MAX_LENGTH]
+    for form in (api_key, html.escape(api_key)) if api_key else ():
+        text = re.sub(re.escape(form), "[key]", text, flags=re.IGNORECASE)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return as_code(text)
