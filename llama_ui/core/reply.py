@@ -165,7 +165,7 @@ class _Progress:
             text=text,
             reasoning=reasoning,
             thinking=reasons and not answers and not self.ended,
-            reasoning_seconds=0.0 if self._reasoning_at is None else max(0.0, until - self._reasoning_at),
+            reasoning_seconds=None if self._reasoning_at is None else max(0.0, until - self._reasoning_at),
             waited=None if reasons or answers else now - self._started,
             position=self._position,
             model=self._model,

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llama_ui.core.conversation import Reply
+from llama_ui.core.conversation import ChatSettings, Conversation, Reply, Turn
 from llama_ui.core.errors import InputError
 from llama_ui.core.events import Event, RequestSent
-from llama_ui.core.messages import Message, SamplingOptions, from_gradio, validate_text
+from llama_ui.core.messages import Message, SamplingOptions, validate_text
 from llama_ui.core.reply import respond
 from llama_ui.core.stats import format_stats
 from llama_ui.core.text import as_code
@@ -16,7 +17,6 @@ from llama_ui.llama_stack.connection import Connection
 from llama_ui.llama_stack.models import same_model, unknown_model
 from llama_ui.settings import Settings
 from llama_ui.terminal.output import Output
-from llama_ui.web import view
 
 if TYPE_CHECKING:
     from llama_ui.llama_stack.client import LlamaStackClient
@@ -43,7 +43,7 @@ class Session:
         self._screen = screen
         self._system_prompt = settings.system_prompt
         self._model = ""  # blank: the connection's choice
-        self._history: list[view.ChatMessage] = []
+        self._turns: list[Turn] = []
         self._sent: tuple[str, Sequence[Message]] | None = None  # the last request: the model and the messages
         self._told: set[str] = set()  # notices
         self.models: list[str] = []
@@ -76,7 +76,7 @@ class Session:
             case "/models":
                 await self._list_models()
             case "/clear":
-                self._history, self._sent = [], None
+                self._turns, self._sent = [], None
                 self._screen.say("The conversation is forgotten.")
             case "/save":
                 self._save(argument.strip("\"'"))
@@ -99,8 +99,8 @@ class Session:
         """Sends a message, shows the reply, and keeps what came of it, also where it was stopped."""
         self._check("message", text)
         self._check("system prompt", self._system_prompt)
-        messages = from_gradio(text, self._history, self._system_prompt)
-        self._history.append(view.message("user", text))
+        self._turns.append(Turn(text))
+        messages = self._conversation().messages()
         turn = Reply()
         try:
             async with aclosing(respond(self.stream, self._model, messages, SamplingOptions())) as turns:
@@ -109,7 +109,8 @@ class Session:
         finally:
             self._screen.end(turn)
             if turn.text.strip():
-                self._history.append(view.answer(turn, self._entered()))
+                request = ChatSettings(self._system_prompt, turn.model)
+                self._turns[-1] = Turn(text, replies=(replace(turn, request=request),))
         if turn.ending:
             self._screen.sentence(turn.ending)
         if turn.error:
@@ -176,10 +177,10 @@ class Session:
 
         if not name:
             raise InputError("The file's name is missing.", "Say it after /save.")
-        if not self._history:
+        if not self._turns:
             raise InputError("There is no conversation yet.", "Say something first.")
         written = export.to_json if name.lower().endswith(".json") else export.to_markdown
-        text = written(self._history, self._entered())
+        text = written(self._conversation(), self._entered())
         try:
             with Path(name).expanduser().open("x", encoding="utf-8", errors="replace") as file:
                 file.write(text)
@@ -199,6 +200,9 @@ class Session:
         identity = await stack.last_identity()
         code = snippet.code(stack.base_url, identity.version, identity.dialect, *self._sent, SamplingOptions())
         self._screen.output(code.python)
+
+    def _conversation(self) -> Conversation:
+        return Conversation(self._system_prompt, tuple(self._turns))
 
     def _entered(self) -> Mapping[str, str]:
         """The settings as a transcript has them: texts, blank where not set."""

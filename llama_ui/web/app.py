@@ -16,7 +16,7 @@ from llama_ui.hosting.security import SecurityMiddleware
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
-from llama_ui.web import gradio_patches, layout, view
+from llama_ui.web import gradio_patches, html, layout
 from llama_ui.web.chat_interface import PRIVATE, RAW, LlamaChatInterface
 from llama_ui.web.handlers import Handlers
 from llama_ui.web.tab_handlers import TabHandlers
@@ -40,7 +40,7 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
     demo = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(uploads.SWEEP_INTERVAL, uploads.MAX_AGE))
     with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
-        status = gr.HTML(view.status_line("wait", "Connecting…"), elem_id="status")
+        status = gr.HTML(html.status("wait", "Connecting…"), elem_id="status")
         with gr.Accordion("Check the connection", open=False, elem_id="details") as details:
             findings = gr.HTML("", elem_id="findings")
         with gr.Row(elem_id="main"):  # laid out by style.css: on a narrow page the chat comes right after the prompt
@@ -58,11 +58,11 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
                 with gr.Tab("Time") as time:
                     took = gr.HTML("", elem_id="took")
                 compare = layout.render_compare()
-        details.expand(page.examine, [model], [findings], **QUIET)
+        details.expand(page.check, [model], [findings], **QUIET)
         refresh.click(page.watch, [model], [status, model], **QUIET)
         time.select(None, chat.chatbot, took, js="timings", **PRIVATE)
         conversation = [chat.chatbot, *entered]
-        tabs = TabHandlers(settings, connection, page, turns)
+        tabs = TabHandlers(settings, connection, turns)
         _wire_shelf(shelf, tabs, chat, entered)
         _wire_compare(compare, tabs, conversation)
         code.tab.select(tabs.code, conversation, code.outputs, **QUIET | {"preprocess": False})
@@ -110,7 +110,7 @@ def _wire_shelf(shelf: layout.Shelf, tabs: TabHandlers, chat: LlamaChatInterface
 
 def _wire_compare(compare: layout.CompareTab, tabs: TabHandlers, conversation: list[Any]) -> None:
     raw = RAW | {"concurrency_limit": None}
-    compare.tab.select(tabs.others, None, compare.second, **QUIET)
+    compare.tab.select(tabs.second_models, None, compare.second, **QUIET)
     replayed = compare.replay.click(tabs.replay, conversation, compare.shown, **raw)
     both = compare.ask_both.click(tabs.ask_both, [compare.message, compare.second, *conversation], compare.shown, **raw)
     compare.stop.click(None, cancels=[replayed, both], **PRIVATE)

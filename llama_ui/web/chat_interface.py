@@ -1,4 +1,4 @@
-"""Gradio's ChatInterface, wired so that a message costs one request to the app; chat.js does what a page can alone."""
+"""Gradio's ChatInterface with events of its own: a message costs one request, and chat.js does the rest in the page."""
 
 import asyncio
 import json
@@ -11,25 +11,25 @@ from gradio.components.multimodal_textbox import MultimodalData
 from gradio.data_classes import GradioRootModel
 from pydantic import ConfigDict, model_validator
 
+from llama_ui.core.conversation import Turn
 from llama_ui.core.errors import InputError
-from llama_ui.web import view
 from llama_ui.web.handlers import Handlers
-from llama_ui.web.view import ChatMessage
+from llama_ui.web.history import ChatMessage, cleaned, error_note, render_user
 
-# Events of the page, which are nothing for other programs to call.
+# For events of the page, which other programs cannot call.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-# Values as they are sent, without the thread and the checks that Gradio spends on each, a reply's every frame included.
+# For values as they are sent, without the thread and the checks that Gradio spends on each, in every frame of a reply.
 RAW = PRIVATE | {"preprocess": False, "postprocess": False}
-# Bytes of a program's conversation, which is kept between two of its messages.
-MOST_KEPT = 10_000_000
-# Pictures that are made ready at once: a large one takes 200 MB of memory meanwhile.
-ATTACHING = 2
+# The most bytes of a program's conversation, which the app keeps between two of its messages.
+MAX_PROGRAM_BYTES = 10_000_000
+# Images that are decoded at once: a large one takes 200 MB of memory meanwhile.
+MAX_CONCURRENT_IMAGES = 2
 
 
 class MessageInput(MultimodalData):
-    """What is said: `{"text", "files"}`, or from other programs a plain text."""
+    """A message: `{"text", "files"}`, or from other programs a plain text."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)  # which are logged
+    model_config = ConfigDict(hide_input_in_errors=True)  # errors are logged
     text: str = ""
 
     @model_validator(mode="before")
@@ -38,8 +38,8 @@ class MessageInput(MultimodalData):
         return {"text": value} if isinstance(value, str) else value
 
 
-class Conversation(GradioRootModel):
-    """A conversation as the page has it. A program may make one up: what no page could have is left out."""
+class ChatHistory(GradioRootModel):
+    """The history of the chatbot. A program may send any other, so it is cleaned before Gradio looks at it."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
     root: list[ChatMessage]
@@ -47,19 +47,22 @@ class Conversation(GradioRootModel):
     @model_validator(mode="before")
     @classmethod
     def _cleaned(cls, value: object) -> object:
-        return view.cleaned(value)
+        return cleaned(value)
 
 
 class LlamaChatInterface(gr.ChatInterface):
-    """The conversation and the box below it.
+    """The conversation and the message box, with events of its own.
 
-    The original's events send six requests for a message, keep the conversation on the server, too, leave the box
-    locked for good after some failures, and have no Stop for the reply to an edited message (Gradio 6.31).
+    The supported way is to pass `fn` to `gr.ChatInterface` and leave the events to it. In Gradio 6.31 these cost six
+    requests for a message, keep the conversation on the server too, leave the message box locked for good after some
+    failures, and have no Stop for the reply to an edited message. So `_setup_events` is overridden: chat.js shows the
+    message and locks the box, and one request streams the reply. It is the one private method of the class that is
+    replaced; `_setup_api` uses `_api_wrapper`, so that `/chat` has the parameters of `Handlers.reply`.
     """
 
     def __init__(self, page: Handlers, complaint: gr.HTML, **kwargs: Any) -> None:
-        """`complaint`: where it is said why a message is not sent, or a file not taken."""
-        self._behind = page
+        """`complaint` shows why a message is not sent, or a file not accepted."""
+        self._inputs = page.inputs
         self._complaint = complaint
         super().__init__(page.reply, multimodal=True, **kwargs)
 
@@ -68,7 +71,7 @@ class LlamaChatInterface(gr.ChatInterface):
         conversation = [self.chatbot, *self.additional_inputs]
         self._setup_files()
         sent = [box, self.chatbot, self.additional_inputs[1]]
-        # Nothing is among its outputs, which would be covered with the word "Error" when it refuses.
+        # It has no outputs: Gradio would cover them with the word "Error" when the message is refused.
         checked = box.submit(None, sent, None, js="chat.check", **PRIVATE)
         checked.failure(None, sent, self._complaint, js="chat.complain", **PRIVATE)
         asked = checked.success(
@@ -76,18 +79,18 @@ class LlamaChatInterface(gr.ChatInterface):
         )
         retried = self.chatbot.retry(None, self.chatbot, [self.chatbot, box], js="chat.retry", **PRIVATE)
         edited = self.chatbot.edit(_edited, self.chatbot, self.chatbot, queue=False, **RAW)
-        example = self.chatbot.example_select(_asked, None, self.chatbot, queue=False, **RAW)
+        example = self.chatbot.example_select(_example, None, self.chatbot, queue=False, **RAW)
         replies = []
         for begun in (asked, retried, edited, example):
             reply = begun.success(
                 self._answer,
                 conversation,
                 self.chatbot,
-                concurrency_limit=None,  # by default one visitor waits for the other
+                concurrency_limit=None,  # Gradio's default is one reply at a time, for all visitors
                 **RAW,
             )
             if begun in (edited, example):
-                begun.success(None, self.chatbot, box, js="chat.lock", **PRIVATE)  # while the request is on its way
+                begun.success(None, self.chatbot, box, js="chat.lock", **PRIVATE)  # until the reply begins
             for ended in (reply.then, reply.failure):
                 ended(None, conversation, shown, js="chat.ended", **PRIVATE)
             replies.append(reply)
@@ -97,7 +100,7 @@ class LlamaChatInterface(gr.ChatInterface):
         self._setup_api()
 
     def _setup_api(self) -> None:
-        """What other programs call."""
+        """Adds the endpoint that other programs call."""
         self.fake_api_btn.click(
             gr.ChatInterface._api_wrapper(self, self.fn, self._called),
             [self.textbox, self.chatbot_state, *self.additional_inputs],
@@ -110,39 +113,40 @@ class LlamaChatInterface(gr.ChatInterface):
         )
 
     def _setup_files(self) -> None:
-        """Files that are added are read at once: what is in the box can be sent, and nothing of it stays in the app."""
+        """Reads files as soon as they are added: what is in the box can be sent, and no file stays in the app."""
         box = self.textbox
         read = gr.JSON(visible=False)
         add = gr.Button(visible="hidden", elem_id="attach")
         box.change(None, box, None, js="chat.changed", **PRIVATE)
-        added = add.click(self._behind.attach, box, read, js="chat.added", concurrency_limit=ATTACHING, **RAW)
+        added = add.click(
+            self._inputs.attach, box, read, js="chat.added", concurrency_limit=MAX_CONCURRENT_IMAGES, **RAW
+        )
         added.success(None, [box, read], [box, self._complaint], js="chat.attached", **PRIVATE)
         added.failure(None, [box, read], [box, self._complaint], js="chat.notAttached", **PRIVATE)
 
     async def _answer(
         self, history: list[ChatMessage], request: gr.Request, *settings: Any
     ) -> AsyncGenerator[list[ChatMessage], None]:
-        """Yields the conversation, which ends with a message of the user, with the reply to it."""
+        """Yields the conversation, which ends with a user message, with the reply to it."""
         if not history:
-            return  # a program's doing; the page has shown a message by then
-        async with aclosing(self.fn(history[-1]["content"], history[:-1], *settings, request)) as replies:
-            async for receipt, reply in replies:
-                asked = history[-1] | {"metadata": {"log": receipt}} if receipt else history[-1]
-                yield [*history[:-1], asked, *reply]
+            return  # a program's doing: the page has shown a message by then
+        *before, message = history
+        async with aclosing(self.fn(message, before, *settings, request)) as updates:
+            async for messages in updates:
+                yield [*before, *messages]
 
     async def _called(
         self, message: object, history: list[ChatMessage], *settings_and_request: Any
     ) -> AsyncGenerator[tuple[list[ChatMessage], list[ChatMessage]], None]:
-        """Yields the reply, and the conversation with it, to another program."""
-        *settings, request = settings_and_request  # in the order of `Page.reply`
+        """Yields the reply to a program, and the conversation that is kept for its next message."""
+        *settings, request = settings_and_request  # in the order of `Handlers.reply`
         try:
-            content = await asyncio.to_thread(self._behind.content, message)
+            turn = await asyncio.to_thread(self._inputs.turn, message)
+            asked = [*history, render_user(turn)]
+            if len(json.dumps(asked)) > MAX_PROGRAM_BYTES:
+                raise InputError("This conversation is too large.", "Start a new chat.")
         except InputError as error:
-            yield [view.error_note(error)], history
-            return
-        asked = [*history, view.message("user", "") | {"content": content}]
-        if len(json.dumps(asked)) > MOST_KEPT:
-            yield [view.error_note(InputError("This conversation is too large to be kept.", "Begin anew."))], history
+            yield [error_note(error)], history
             return
         async with aclosing(self._answer(asked, request, *settings)) as conversations:
             async for conversation in conversations:
@@ -151,8 +155,8 @@ class LlamaChatInterface(gr.ChatInterface):
 
 def _edited(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessage]:
     index = edit.index[0] if isinstance(edit.index, (list, tuple)) else edit.index
-    return [*history[:index], view.message("user", edit.value)]
+    return [*history[:index], render_user(Turn(edit.value))]
 
 
-def _asked(example: gr.SelectData) -> list[ChatMessage]:
-    return [view.message("user", example.value["text"])]
+def _example(example: gr.SelectData) -> list[ChatMessage]:
+    return [render_user(Turn(example.value["text"]))]

@@ -1,85 +1,53 @@
-"""A comparison as HTML: the user's messages, and under each the replies side by side.  Pure."""
+"""A comparison as HTML: the user messages, and under each the answers side by side."""
 
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llama_ui.core.conversation import Reply
-from llama_ui.core.messages import Message, is_note, message_text
+from llama_ui.core.conversation import Conversation, Reply, Turn
 from llama_ui.core.stats import format_stats
-from llama_ui.web import view
-from llama_ui.web.view import ChatMessage
+from llama_ui.web.html import from_markdown
 from llama_ui.workbench.compare import Variant
 
-type Marked = list[tuple[str, bool]]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One reply: its text, what it took, and a note: an error, or what is waited for."""
-
-    text: str
-    numbers: str = ""
-    note: str = ""
+type Pieces = list[tuple[str, bool]]
 
 
 @dataclass(frozen=True)
 class Column:
-    """One side: its name, its system prompt, and its replies, one for each message as far as there are any."""
+    """One side: its name, its system prompt, and its turns, one for each user message as far as there are any."""
 
     name: str
     system_prompt: str
-    replies: Sequence[Answer]
+    turns: Sequence[Turn]
 
 
-def before(history: Sequence[ChatMessage], system_prompt: str) -> Column:
-    """The conversation as it was. `system_prompt`: the one of the replies that do not say which they had."""
-    replies: list[Answer] = []
-    model = ""
-    answered = True
-    for message in history:
-        if is_note(message):
-            continue
-        if message["role"] == "user" and answered:  # those that follow each other are sent as one
-            replies.append(Answer("", note="No reply."))
-        elif message["role"] == "assistant" and replies:
-            sent, _, took = view.receipt_of(message)
-            model, system_prompt = sent.get("model", model), sent.get("system_prompt", system_prompt)
-            replies[-1] = Answer(message_text(message), took)
-        answered = message["role"] == "assistant"
-    return Column(f"Before: {model}" if model else "Before", system_prompt, replies)
+def before(conversation: Conversation) -> Column:
+    """The conversation as it was. Its system prompt is that of the last reply, if the reply tells which it had."""
+    turns = conversation.exchanges()
+    requests = [turn.reply.request for turn in turns if turn.reply and turn.reply.request]
+    model, prompt = (requests[-1].model, requests[-1].system_prompt) if requests else ("", conversation.system_prompt)
+    return Column(f"Before: {model}" if model else "Before", prompt, turns)
 
 
-def column(side: Variant) -> Column:
-    return Column(side.model, side.system_prompt, [_reply(turn) for turn in side.turns])
-
-
-def _reply(turn: Reply) -> Answer:
-    if turn.error:
-        return Answer(turn.text, note=f"{turn.error}".replace("`", ""))
-    if turn.ended:
-        return Answer(turn.text, format_stats(turn.stats))
-    if turn.thinking:
-        return Answer(turn.text, note=f"Thinking… {int(turn.reasoning_seconds)} s")
-    return Answer(turn.text, note="" if turn.waited is None else f"Waiting for the first token… {int(turn.waited)} s")
+def column(variant: Variant) -> Column:
+    """A variant as far as it has come."""
+    return Column(variant.settings.model, variant.settings.system_prompt, variant.turns)
 
 
 def table(
-    asked: Sequence[Message],
+    questions: Sequence[Turn],
     columns: Sequence[Column],
-    marked: Callable[[str, str], tuple[Marked, Marked]] | None = None,
+    diff: Callable[[str, str], tuple[Pieces, Pieces]] | None = None,
 ) -> str:
-    """`marked`: gives two replies in pieces, each with whether the other one lacks it; without it none is marked."""
+    """The answers of the columns side by side. `diff` splits two answers into pieces, to mark where they differ."""
     rows = [f"<header>{html.escape(column.name)}{_prompt(column.system_prompt)}</header>" for column in columns]
-    for index, message in enumerate(asked):
-        count = len(message.images)
-        pictures = f" 🖼 {count}" if count else ""
-        rows.append(f'<div class="asked">{html.escape(message.content)}{pictures}</div>')
-        replies = [column.replies[index] if index < len(column.replies) else Answer("") for column in columns]
-        pieces: Sequence[Marked] = [[(reply.text, False)] for reply in replies]
-        if marked and all(reply.text for reply in replies):
-            pieces = marked(*(reply.text for reply in replies))
-        rows += map(_cell, columns, replies, pieces, ("del", "ins"))
+    for index, question in enumerate(questions):
+        images = f" 🖼 {len(question.images)}" if question.images else ""
+        rows.append(f'<div class="asked">{html.escape(question.text)}{images}</div>')
+        turns = [column.turns[index] if index < len(column.turns) else None for column in columns]
+        texts = [turn.reply.text if turn and turn.reply else "" for turn in turns]
+        pieces: Sequence[Pieces] = diff(*texts) if diff and all(texts) else [[(text, False)] for text in texts]
+        rows += map(_cell, columns, turns, pieces, ("del", "ins"))
     return f'<div class="compared">{"".join(rows)}</div>'
 
 
@@ -87,7 +55,21 @@ def _prompt(system_prompt: str) -> str:
     return f"<small>{html.escape(system_prompt) or 'No system prompt'}</small>"
 
 
-def _cell(column: Column, reply: Answer, pieces: Marked, tag: str) -> str:
+def _cell(column: Column, turn: Turn | None, pieces: Pieces, tag: str) -> str:
     text = "".join(f"<{tag}>{html.escape(text)}</{tag}>" if lacks else html.escape(text) for text, lacks in pieces)
-    small = "".join(f"<small>{html.escape(told)}</small>" for told in (reply.note, reply.numbers) if told)
+    caption = _caption(turn.reply) if turn else ""
+    small = f"<small>{caption}</small>" if caption else ""
     return f'<div class="answer" data-side="{html.escape(column.name)}"><div class="text">{text}</div>{small}</div>'
+
+
+def _caption(reply: Reply | None) -> str:
+    """The HTML below an answer: why it failed, what is waited for, or what it took."""
+    if reply and reply.error:
+        return from_markdown(reply.error)
+    if reply and reply.waited is not None:
+        return f"Waiting for the first token… {int(reply.waited)} s"
+    if reply and reply.thinking:
+        return f"Thinking… {int(reply.reasoning_seconds or 0)} s"
+    if reply and not reply.ended:
+        return ""
+    return html.escape(format_stats(reply.stats)) if reply and reply.text.strip() else "No reply."

@@ -8,7 +8,7 @@ import gradio as gr
 
 from llama_ui.core.messages import REASONING_EFFORTS
 from llama_ui.settings import Settings
-from llama_ui.web.chat_interface import PRIVATE, Conversation, MessageInput
+from llama_ui.web.chat_interface import PRIVATE, ChatHistory, MessageInput
 
 LATEX: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
@@ -98,7 +98,7 @@ def chatbot() -> gr.Chatbot:
         placeholder="**Say something, or begin with an example.**",
         elem_id="conversation",
     )
-    chatbot.data_model = Conversation  # type: ignore[assignment] # in the place of its own
+    chatbot.data_model = ChatHistory  # type: ignore[assignment] # in the place of its own
     return chatbot
 
 

@@ -1,51 +1,49 @@
-"""The same user messages answered twice, with other settings or by another model, and what differs."""
+"""The same user messages answered again, with other settings or by another model, and how the answers differ."""
 
 import asyncio
 import difflib
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
 
-from llama_ui.core.conversation import Reply
+from llama_ui.core.conversation import ChatSettings, Conversation, Reply, Turn
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reply import TICK_SECONDS, next_frame_delay
 
-type Ask = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[Reply, None]]
-# Words of one reply times those of the other, above which lines are compared, not words: a second of work, or less.
-MOST_COMPARED = 4_000_000
+type Respond = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[Reply, None]]
+# The words of one answer times those of the other, above which lines are compared: a second of work, or less.
+MAX_WORD_PAIRS = 4_000_000
 
 
 @dataclass
 class Variant:
-    """One way to answer, and the turns that have come of it by now, one for each user message."""
+    """One way to answer the messages, and the turns that have come of it so far."""
 
-    model: str
-    system_prompt: str
-    options: SamplingOptions
-    turns: list[Reply] = field(default_factory=list)
+    settings: ChatSettings
+    turns: list[Turn] = field(default_factory=list)
 
 
-async def replay(ask: Ask, sides: Sequence[Variant], said: Sequence[Message]) -> AsyncGenerator[None, None]:
-    """Answers the user's messages on all sides at once, each in a conversation of its own; yields when there is news.
+async def replay(
+    respond: Respond, variants: Sequence[Variant], questions: Sequence[Turn]
+) -> AsyncGenerator[None, None]:
+    """Answers the user messages in all variants at once, each in a conversation of its own; yields when there is news.
 
-    A side whose reply fails ends with it. Closing this generator closes the requests to the server.
+    A variant whose reply fails ends with it. Closing this generator closes the requests to the server.
     """
     news = asyncio.Event()
     loop = asyncio.get_running_loop()
-    tasks = [asyncio.create_task(_answer(ask, side, said, news)) for side in sides]
+    tasks = [asyncio.create_task(_answer(respond, variant, questions, news)) for variant in variants]
     try:
         while not all(task.done() for task in tasks):
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
                     await news.wait()
-            except TimeoutError:
-                pass
             news.clear()
-            handed = loop.time()
+            start = loop.time()
             yield
-            length = sum(len(turn.text) for side in sides for turn in side.turns)
-            await asyncio.sleep(next_frame_delay(loop.time() - handed, length))
+            length = sum(len(turn.reply.text) for variant in variants for turn in variant.turns if turn.reply)
+            await asyncio.sleep(next_frame_delay(loop.time() - start, length))
         for task in tasks:
             task.result()
         yield
@@ -55,19 +53,19 @@ async def replay(ask: Ask, sides: Sequence[Variant], said: Sequence[Message]) ->
         await asyncio.wait(tasks)
 
 
-async def _answer(ask: Ask, side: Variant, said: Sequence[Message], news: asyncio.Event) -> None:
-    conversation = [Message("system", side.system_prompt)] if side.system_prompt.strip() else []
+async def _answer(respond: Respond, variant: Variant, questions: Sequence[Turn], news: asyncio.Event) -> None:
+    settings = variant.settings
     try:
-        for message in said:
-            conversation.append(message)
-            side.turns.append(Reply(waited=0.0))
-            async with aclosing(ask(side.model, conversation, side.options)) as turns:
-                async for turn in turns:
-                    side.turns[-1] = turn
+        for question in questions:
+            reply = Reply(waited=0.0)
+            variant.turns.append(replace(question, replies=(reply,)))
+            messages = Conversation(settings.system_prompt, tuple(variant.turns)).messages()
+            async with aclosing(respond(settings.model, messages, settings.options)) as replies:
+                async for reply in replies:
+                    variant.turns[-1] = replace(question, replies=(reply,))
                     news.set()
-            if not side.turns[-1].text.strip() or side.turns[-1].error:
+            if not reply.text.strip() or reply.error:
                 return
-            conversation.append(Message("assistant", side.turns[-1].text))
     finally:
         news.set()
 
@@ -75,14 +73,14 @@ async def _answer(ask: Ask, side: Variant, said: Sequence[Message], news: asynci
 def diff_words(old: str, new: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
     """Both texts in pieces, each with whether the other text lacks it."""
     first, second = _words(old), _words(new)
-    if long := len(first) * len(second) > MOST_COMPARED:
+    if is_long := len(first) * len(second) > MAX_WORD_PAIRS:
         first, second = old.splitlines(keepends=True), new.splitlines(keepends=True)
     before: list[tuple[str, bool]] = []
     after: list[tuple[str, bool]] = []
-    matcher = difflib.SequenceMatcher(None, first, second, autojunk=long)
-    for what, i, j, k, m in matcher.get_opcodes():
-        before.append(("".join(first[i:j]), what != "equal"))
-        after.append(("".join(second[k:m]), what != "equal"))
+    matcher = difflib.SequenceMatcher(None, first, second, autojunk=is_long)
+    for operation, i, j, k, m in matcher.get_opcodes():
+        before.append(("".join(first[i:j]), operation != "equal"))
+        after.append(("".join(second[k:m]), operation != "equal"))
     return [piece for piece in before if piece[0]], [piece for piece in after if piece[0]]
 
 

@@ -12,15 +12,16 @@ import pytest
 from gradio.state_holder import StateHolder
 from gradio_client import Client
 
+from llama_ui.core.conversation import Turn
 from llama_ui.hosting.limits import network
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web import chat_interface
 from llama_ui.web.handlers import Handlers
+from llama_ui.web.history import render_user
 from llama_ui.web.tab_handlers import TabHandlers
-from llama_ui.web.view import image_part
-from tests.core.test_messages import ICON as PICTURE
+from tests.core.test_conversation import ICON as PICTURE
 from tests.support.fake_stack import MODEL, FakeStack, Hold
 from tests.support.page import reply_event, said, served
 from tests.web.test_tab_handlers import NOW, REQUEST, conversation, last
@@ -157,8 +158,7 @@ def behind(stack: FakeStack, **values: Any) -> Iterator[tuple[Handlers, TabHandl
     settings = Settings(base_url=stack.url, trusted_proxies="127.0.0.1", **values)
     connection = Connection(settings)
     turns = Turns(settings, connection)
-    page = Handlers(settings, connection, turns)
-    yield page, TabHandlers(settings, connection, page, turns)
+    yield Handlers(settings, connection, turns), TabHandlers(settings, connection, turns)
     connection.close()
 
 
@@ -173,9 +173,9 @@ async def test_a_comparison_costs_as_many_messages_as_it_sends(stack: FakeStack)
 
 async def test_looking_at_the_connection_costs_a_message(stack: FakeStack) -> None:
     with behind(stack, messages_per_minute=1) as (page, _):
-        assert "a minute here." not in [shown async for shown in page.examine(MODEL, REQUEST)][-1]
+        assert "a minute here." not in [shown async for shown in page.check(MODEL, REQUEST)][-1]
         asked = len(stack.asked)
-        assert "a minute here." in [shown async for shown in page.examine(MODEL, REQUEST)][-1]
+        assert "a minute here." in [shown async for shown in page.check(MODEL, REQUEST)][-1]
     assert len(stack.asked) == asked
 
 
@@ -268,7 +268,7 @@ def test_the_whole_conversation_has_a_limit(serve: Callable[..., str], stack: Fa
 
 def test_a_conversation_has_so_many_pictures_and_no_more(serve: Callable[..., str], stack: FakeStack) -> None:
     visitor = Stranger(serve())
-    pictures = [{"role": "user", "content": [image_part(PICTURE)]}] * 21
+    pictures = [render_user(Turn(images=(PICTURE,)))] * 21
     assert "has 21 pictures; at most 20 are sent" in visitor.sends([*pictures, {"role": "user", "content": "Hi"}])
     assert stack.requests == []
 
@@ -284,8 +284,8 @@ def test_a_model_has_a_name_and_no_novel(serve: Callable[..., str], stack: FakeS
 )
 def test_what_is_no_text_is_not_sent_as_one(serve: Callable[..., str], stack: FakeStack, made_up: object) -> None:
     visitor, hi = Stranger(serve()), [{"role": "user", "content": "Hi"}]
-    assert "The system prompt is no text." in visitor.sends(hi, (made_up, *SETTINGS[1:]))
-    assert "The model's name is no text." in visitor.sends(hi, ("", made_up, *SETTINGS[2:]))
+    assert "The system prompt is not a text." in visitor.sends(hi, (made_up, *SETTINGS[1:]))
+    assert "The model's name is not a text." in visitor.sends(hi, ("", made_up, *SETTINGS[2:]))
     assert stack.requests == []
 
 
@@ -348,9 +348,9 @@ def test_nothing_of_a_conversation_stays_in_the_app_once_it_is_answered(
 def test_a_program_s_conversation_is_kept_up_to_a_size(
     serve: Callable[..., str], stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_interface, "MOST_KEPT", 2000)
+    monkeypatch.setattr(chat_interface, "MAX_PROGRAM_BYTES", 2000)
     program = Client(serve(), verbose=False)
     assert said(program.predict("one", api_name="/chat")) == "Hello there."
-    assert "too large to be kept" in said(program.predict("x" * 2000, api_name="/chat"))
+    assert "conversation is too large" in said(program.predict("x" * 2000, api_name="/chat"))
     assert said(program.predict("two", api_name="/chat")) == "Hello there."
     assert [message["content"] for message in stack.requests[-1]["messages"][1:]] == ["one", "Hello there.", "two"]

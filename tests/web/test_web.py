@@ -152,7 +152,7 @@ def test_what_is_too_long_is_not_sent(serve: Callable[..., Client], stack: FakeS
 
 
 def test_a_sampling_option_out_of_range_is_explained(client: Client, stack: FakeStack) -> None:
-    assert "from 0 to 2" in said(client.predict("Hi", temperature="9", api_name="/chat"))
+    assert "Temperature must be 0–2, or empty." in said(client.predict("Hi", temperature="9", api_name="/chat"))
     assert stack.requests == []
 
 

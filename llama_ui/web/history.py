@@ -1,0 +1,178 @@
+"""Gradio's chat history, and the conversation that it stands for. No other module knows the form of its messages.
+
+A message is `{"role", "metadata", "content", "options"}`. Its content is a list of text parts, `{"type": "text",
+"text"}`, and image parts, `{"type": "component", "component": "image", "value": {"url": "data:image/..."}, ...}`. Its
+metadata tells what it is:
+
+- `title`: the reasoning of the model, with its `status` ("pending" or "done") and its `duration` in seconds.
+- `id`: a note of the page ("waiting", "notice", "ending" or "error"), which is never sent to the model.
+- `log`: a receipt in JSON, the one field that Gradio keeps and does not show. In a user message it is `{"sent"}`, the
+  settings of the request; in the last message of a reply `{"sent", "numbers", "line"}`, where `line` is for people.
+
+Browsers keep histories, and programs rely on this form.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from llama_ui.core.conversation import ChatSettings, Conversation, Reply, Turn, add_reply
+from llama_ui.core.errors import ChatError
+from llama_ui.core.messages import Image, sanitize_text
+from llama_ui.core.stats import Stats, format_stats
+from llama_ui.workbench.receipt import Receipt, receipt
+
+type ChatMessage = dict[str, Any]
+_METADATA = ("id", "title", "status", "duration", "log")
+_NOTICE = "ℹ️ "
+
+
+def cleaned(history: object) -> list[ChatMessage]:
+    """The history that a page or a program sends, without anything that no page of ours could have.
+
+    What is left are messages of users and assistants, made of texts and of images that they carry themselves. So no
+    program can send a system message, or have Gradio read a file or fetch a URL.
+    """
+    messages = []
+    for message in history if isinstance(history, list) else ():
+        match message:
+            case {"role": "user" | "assistant" as role, "content": str() | list() as content}:
+                parts = [content] if isinstance(content, str) else content
+                metadata = _cleaned_metadata(message.get("metadata"))
+                messages.append(_message(role, [clean for part in parts if (clean := _cleaned_part(part))], metadata))
+    return messages
+
+
+def _cleaned_part(part: object) -> dict[str, Any] | None:
+    match part:
+        case str(text) | {"type": "text", "text": str(text)}:
+            return _text_part(sanitize_text(text))
+        case {"type": "component", "component": "image", "value": {"url": str(url)}} if Image.from_data_url(url):
+            return _image_part(url)
+    return None
+
+
+def _cleaned_metadata(metadata: object) -> dict[str, Any] | None:
+    if not isinstance(metadata, dict):
+        return None
+    known = {name: metadata[name] for name in _METADATA if isinstance(metadata.get(name), str | int | float)}
+    return {name: sanitize_text(value) if isinstance(value, str) else value for name, value in known.items()}
+
+
+def parse(history: Iterable[ChatMessage], system_prompt: str = "") -> Conversation:
+    """The conversation in a cleaned history. Of the page's notes it has the notices; the others are for people only."""
+    turns: list[Turn] = []
+    for message in history:
+        metadata = message["metadata"] or {}
+        sent = Receipt.parse(metadata.get("log"))
+        text = "\n\n".join(part["text"] for part in message["content"] if part.get("text"))
+        if message["role"] == "user":
+            urls = [part["value"]["url"] for part in message["content"] if "value" in part]
+            images = tuple(image for url in urls if (image := Image.from_data_url(url)))
+            turns.append(Turn(text, images, request=sent.request))
+        else:
+            _add_part(turns, _parsed_reply(metadata, text) | sent.fields())
+    return Conversation(system_prompt, tuple(turns))
+
+
+def _parsed_reply(metadata: dict[str, Any], text: str) -> dict[str, Any]:
+    """The fields of `Reply` in one of the messages that it is shown as."""
+    match metadata:
+        case {"id": "notice"}:
+            return {"notices": (text.removeprefix(_NOTICE),)}
+        case {"id": kind} if kind:
+            return {}
+        case {"title": title} if title:
+            duration = metadata.get("duration")
+            seconds = duration if isinstance(duration, int | float) and 0 <= duration < 1e9 else None
+            return {"reasoning": text, "reasoning_seconds": seconds}
+    return {"text": text}
+
+
+def _add_part(turns: list[Turn], fields: dict[str, Any]) -> None:
+    """Adds what a message of an assistant tells to the last reply, or begins another one where that has it already."""
+    reply = turns[-1].reply if turns else None
+    has_answer = reply is not None and bool(reply.text.strip())
+    has_reasoning = reply is not None and bool(reply.reasoning)
+    if reply is None or ("text" in fields and has_answer) or ("reasoning" in fields and (has_answer or has_reasoning)):
+        if fields:
+            add_reply(turns, Reply(ended=True, **fields))
+    else:
+        notices = reply.notices + fields.pop("notices", ())
+        turns[-1] = replace(turns[-1], replies=(replace(reply, notices=notices, **fields),))
+
+
+def render(conversation: Conversation) -> list[ChatMessage]:
+    """The conversation as a page shows it."""
+    messages: list[ChatMessage] = []
+    for turn in conversation.turns:
+        messages += [render_user(turn)] if turn.has_message else []
+        messages += render_reply(turn.reply) if turn.reply else []
+    return messages
+
+
+def render_user(turn: Turn) -> ChatMessage:
+    """The user message of a turn."""
+    texts = [_text_part(turn.text)] if turn.text else []
+    message = _message("user", [*texts, *(_image_part(image.data_url) for image in turn.images)])
+    return with_request(message, turn.request) if turn.request else message
+
+
+def with_request(message: ChatMessage, request: ChatSettings) -> ChatMessage:
+    """A user message with the settings that were sent for it. They stay where the reply is stopped before it begins."""
+    return message | {"metadata": {"log": json.dumps({"sent": request.texts()}, ensure_ascii=False)}}
+
+
+def render_reply(reply: Reply) -> list[ChatMessage]:
+    """A reply, or the part of it that has arrived: its reasoning, its answer, and the page's notes on it."""
+    messages = [_thinking(reply)] if reply.reasoning.strip() else []
+    if reply.text:
+        messages.append(_message("assistant", [_text_part(reply.text)], _log(reply)))
+    messages += [note("notice", f"{_NOTICE}{sentence}") for sentence in reply.notices]
+    if reply.ending:
+        messages.append(note("ending", f"{_NOTICE}{reply.ending}"))
+    if reply.error:
+        messages.append(error_note(reply.error))
+    if messages and reply.ended and not reply.text:
+        messages[-1]["metadata"] |= _log(reply) or {}
+    return messages
+
+
+def _thinking(reply: Reply) -> ChatMessage:
+    """The reasoning, which Gradio folds up when it is done."""
+    metadata: dict[str, Any] = {"title": "Thinking", "status": "pending" if reply.thinking else "done"}
+    if not reply.thinking and reply.reasoning_seconds is not None:
+        metadata["duration"] = max(0.1, round(reply.reasoning_seconds, 1))
+    return _message("assistant", [_text_part(reply.reasoning.strip("\n"))], metadata)
+
+
+def _log(reply: Reply) -> dict[str, str] | None:
+    """The receipt of a reply as metadata. While the reply grows it does not change, so that it is sent only once."""
+    if not reply.ended:
+        reply = replace(reply, stats=Stats(reply.stats.waited, reply.stats.first))
+    known = receipt(reply)
+    line = {"line": format_stats(reply.stats)}
+    return {"log": json.dumps({**known, **line}, ensure_ascii=False)} if known else None
+
+
+def note(kind: str, text: str) -> ChatMessage:
+    """A message of the page itself."""
+    return _message("assistant", [_text_part(text)], {"id": kind})
+
+
+def error_note(error: ChatError) -> ChatMessage:
+    """A message that explains a failure."""
+    return note("error", f"⚠️ {error}")
+
+
+def _message(role: str, content: list[dict[str, Any]], metadata: dict[str, Any] | None = None) -> ChatMessage:
+    return {"role": role, "metadata": metadata, "content": content, "options": None}
+
+
+def _text_part(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}  # Gradio would strip the indentation of a plain string
+
+
+def _image_part(url: str) -> dict[str, Any]:
+    return {"type": "component", "component": "image", "value": {"url": url}, "constructor_args": {}, "props": {}}

@@ -1,0 +1,58 @@
+"""Small pieces of HTML that the page shows. Sentences are Markdown with nothing but `code` in it."""
+
+import html
+import json
+from collections.abc import Sequence
+
+from llama_ui.core.errors import ChatError
+from llama_ui.core.messages import Image
+from llama_ui.llama_stack.check import CheckResult
+from llama_ui.llama_stack.connection import ServerInfo
+
+
+def from_markdown(sentence: ChatError | str) -> str:
+    """A sentence, or an error, as HTML."""
+    return html.escape(str(sentence).replace("`", ""))
+
+
+def status(state: str, content: str, text_only: Sequence[str] = ()) -> str:
+    """The status line. `content` is HTML, `state` is "ready", "wait" or "error".
+
+    `text_only` are the models that accept no images, for chat.js.
+    """
+    data = f' data-blind="{html.escape(json.dumps(text_only))}"' if text_only else ""
+    return f'<p class="status {state}" role="status"{data}>{content}</p>'
+
+
+def server_status(server: ServerInfo) -> str:
+    """The status line of a server that answers."""
+    name, url, count = html.escape(server.name), html.escape(server.url), len(server.models)
+    models = "1 chat model" if count == 1 else f"{count or 'no'} chat models"
+    content = f"<b>{name}</b> at {url}, {models}"
+    if server.local:
+        content = (
+            f"<b>Local stack</b>, {name}. Demo model, running locally. Fine for a tour, not for answers. "
+            "Connect yours: <code>--base-url URL</code>"
+        )
+    return status("ready", content, server.text_only)
+
+
+def alert(sentence: ChatError | str) -> str:
+    """Why something was not done."""
+    return f'<p class="status error" role="alert">{from_markdown(sentence)}</p>'
+
+
+def check_results(results: Sequence[CheckResult], complete: bool) -> str:
+    """The results of a connection check, and whether there are more to come."""
+    lines = [
+        f'<li class="status {"ready" if result.passed else "error"}"><b>{html.escape(result.check)}</b> '
+        f"{from_markdown(f'{result.message} {result.fix}')}</li>"
+        for result in results
+    ]
+    return f"<ul>{''.join(lines)}{'' if complete else '<li class="status wait">Checking…</li>'}</ul>"
+
+
+def download_links(files: Sequence[tuple[str, Image]]) -> str:
+    """Links that save the images which a piece of code reads."""
+    links = ", ".join(f'<a download="{name}" href="{image.data_url}">{name}</a>' for name, image in files)
+    return f"<p>Save the images that it reads in the same folder: {links}</p>" if files else ""

@@ -1,0 +1,118 @@
+"""Which messages of a conversation are sent."""
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llama_ui.core.conversation import SETTINGS, ChatSettings, Conversation, Reply, Turn, add_reply
+from llama_ui.core.errors import InputError, Unreachable
+from llama_ui.core.messages import Image, Message, SamplingOptions
+
+ICON, PHOTO = Image("image/png", "aWNvbg=="), Image("image/jpeg", "cGhvdG8=")
+FAILED = Reply(error=Unreachable("No server answers.", "Try again."), ended=True)
+
+
+def turn(text: str, *answers: str, images: tuple[Image, ...] = ()) -> Turn:
+    return Turn(text, images, tuple(Reply(answer, ended=True) for answer in answers))
+
+
+def sent(*turns: Turn, system_prompt: str = "") -> list[Message]:
+    return Conversation(system_prompt, turns).messages()
+
+
+def test_the_system_prompt_comes_first_and_roles_alternate() -> None:
+    messages = sent(turn("One.", "Two."), turn("Three."), system_prompt="Be brief.")
+    assert messages == [
+        Message("system", "Be brief."),
+        Message("user", "One."),
+        Message("assistant", "Two."),
+        Message("user", "Three."),
+    ]
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n\t "])
+def test_a_blank_system_prompt_is_not_sent(blank: str) -> None:
+    assert sent(turn("Hello."), system_prompt=blank) == [Message("user", "Hello.")]
+
+
+@pytest.mark.parametrize("replies", [(), (FAILED,), (Reply(reasoning="Hm.", ended=True),), (Reply(" \n"),)])
+def test_a_message_without_an_answer_is_joined_with_the_next_one(replies: tuple[Reply, ...]) -> None:
+    assert sent(Turn("First.", (ICON,), replies), Turn("Second.", (PHOTO,), replies), turn("Third.")) == [
+        Message("user", "First.\n\nSecond.\n\nThird.", (ICON, PHOTO))
+    ]
+
+
+def test_a_partial_answer_is_sent_although_it_failed() -> None:
+    broken = Reply("Once upon", error=FAILED.error, ended=True)
+    assert [message.content for message in sent(Turn("Tell.", replies=(broken,)), turn("Go on."))] == [
+        "Tell.",
+        "Once upon",
+        "Go on.",
+    ]
+
+
+def test_the_last_version_of_a_reply_is_sent() -> None:
+    assert sent(turn("Hi.", "Hello.", "Good day."))[1] == Message("assistant", "Good day.")
+
+
+def test_answers_that_follow_each_other_are_joined() -> None:
+    assert sent(turn("Hi.", "Hello."), turn("", "How are you?"), turn("Fine."))[1].content == "Hello.\n\nHow are you?"
+
+
+def test_an_answer_to_no_message_is_left_out() -> None:
+    messages = sent(turn("", "Welcome!"), turn("Hi.", "Hello."), system_prompt="Be brief.")
+    assert [message.content for message in messages] == ["Be brief.", "Hi.", "Hello."]
+
+
+def test_images_are_sent_with_their_message() -> None:
+    assert sent(turn("", "A dot.", images=(ICON,)), turn("And now?")) == [
+        Message("user", "", (ICON,)),
+        Message("assistant", "A dot."),
+        Message("user", "And now?"),
+    ]
+
+
+TEXTS = st.text(string.printable, max_size=8) | st.sampled_from(["", " ", "    indented\n"])
+TURNS = st.builds(
+    Turn,
+    TEXTS,
+    st.lists(st.sampled_from([ICON, PHOTO]), max_size=1).map(tuple),
+    st.lists(st.builds(Reply, TEXTS, TEXTS), max_size=2).map(tuple),
+)
+
+
+@given(TEXTS, st.lists(TURNS, max_size=6), st.text(min_size=1).filter(str.strip))
+def test_every_conversation_alternates_and_loses_no_message(system_prompt: str, turns: list[Turn], last: str) -> None:
+    messages = sent(*turns, Turn(last), system_prompt=system_prompt)
+    if system_prompt.strip():
+        assert messages.pop(0) == Message("system", system_prompt)
+    assert [message.role for message in messages] == [("user", "assistant")[i % 2] for i in range(len(messages))]
+    assert messages[-1].content.endswith(last)
+    assert all(message.content.strip() or message.images for message in messages)
+    written = "\n\n".join(turn.text for turn in turns if turn.text.strip())
+    assert all(text in "\n\n".join(message.content for message in messages) for text in written.split("\n\n"))
+
+
+def test_the_last_message_is_found_without_its_reply() -> None:
+    turns = (turn("One.", "1"), turn("Two.", "2"), turn("", "3"))
+    assert Conversation("Prompt", turns).until_last_message() == Conversation("Prompt", (turns[0], turn("Two.")))
+    assert Conversation("Prompt", turns[2:]).until_last_message() is None
+
+
+def test_a_reply_belongs_to_the_last_message_unless_that_has_one() -> None:
+    turns = [turn("Hi.")]
+    for text in ("Hello.", "Again."):
+        add_reply(turns, Reply(text))
+    assert turns == [Turn("Hi.", replies=(Reply("Hello."),)), Turn(replies=(Reply("Again."),))]
+
+
+def test_settings_are_read_from_texts_and_written_as_texts() -> None:
+    texts = dict(zip(SETTINGS, ("Be brief.\n", "m", "0,5", "1", "64", "", "low"), strict=True))
+    settings = ChatSettings.from_texts(texts)
+    assert settings == ChatSettings("Be brief.\n", "m", SamplingOptions(0.5, 1.0, 64, None, "low"))
+    assert settings.texts() == texts | {"temperature": "0.5"}
+    assert ChatSettings.from_texts({}) == ChatSettings()
+    with pytest.raises(InputError):
+        ChatSettings.from_texts({"seed": "x"})
