@@ -2,18 +2,26 @@
 
 import signal
 import sys
+from pathlib import Path
 
 PROG = "python -m llama_ui"
 
-if sys.version_info < (3, 12):  # noqa: UP036 - said plainly here; the imports below would fail less plainly
-    sys.exit(f"{PROG} needs Python 3.12 or newer; this is Python {sys.version.split()[0]}.")
 
-if __name__ == "__main__":
+def main() -> int:
+    """Runs the terminal chat; the console script `llama-ui-chat` calls it, too. Returns the exit status."""
+    script = Path(sys.argv[0]).name
+    prog = PROG if script == "__main__.py" else script
+    if sys.version_info < (3, 12):  # noqa: UP036 - the imports below would fail with a less helpful message
+        sys.exit(f"{prog} needs Python 3.12 or newer; this is Python {sys.version.split()[0]}.")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to stop, Ctrl-C ends without a word
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to stop, Ctrl+C ends it silently
     try:
         from llama_ui import cli
         from llama_ui.terminal import repl
     except ModuleNotFoundError as missing:
-        sys.exit(f"{PROG}: the package {missing.name} is missing; install all with: pip install -r requirements.txt")
-    sys.exit(cli.run(PROG, sys.argv[1:], repl.run))
+        sys.exit(f"{prog}: the package {missing.name} is missing; install all with: pip install -r requirements.txt")
+    return cli.run(prog, sys.argv[1:], repl.run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The line that a person types, with editing, history and completion. The only file that imports prompt_toolkit."""
+"""The line that the user types, with editing, history and completion. The only file that imports prompt_toolkit."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ from pathlib import Path
 import platformdirs
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import create_app_session
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.document import Document
+from prompt_toolkit.completion import ConditionalCompleter, WordCompleter, merge_completers
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.output import create_output
 from prompt_toolkit.output.plain_text import PlainTextOutput
@@ -18,31 +18,43 @@ from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.utils import is_dumb_terminal
 
 
-class Cleared(Exception):
-    """Ctrl-C took the line away."""
+def line_reader(
+    label: str, commands: Sequence[str], models: Callable[[], Sequence[str]]
+) -> Callable[[], Awaitable[str | None]]:
+    """A function that prompts for a line. It returns "" after Ctrl+C, and None after Ctrl+D.
 
-
-def prompt(label: str, commands: Sequence[str], models: Callable[[], Sequence[str]]) -> Callable[[], Awaitable[str]]:
-    """What asks for a line. It raises Cleared, and EOFError at the end. `models`: those that can be chosen by now."""
-
-    # It would ask the terminal where the cursor is, which only menus need, and not every terminal answers.
+    `models` returns the models that can be completed at that moment.
+    """
+    # Only menus need the position of the cursor, and not every terminal answers when asked for it.
     os.environ["PROMPT_TOOLKIT_NO_CPR"] = "1"
     stream = sys.stdout if sys.stdout.isatty() else sys.stderr
     output = PlainTextOutput(stream) if is_dumb_terminal() else create_output(stream)
-    # Not as an argument: then dumb terminals would not be known as such.
+    # Passed as an argument, the output would keep PromptSession from recognising a dumb terminal.
     with create_app_session(output=output):
         session = PromptSession[str](
             history=_History(platformdirs.user_state_path("llama-ui") / "history"),
-            completer=_Completer(commands, models),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,  # a menu would need empty lines
-            interrupt_exception=Cleared,
         )
-    return lambda: session.prompt_async(label, set_exception_handler=False)
+    after_model = Condition(lambda: session.default_buffer.text.startswith("/model "))
+    model_commands = WordCompleter(lambda: [f"/model {model}" for model in models()], sentence=True)
+    session.completer = merge_completers(
+        [WordCompleter(commands, sentence=True), ConditionalCompleter(model_commands, after_model)]
+    )
+
+    async def read_line() -> str | None:
+        try:
+            return await session.prompt_async(label, set_exception_handler=False)
+        except KeyboardInterrupt:
+            return ""
+        except EOFError:
+            return None
+
+    return read_line
 
 
 class _History(FileHistory):
-    """What was typed, in a file of the user's alone; where there can be none, it is forgotten."""
+    """History in a file that only its user can read; none where the file can't be read or written."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -58,17 +70,3 @@ class _History(FileHistory):
     def store_string(self, string: str) -> None:
         with suppress(OSError):
             super().store_string(string)
-
-
-class _Completer(Completer):
-    """Tab completes commands, and behind /model the models."""
-
-    def __init__(self, commands: Sequence[str], models: Callable[[], Sequence[str]]) -> None:
-        self._commands, self._models = commands, models
-
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        begun = document.text_before_cursor
-        choices = self._commands
-        if begun.startswith("/model "):
-            begun, choices = begun.removeprefix("/model ").lstrip(), self._models()
-        return [Completion(choice, -len(begun)) for choice in choices if choice.startswith(begun)]

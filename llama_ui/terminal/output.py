@@ -1,4 +1,4 @@
-"""What a terminal shows: replies on stdout as they grow, all else on stderr; in colour where that is wanted."""
+"""Printing to a terminal or a pipe: replies to stdout as they grow, everything else to stderr."""
 
 import asyncio
 import re
@@ -10,105 +10,107 @@ from llama_ui.core.conversation import Reply
 from llama_ui.core.errors import ChatError
 from llama_ui.core.reply import TICK_SECONDS
 
-REPLY, DIM, ALERT = "36", "2", "31"  # the guide's replies are cyan
-# What a terminal obeys, except line breaks and tabs. A reply may come from anybody: it must not move the cursor, rename
-# the window or write into the clipboard.
+CYAN, DIM, RED = "36", "2", "31"  # the guide prints replies in cyan
+# Control characters except line breaks and tabs. A reply is untrusted text: it must not move the cursor, rename the
+# window or write to the clipboard.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Output:
-    """One line at a time belongs to a reply, to its thoughts or to a status; each begins a new line for itself."""
+    """A line holds either an answer, reasoning or a status. Each starts a new line where another one is unfinished."""
 
     def __init__(self, out: TextIO, err: TextIO, environ: Mapping[str, str], label: str = "") -> None:
-        """`label` stands before each answer, where a terminal shows it."""
+        """`label` is printed before each answer, on a terminal only."""
         self._out, self._err, self._label = out, err, label
-        self._coloured = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-        self._status = 0  # the length of the line that is rewritten
-        self._reply: TextIO | None = None  # which of the two a reply is being written to
-        self._within = False  # a line of it
-        self._thought = self._answer = ""
+        self._colored = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+        self._progress_width = 0
+        self._reply_stream: TextIO | None = None  # where the reply was last written to, and nothing else since
+        self._line_open = False
+        self._reasoning = self._answer = ""
 
-    def say(self, text: str, colour: str = DIM) -> None:
-        """Lines that are no reply."""
-        self._begin_line()
-        self._write(self._err, text, colour)
+    def print_status(self, text: str, color: str = DIM) -> None:
+        """Prints lines that are not part of a reply."""
+        self._start_line()
+        self._write(self._err, text, color)
         self._write(self._err, "\n")
 
-    def sentence(self, text: str, colour: str = DIM) -> None:
-        """The same, of Markdown."""
-        self.say(text.replace("`", ""), colour)
+    def print_notice(self, markdown: str, color: str = DIM) -> None:
+        """Prints a sentence in Markdown."""
+        self.print_status(markdown.replace("`", ""), color)
 
-    def complain(self, error: ChatError) -> None:
-        self.sentence(str(error), ALERT)
+    def print_error(self, error: ChatError) -> None:
+        self.print_notice(str(error), RED)
 
-    def status(self, text: str) -> None:
-        """One line that the next one takes the place of; blank: none. Only where somebody looks on."""
-        if not self._err.isatty() or not (text or self._status):
+    def print_result(self, text: str) -> None:
+        """Prints text that is meant to be copied or redirected."""
+        self._start_line()
+        self._write(self._out, text.rstrip("\n") + "\n")
+
+    def show_progress(self, text: str) -> None:
+        """Shows a line that whatever is printed next replaces. Only a terminal has one."""
+        if not self._err.isatty() or not (text or self._progress_width):
             return
-        self._begin_line()
-        shown = _CONTROLS.sub("", text)[: shutil.get_terminal_size().columns - 1]
-        self._write(self._err, shown)
-        self._status = len(shown)
+        self._start_line()
+        line = _CONTROLS.sub("", text)[: shutil.get_terminal_size().columns - 1]
+        self._write(self._err, line)
+        self._progress_width = len(line)
 
-    async def watch[T](self, work: Coroutine[Any, Any, T], told: Callable[[], str]) -> T:
-        """Awaits the work; shows meanwhile how far it is."""
+    async def wait[T](self, work: Coroutine[Any, Any, T], progress: Callable[[], str]) -> T:
+        """Awaits the work, and shows the progress meanwhile."""
         task = asyncio.create_task(work)
         try:
             while not (await asyncio.wait([task], timeout=TICK_SECONDS))[0]:
-                self.status(told())
+                self.show_progress(progress())
             return task.result()
         finally:
             task.cancel()
-            self.status("")
+            self.show_progress("")
 
-    def output(self, text: str) -> None:
-        """What was asked for to be copied or redirected."""
-        self._begin_line()
-        self._write(self._out, text.rstrip("\n") + "\n")
+    def print_reply(self, reply: Reply) -> None:
+        """Prints what is new in a reply. An answer that turns out to be reasoning is printed again as such."""
+        self._reasoning = self._print_growth(self._err, self._reasoning, reply.reasoning, DIM)
+        self._answer = self._print_growth(self._out, self._answer, reply.text, CYAN)
 
-    def show(self, turn: Reply) -> None:
-        """What is new of a reply. Where what was taken for the answer turned out to be a thought, it is shown anew."""
-        self._thought = self._grow(self._err, self._thought, turn.reasoning, DIM)
-        self._answer = self._grow(self._out, self._answer, turn.text, REPLY)
-
-    def end(self, turn: Reply) -> None:
-        """All of the reply that there is, and the end of its last line."""
-        self.show(turn)
-        self._begin_line()
+    def finish_reply(self, reply: Reply) -> None:
+        """Prints the rest of a reply and ends its last line."""
+        self.print_reply(reply)
+        self._start_line()
         if self._answer and not self._answer.endswith("\n") and not self._out.isatty():
             self._write(self._out, "\n")
-        self._thought = self._answer = ""
+        self._reasoning = self._answer = ""
 
-    def _grow(self, stream: TextIO, old: str, text: str, colour: str) -> str:
-        new = text.lstrip("\n") if stream.isatty() else text
-        if not new.startswith(old):
-            self._begin_line()
-            if not stream.isatty() and not old.endswith("\n"):
+    def _print_growth(self, stream: TextIO, printed: str, text: str, color: str) -> str:
+        """Prints the text from where `printed` ends, or anew if it does not start so. Returns what is printed now."""
+        text = text.lstrip("\n") if stream.isatty() else text
+        if not text.startswith(printed):
+            self._start_line()
+            if not stream.isatty() and not printed.endswith("\n"):
                 self._write(stream, "\n")
-            old = ""
-        if new == old:
-            return new
-        if self._reply is not stream:
-            self._begin_line()
+            printed = ""
+        if text == printed:
+            return text
+        if self._reply_stream is not stream:
+            self._start_line()
             if stream is self._out and stream.isatty():
-                self._write(stream, self._label, colour)
-        self._write(stream, new[len(old) :], colour)
-        self._reply, self._within = stream, not new.endswith("\n")
-        return new
+                self._write(stream, self._label, color)
+        self._write(stream, text[len(printed) :], color)
+        self._reply_stream, self._line_open = stream, not text.endswith("\n")
+        return text
 
-    def _begin_line(self) -> None:
-        """Ends the line that was begun on the terminal; in a pipe a reply stays as it is."""
-        if self._status:
-            self._err.write("\r" + " " * self._status + "\r")
-            self._status = 0
-        if self._reply and self._within and (self._reply is self._err or self._reply.isatty()):
-            self._write(self._reply, "\n")
-        self._reply = None
+    def _start_line(self) -> None:
+        """Clears the progress and ends an unfinished line of a reply, except in a pipe: that gets the exact text."""
+        if self._progress_width:
+            self._err.write("\r" + " " * self._progress_width + "\r")
+            self._progress_width = 0
+        stream = self._reply_stream
+        if stream and self._line_open and (stream is self._err or stream.isatty()):
+            self._write(stream, "\n")
+        self._reply_stream = None
 
-    def _write(self, stream: TextIO, text: str, colour: str = "") -> None:
+    def _write(self, stream: TextIO, text: str, color: str = "") -> None:
         if stream.isatty():
             text = _CONTROLS.sub("", text)
-            if text and colour and self._coloured:
-                text = f"\x1b[{colour}m{text}\x1b[0m"
+            if text and color and self._colored:
+                text = f"\x1b[{color}m{text}\x1b[0m"
         stream.write(text)
         stream.flush()

@@ -13,124 +13,110 @@ from typing import Any
 from llama_ui.core.errors import ChatError, InputError
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
+from llama_ui.terminal.commands import COMMANDS, execute
 from llama_ui.terminal.output import Output
-from llama_ui.terminal.session import COMMANDS, Session
+from llama_ui.terminal.session import Session
 
 log = logging.getLogger(__name__)
 EXIT_WORDS = ("exit", "quit", "bye")
-BROKEN_PIPE, INTERRUPTED, TERMINATED = 141, 130, 143  # what a shell makes of SIGPIPE, SIGINT and SIGTERM
+BROKEN_PIPE = 141  # as a shell reports SIGPIPE
 
 
-class Stopped(Exception):
-    """Ctrl-C."""
+class Interrupted(Exception):
+    """A signal cancelled the work."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_status = 128 + number  # as a shell reports it
 
 
 def run(settings: Settings) -> int:
-    """Talks with a person where stdin is a terminal; else answers what is piped in. Returns the exit status."""
+    """Chats with the user where stdin is a terminal, else answers the piped message. Returns the exit status."""
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it prints tracebacks
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by who started it
-            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115 - open until the process ends
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    piped = not sys.stdin.isatty()
-    screen = Output(sys.stdout, sys.stderr, os.environ, "" if piped else "Assistant> ")
+    _prepare_streams()
+    interactive = sys.stdin.isatty()
+    output = Output(sys.stdout, sys.stderr, os.environ, "Assistant> " if interactive else "")
     connection = Connection(settings)
-    conversation = Session(settings, connection, screen)
+    session = Session(settings, connection, output)
     try:
-        if piped:
-            text = _all_of_stdin(settings.max_message_chars)
-            if not _is_exit(text):
-                asyncio.run(_terminable(_stoppable(conversation.reply(text))))
-        else:
-            asyncio.run(_terminable(_converse(conversation, screen)))
+        if interactive:
+            asyncio.run(_run_until(signal.SIGTERM, chat(session)))
+        elif not _is_exit(text := _read_stdin(settings.max_message_chars)):
+            asyncio.run(_run_until(signal.SIGTERM, _run_until(signal.SIGINT, session.send(text))))
         return 0
     except ChatError as error:
-        screen.complain(error)
+        output.print_error(error)
         return 1
-    except Stopped:
-        return INTERRUPTED
-    except asyncio.CancelledError:
-        return TERMINATED
-    except BrokenPipeError:  # who reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at the end
+    except Interrupted as error:
+        return error.exit_status
+    except BrokenPipeError:  # the reader has exited
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at exit
         return BROKEN_PIPE
     finally:
         connection.close()
 
 
-async def _terminable[T](work: Coroutine[Any, Any, T]) -> T:
-    """Does the work, which SIGTERM cancels."""
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    assert task
-    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(task.cancel))
-    return await work
+async def chat(session: Session) -> None:
+    """Reads a line and answers it, until the user leaves."""
+    from llama_ui.terminal.input import line_reader  # imports prompt_toolkit, which a pipe does not need
+
+    try:
+        await _run_until(signal.SIGINT, session.start())
+    except ChatError as error:  # the server may be running by the first message
+        session.output.print_error(error)
+    signal.signal(signal.SIGINT, lambda *_: None)  # between a reply and the prompt there is nothing to interrupt
+    read_line = line_reader("User> ", COMMANDS, lambda: session.models)
+    while (line := await read_line()) is not None and not _is_exit(line):
+        try:
+            await _run_until(signal.SIGINT, execute(session, line))
+        except Interrupted:
+            session.output.print_status("Stopped.")
+        except ChatError as error:
+            session.output.print_error(error)
 
 
-async def _stoppable[T](work: Coroutine[Any, Any, T]) -> T:
-    """Does the work, which Ctrl-C cancels: raises Stopped then. Raises ChatError for what nobody foresaw, too."""
+async def _run_until(number: int, work: Coroutine[Any, Any, object]) -> None:
+    """Runs the work, which the signal cancels. Raises Interrupted then, and ChatError for an unexpected exception."""
     task, loop = asyncio.create_task(work), asyncio.get_running_loop()
-    before = signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(task.cancel))
+    previous = signal.signal(number, lambda *_: loop.call_soon_threadsafe(task.cancel))
     try:
         await asyncio.wait([task])
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if not task.done():  # told to end
-            task.cancel()
-            await asyncio.wait([task])
-    try:
-        return task.result()
-    except asyncio.CancelledError as error:
-        raise Stopped from error
-    except (ChatError, OSError):  # the second is the terminal's own, which cannot be told anything
+        if task.cancelled():
+            raise Interrupted(number)
+        task.result()
+    except (Interrupted, ChatError, OSError):  # OSError: the terminal itself, where no message can be printed
         raise
     except Exception as error:
-        log.debug("What nobody foresaw", exc_info=True)
+        log.debug("Unexpected exception", exc_info=True)
         raise ChatError(f"Something went wrong in this program ({type(error).__name__}).", "Try again.") from error
+    finally:
+        signal.signal(number, previous)
 
 
-async def _converse(conversation: Session, screen: Output) -> None:
-    from llama_ui.terminal.input import Cleared, prompt
-
-    try:
-        await _stoppable(conversation.begin())
-    except ChatError as error:  # may be mended by the time of the first message
-        screen.complain(error)
-    signal.signal(signal.SIGINT, lambda *_: None)  # between a reply and the prompt there is nothing to stop
-    ask = prompt("User> ", COMMANDS, lambda: conversation.models)
-    while True:
-        try:
-            entered = await ask()
-            if _is_exit(entered):
-                return
-            await _stoppable(conversation.take(entered))
-        except Cleared:
-            continue
-        except EOFError:
-            return
-        except Stopped:
-            screen.say("Stopped.")
-        except ChatError as error:
-            screen.complain(error)
+def _prepare_streams() -> None:
+    """Replaces streams that the caller closed, and lets the others print any character."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115 - open until the process ends
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _is_exit(text: str) -> bool:
     return text.strip().lower() in EXIT_WORDS
 
 
-def _all_of_stdin(most: int) -> str:
-    """What is piped in, without what is blank at its end. No more is read as soon as it is more than the characters
-    that can be sent, `most`. Raises InputError."""
-    data = sys.stdin.buffer.read(4 * most + 4)  # no character has more than four bytes; and a byte order mark
-    if len(data) == 4 * most + 4:
-        raise InputError(
-            f"The message has more than {most:,} characters, which is the most that is sent.", "Shorten it."
-        )
+def _read_stdin(max_chars: int) -> str:
+    """Reads the piped message, without trailing whitespace. Raises InputError."""
+    size = 4 * (max_chars + 1)  # no character takes more than four bytes, nor does a byte order mark
+    data = sys.stdin.buffer.read(size)  # input without an end is not read further
+    if len(data) == size:
+        raise InputError(f"The message has more than {max_chars:,} characters, the maximum.", "Shorten it.")
     try:
         text = data.decode("utf-8-sig").rstrip()
     except UnicodeDecodeError as error:
-        raise InputError("What was piped in is not text in UTF-8.", "Convert it first.") from error
+        raise InputError("The input is not UTF-8 text.", "Convert it first.") from error
     if not text:
-        raise InputError("The message is blank.", "Pipe in something to send.")
+        raise InputError("The message is blank.", "Pipe in some text.")
     return text

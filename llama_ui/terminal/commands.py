@@ -1,0 +1,123 @@
+"""The commands of the terminal chat, such as /model and /save."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from llama_ui.core.conversation import ChatSettings, Conversation, Turn
+from llama_ui.core.errors import InputError, as_code
+from llama_ui.core.messages import validate_text
+from llama_ui.core.stats import format_stats
+from llama_ui.llama_stack.models import same_model, unknown_model
+from llama_ui.terminal.session import Session
+
+HELP = """\
+/system [TEXT]  show the system prompt, or set it; "/system -" clears it
+/model [ID]     show the model, or choose another
+/models         list the models
+/clear          clear the conversation
+/save FILE      save the conversation: as JSON to a .json file, else as Markdown
+/code           show the last request as Python
+/help           show this help
+exit, quit, bye or Ctrl+D exits; Ctrl+C stops a reply and keeps what has arrived.
+To send a line that starts with a slash, start it with two."""
+COMMANDS = [row.split()[0] for row in HELP.splitlines() if row.startswith("/")]
+WITHOUT_ARGUMENT = ("/models", "/clear", "/code", "/help")
+
+
+async def execute(session: Session, line: str) -> None:
+    """Runs a command, or sends the line as a message. Raises `ChatError`."""
+    text = line.strip()
+    one_line = "\n" not in text  # pasted lines are a message, whatever they start with
+    if one_line and text.startswith("/") and not text.startswith("//"):
+        name, argument = (*text.split(maxsplit=1), "")[:2]
+        await _run(session, name, argument)
+    elif text:
+        reply = await session.send(text[1:] if one_line and text.startswith("//") else line)
+        session.output.print_status(format_stats(reply.stats))
+
+
+async def _run(session: Session, name: str, argument: str) -> None:
+    if argument and name in WITHOUT_ARGUMENT:
+        raise InputError(f"{name} takes no argument.", "To send it as a message, start it with two slashes.")
+    match name:
+        case "/system":
+            _system(session, argument)
+        case "/model":
+            await _model(session, argument)
+        case "/models":
+            await _models(session)
+        case "/clear":
+            session.conversation = Conversation(session.conversation.system_prompt)
+            session.output.print_status("Conversation cleared.")
+        case "/save":
+            _save(session, argument.strip("\"'"))
+        case "/code":
+            await _code(session)
+        case "/help":
+            session.output.print_status(HELP)
+        case _:
+            raise InputError(f"There is no command {as_code(name, 40)}.", "/help lists them.")
+
+
+def _system(session: Session, text: str) -> None:
+    if text:
+        validate_text("system prompt", text, session.settings.max_message_chars)
+        session.conversation = replace(session.conversation, system_prompt="" if text == "-" else text)
+    prompt = session.conversation.system_prompt
+    session.output.print_status(f"System prompt: {prompt}" if prompt.strip() else "No system prompt.")
+
+
+async def _model(session: Session, model: str) -> None:
+    models = await session.list_models()
+    if model:
+        listed = same_model(model, models)
+        if not listed and models:
+            raise unknown_model(model, models)
+        session.model = listed or model
+    session.output.print_status(f"Model: {await session.resolve_model(session.model)}")
+
+
+async def _models(session: Session) -> None:
+    models = await session.list_models()
+    current = await session.resolve_model(session.model)
+    lines = [f"{'*' if model == current else ' '} {model}" for model in models]
+    session.output.print_status("\n".join(lines) or "The server lists no chat model.")
+
+
+def _save(session: Session, name: str) -> None:
+    from llama_ui.workbench import export
+
+    if not name:
+        raise InputError("The file name is missing.", "Enter it after /save.")
+    if not session.conversation.turns:
+        raise InputError("There is no conversation yet.", "Send a message first.")
+    to_text = export.to_json if name.lower().endswith(".json") else export.to_markdown
+    last = session.conversation.turns[-1].request
+    model = session.model or (last and last.model) or session.settings.model or ""
+    settings = {"system_prompt": session.conversation.system_prompt, "model": model}
+    messages = Conversation(turns=session.conversation.turns).messages()
+    text = to_text([{"role": message.role, "content": message.content} for message in messages], settings)
+    try:
+        with Path(name).expanduser().open("x", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise InputError(f"The file {as_code(name)} already exists.", "Choose another name.") from error
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: "~" of an unknown user
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{as_code(name)} cannot be written: {reason}.", "Choose another location.") from error
+    session.output.print_status(f"Saved as {name}")
+
+
+async def _code(session: Session) -> None:
+    from llama_ui.workbench import snippet
+
+    if not session.conversation.turns:
+        raise InputError("Nothing has been sent yet.", "Send a message first.")
+    *earlier, last = session.conversation.turns
+    request = last.request or ChatSettings()
+    client = await session.client()
+    identity = await client.last_identity()
+    model = request.model or await session.resolve_model("")
+    messages = Conversation(request.system_prompt, (*earlier, Turn(last.text))).messages()
+    code = snippet.code(client.base_url, identity.version, identity.dialect, model, messages, request.options)
+    session.output.print_result(code.python)

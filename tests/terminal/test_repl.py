@@ -1,0 +1,198 @@
+"""The conversation loop with a keyboard and a screen, and one message through a pipe, both in process."""
+
+import asyncio
+import io
+import logging
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from llama_ui.core.errors import ChatError
+from llama_ui.settings import load
+from llama_ui.terminal import repl
+from llama_ui.terminal.repl import chat
+from tests.support.fake_stack import MODEL, Break, FakeStack, Hold
+from tests.terminal.conftest import SECONDS, SYSTEM, Terminal, sent
+
+CTRL_D = "\x04"
+pytestmark = pytest.mark.loopback
+
+
+@pytest.fixture(autouse=True)
+def restore_process_state() -> Iterator[None]:
+    """Restores what `run` and `chat` change for the whole process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    logging.getLogger("asyncio").setLevel(logging.NOTSET)
+
+
+# With a keyboard and a screen
+
+
+@pytest.mark.parametrize("keys", ["exit\r", "QUIT\r", "  Bye \r", f"   \r{CTRL_D}"])
+async def test_an_exit_word_or_ctrl_d_ends_the_chat(terminal: Terminal, keys: str) -> None:
+    terminal.type(keys)
+    await chat(terminal.session())
+    assert terminal.stack.requests == []
+
+
+async def test_ctrl_c_stops_a_reply_and_keeps_what_has_arrived(terminal: Terminal) -> None:
+    stopped = terminal.stack.enqueue("Once upon", Hold(), " a time")
+    terminal.type("Tell me a story\rGo on\rbye\r")
+    chatting = asyncio.create_task(chat(terminal.session()))
+    await terminal.screen.shows("Once upon")
+    signal.raise_signal(signal.SIGINT)
+    await terminal.screen.shows("Stopped.")
+    await chatting
+    assert await asyncio.to_thread(stopped.ended.wait, SECONDS)
+    first = [SYSTEM, ("user", "Tell me a story")]
+    assert sent(terminal.stack)[1] == [*first, ("assistant", "Once upon"), ("user", "Go on")]
+
+
+async def test_ctrl_c_before_the_first_token_closes_the_request(terminal: Terminal) -> None:
+    hold = Hold()
+    stopped = terminal.stack.enqueue(hold)
+    terminal.type("One\r/code\rTwo\rbye\r")
+    chatting = asyncio.create_task(chat(terminal.session()))
+    assert await asyncio.to_thread(hold.reached.wait, SECONDS)
+    signal.raise_signal(signal.SIGINT)
+    await terminal.screen.shows("Stopped.")
+    await terminal.screen.shows('"One"')  # in the code of the stopped request
+    await chatting
+    assert await asyncio.to_thread(stopped.ended.wait, SECONDS)
+    assert sent(terminal.stack)[1] == [SYSTEM, ("user", "One\n\nTwo")]
+
+
+async def test_with_no_stream_ctrl_c_prints_what_has_arrived(terminal: Terminal) -> None:
+    terminal.stack.enqueue("Once upon", Hold())
+    terminal.type("Tell me a story\rbye\r")
+    chatting = asyncio.create_task(chat(terminal.session("--no-stream")))
+    await terminal.screen.shows("Receiving the reply…")
+    assert "Once upon" not in terminal.screen.text
+    signal.raise_signal(signal.SIGINT)
+    await terminal.screen.shows("Assistant> Once upon\nStopped.")
+    await chatting
+
+
+async def test_ctrl_c_while_connecting_ends_the_chat(terminal: Terminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        chatting = asyncio.create_task(chat(terminal.session("--base-url", url)))
+        await terminal.screen.shows("Server: ")
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(repl.Interrupted):
+            await chatting
+
+
+async def test_a_server_that_starts_later_gets_the_next_message(terminal: Terminal) -> None:
+    terminal.stack.stop()
+    chatting = asyncio.create_task(chat(terminal.session()))
+    await terminal.screen.shows(terminal.stack.url)
+    with FakeStack(port=terminal.stack.port):
+        terminal.type("hi\rbye\r")
+        await terminal.screen.shows("Assistant> Hello there.")
+        await chatting
+
+
+@pytest.mark.filterwarnings("error")
+async def test_an_unexpected_exception_becomes_one_sentence() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError("secret")
+
+    with pytest.raises(ChatError, match=r"^Something went wrong in this program \(ZeroDivisionError\)\. Try again\.$"):
+        await repl._run_until(signal.SIGINT, fail())
+
+
+# Through a pipe
+
+type Pipe = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def pipe(stack: FakeStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Pipe:
+    """Pipes a message in, and returns the exit status, stdout and stderr: `pipe("hi", "--model", "x")`."""
+
+    def run(message: str | bytes | io.BufferedIOBase, *options: str) -> tuple[int, str, str]:
+        data = message.encode() if isinstance(message, str) else message
+        stdin = io.BytesIO(data) if isinstance(data, bytes) else data
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stdin))
+        status = repl.run(load(["--base-url", stack.url, *options], {"LLAMA_STACK_CLIENT_API_KEY": "wr0ng"}))
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_stdout_gets_the_reply_alone(pipe: Pipe, stack: FakeStack) -> None:
+    assert pipe("hi\n") == (0, "Hello there.\n", "")
+    assert sent(stack) == [[SYSTEM, ("user", "hi")]]
+    assert stack.requests[0]["model"] == MODEL
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("  def f():\n\n\treturn 'ü'\n\n", "  def f():\n\n\treturn 'ü'"),
+        (b"\xef\xbb\xbfhi\r\n", "hi"),  # with a byte order mark
+        ("/models\n", "/models"),
+    ],
+)
+def test_the_whole_input_is_one_message(pipe: Pipe, stack: FakeStack, data: str | bytes, message: str) -> None:
+    assert pipe(data)[0] == 0
+    assert sent(stack)[0][1:] == [("user", message)]
+
+
+@pytest.mark.parametrize("word", ["exit\n", "  BYE \n"])
+def test_an_exit_word_is_not_sent(pipe: Pipe, stack: FakeStack, word: str) -> None:
+    assert pipe(word) == (0, "", "")
+    assert stack.asked == []
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", "The message is blank."),
+        (b" \n\n", "The message is blank."),
+        (b"caf\xe9", "The input is not UTF-8 text."),
+        (b"x" * 11, "The message has 11 characters; at most 10"),
+        ("ü".encode() * 30, "The message has more than 10 characters"),
+        (b"hi", "The system prompt has 29 characters; at most 10"),
+    ],
+)
+def test_input_that_cannot_be_sent_is_one_sentence_on_stderr(
+    pipe: Pipe, stack: FakeStack, data: bytes, error: str
+) -> None:
+    status, out, err = pipe(data, "--max-message-chars", "10")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith(error)
+    assert stack.asked == []
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a file without an end")
+def test_input_without_an_end_is_an_error(pipe: Pipe) -> None:
+    with Path("/dev/zero").open("rb") as zeros:
+        assert pipe(zeros)[0] == 1
+
+
+@pytest.mark.parametrize("failure", ["server", "key", "model", "connection"])
+def test_a_failure_is_one_sentence_on_stderr_and_status_1(pipe: Pipe, stack: FakeStack, failure: str) -> None:
+    if failure == "server":
+        stack.stop()
+    stack.key = "s3cr3t" if failure == "key" else None
+    stack.enqueue("Hello", Break())
+    status, out, err = pipe("hi", *(["--model", "nonsense"] if failure == "model" else []))
+    assert (status, out, err.count("\n")) == (1, "Hello\n" if failure == "connection" else "", 1)
+    assert failure in err and "wr0ng" not in err and "`" not in err
+
+
+@pytest.mark.parametrize("text", ["\n\x1b[31mred\x1b[0m\x07 \u202e\ttab\r\nend 🦙", "a\ud800b"])
+def test_a_pipe_gets_the_exact_text(pipe: Pipe, stack: FakeStack, text: str) -> None:
+    stack.enqueue(*text)
+    status, out, err = pipe("hi")
+    assert (status, err) == (0, "")
+    assert re.fullmatch(re.escape(text).replace("\ud800", "[?\ufffd]+") + "\n", out)

@@ -1,0 +1,158 @@
+"""A session in a terminal: messages, replies and commands."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from llama_ui.core.errors import ChatError, InputError
+from llama_ui.terminal.commands import COMMANDS, execute
+from tests.support.fake_stack import MODEL, Break
+from tests.terminal.conftest import SYSTEM, Terminal, sent
+
+pytestmark = pytest.mark.loopback
+
+
+async def test_a_session_starts_with_the_server_and_the_model(terminal: Terminal) -> None:
+    await terminal.session().start()
+    assert terminal.text.startswith(f"Server: {terminal.stack.url}\nModel: {MODEL}.")
+
+
+async def test_a_conversation_keeps_its_history_and_its_system_prompt(terminal: Terminal) -> None:
+    terminal.stack.enqueue("First reply.")
+    terminal.stack.enqueue("Second reply.", finish_reason="length")
+    await terminal.execute("One", "Two")
+    first = [SYSTEM, ("user", "One")]
+    assert sent(terminal.stack) == [first, [*first, ("assistant", "First reply."), ("user", "Two")]]
+    shown = terminal.text
+    assert re.search(r"Assistant> First reply.\n.*7 tokens in, 1 out · stop\nAssistant> Second reply.\n", shown)
+    assert "token limit" in shown
+
+
+@pytest.mark.parametrize("failure", ["refused", "cut off"])
+async def test_a_failed_reply_leaves_a_valid_conversation(terminal: Terminal, failure: str) -> None:
+    if failure == "refused":
+        terminal.stack.enqueue(status=500, body={"error": {"message": "Out of memory"}})
+    else:
+        terminal.stack.enqueue("Once", Break())
+    session = terminal.session()
+    with pytest.raises(ChatError):
+        await execute(session, "One")
+    await execute(session, "Two")
+    kept = [("user", "One"), ("assistant", "Once"), ("user", "Two")]
+    assert sent(terminal.stack)[1][1:] == ([("user", "One\n\nTwo")] if failure == "refused" else kept)
+
+
+async def test_a_notice_is_printed_once(terminal: Terminal) -> None:
+    session = terminal.session("--model", "llama")
+    for _ in range(3):
+        await execute(session, "hi")
+    assert terminal.text.count("This server's name for the model llama is fake/llama.") == 1
+
+
+async def test_messages_and_system_prompts_have_a_maximum_length(terminal: Terminal) -> None:
+    session = terminal.session("--max-message-chars", "30")
+    with pytest.raises(InputError, match="The message has 31 characters; at most 30"):
+        await execute(session, "x" * 31)
+    with pytest.raises(InputError, match="The system prompt has 31 characters; at most 30"):
+        await execute(session, "/system " + "x" * 31)
+    await execute(session, "hi")
+    assert sent(terminal.stack) == [[SYSTEM, ("user", "hi")]]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("//help me", "/help me"),
+        ("/clear\n/model x", "/clear\n/model x"),
+        ("//path:\n  fails", "//path:\n  fails"),
+        ("  indented", "  indented"),
+    ],
+)
+async def test_two_slashes_and_several_lines_are_a_message(terminal: Terminal, line: str, message: str) -> None:
+    await terminal.execute(line)
+    assert sent(terminal.stack)[0][-1] == ("user", message)
+
+
+async def test_help_lists_each_command(terminal: Terminal) -> None:
+    await terminal.execute("/help")
+    assert len(COMMANDS) == 7
+    assert all(f"{command} " in terminal.text for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("/modles x", "There is no command `/modles`. /help lists them."),
+        ("/clear the table, please", "/clear takes no argument."),
+        ("/model fake/lama", "The server has no model `fake/lama`. The closest that it has is `fake/llama`"),
+        ("/code", "Nothing has been sent yet."),
+        ("/save talk.md", "There is no conversation yet."),
+        ("/save", "The file name is missing."),
+    ],
+)
+async def test_a_command_that_cannot_be_run_changes_nothing(terminal: Terminal, line: str, error: str) -> None:
+    session = terminal.session()
+    with pytest.raises(ChatError, match=f"^{re.escape(error)}"):
+        await execute(session, line)
+    await execute(session, "hi")
+    assert sent(terminal.stack) == [[SYSTEM, ("user", "hi")]]
+    assert terminal.stack.requests[0]["model"] == MODEL
+
+
+async def test_the_system_prompt_is_shown_set_and_cleared(terminal: Terminal) -> None:
+    await terminal.execute("/system", "/system Answer in `French`.", "hi", "/system -", "hi")
+    shown = terminal.text
+    assert shown.startswith(f"System prompt: {SYSTEM[1]}\nSystem prompt: Answer in `French`.\n")
+    assert "\nNo system prompt.\n" in shown
+    first, second = sent(terminal.stack)
+    assert first[0] == ("system", "Answer in `French`.")
+    assert [role for role, _ in second] == ["user", "assistant", "user"]
+
+
+async def test_models_are_listed_and_chosen(terminal: Terminal) -> None:
+    terminal.stack.models += [terminal.stack.models[0] | {"id": "other/llama-large"}]
+    await terminal.execute("/models", "/model llama-large", "/models", "hi", "/model")
+    chosen, shown = "Model: other/llama-large\n", terminal.text
+    assert shown.startswith(f"* {MODEL}\n  other/llama-large\n{chosen}  {MODEL}\n* other/llama-large\nAssistant>")
+    assert shown.endswith(chosen)
+    assert terminal.stack.requests[0]["model"] == "other/llama-large"
+
+
+async def test_a_server_that_lists_no_models_is_asked_for_any(terminal: Terminal) -> None:
+    terminal.stack.models = []
+    with pytest.raises(ChatError, match="The server has no model `its/own`"):
+        await terminal.execute("/model its/own", "/models", "hi")
+    assert terminal.text.startswith("Model: its/own\nThe server lists no chat model.\n")
+    assert terminal.stack.requests[0]["model"] == "its/own"
+
+
+async def test_a_cleared_conversation_starts_again(terminal: Terminal) -> None:
+    await terminal.execute("One", "/clear", "Two")
+    assert "Conversation cleared." in terminal.text
+    assert sent(terminal.stack)[1] == [SYSTEM, ("user", "Two")]
+
+
+async def test_the_code_of_the_last_request_is_printed(terminal: Terminal) -> None:
+    await terminal.execute("Tell me a joke", "Another", "/system Be brief.", "/code")
+    code = terminal.text.partition("from llama_stack_client import LlamaStackClient")[2]
+    for part in (terminal.stack.url, f'model="{MODEL}"', "Tell me a joke", "Another", SYSTEM[1]):
+        assert part in code
+    assert "Be brief." not in code
+    assert code.count("Hello there.") == 1, "the last reply is not part of its own request"
+
+
+@pytest.mark.parametrize("name", ["talk.json", "talk.md", "my talk"])
+async def test_a_conversation_is_saved_and_no_file_replaced(terminal: Terminal, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="already exists"):
+        await terminal.execute("Tell me a joke", f"/save {name}", f"/save {name}")
+    assert terminal.text.endswith(f"Saved as {name}\n")
+    text = (tmp_path / name).read_text()
+    assert all(part in text for part in ("Tell me a joke", "Hello there.", SYSTEM[1], MODEL))
+    assert not name.endswith("json") or json.loads(text)
+
+
+async def test_a_file_that_cannot_be_written_is_an_error(terminal: Terminal) -> None:
+    with pytest.raises(InputError, match=r"^`no/such/folder` cannot be written: No such file or directory\."):
+        await terminal.execute("hi", "/save no/such/folder")
