@@ -1,5 +1,6 @@
 """`python -m llama_ui`: the chat in a terminal, or of one message through a pipe."""
 
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ def main() -> int:
         from llama_ui.terminal import repl
     except ModuleNotFoundError as missing:
         sys.exit(f"{prog}: the package {missing.name} is missing; install all with: pip install -r requirements.txt")
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it prints tracebacks
     return cli.run(prog, sys.argv[1:], repl.run)
 
 

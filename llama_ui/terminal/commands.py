@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from llama_ui.core.conversation import ChatSettings, Conversation, Turn
-from llama_ui.core.errors import InputError, as_code
+from llama_ui.core.errors import InputError
 from llama_ui.core.messages import validate_text
 from llama_ui.core.stats import format_stats
+from llama_ui.core.text import as_code
 from llama_ui.llama_stack.models import same_model, unknown_model
 from llama_ui.terminal.session import Session
 
@@ -21,7 +22,6 @@ HELP = """\
 exit, quit, bye or Ctrl+D exits; Ctrl+C stops a reply and keeps what has arrived.
 To send a line that starts with a slash, start it with two."""
 COMMANDS = [row.split()[0] for row in HELP.splitlines() if row.startswith("/")]
-WITHOUT_ARGUMENT = ("/models", "/clear", "/code", "/help")
 
 
 async def execute(session: Session, line: str) -> None:
@@ -37,7 +37,7 @@ async def execute(session: Session, line: str) -> None:
 
 
 async def _run(session: Session, name: str, argument: str) -> None:
-    if argument and name in WITHOUT_ARGUMENT:
+    if argument and name in ("/models", "/clear", "/code", "/help"):
         raise InputError(f"{name} takes no argument.", "To send it as a message, start it with two slashes.")
     match name:
         case "/system":
@@ -100,11 +100,9 @@ def _save(session: Session, name: str) -> None:
     try:
         with Path(name).expanduser().open("x", encoding="utf-8", errors="replace") as file:
             file.write(text)
-    except FileExistsError as error:
-        raise InputError(f"The file {as_code(name)} already exists.", "Choose another name.") from error
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: "~" of an unknown user
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"{as_code(name)} cannot be written: {reason}.", "Choose another location.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{as_code(name)} cannot be written: {reason}.", "Choose another name.") from error
     session.output.print_status(f"Saved as {name}")
 
 

@@ -26,7 +26,7 @@ class Output:
         self._progress_width = 0
         self._reply_stream: TextIO | None = None  # where the reply was last written to, and nothing else since
         self._line_open = False
-        self._reasoning = self._answer = ""
+        self._reasoning = self._answer = ""  # as printed
 
     def print_status(self, text: str, color: str = DIM) -> None:
         """Prints lines that are not part of a reply."""

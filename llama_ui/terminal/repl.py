@@ -32,7 +32,6 @@ class Interrupted(Exception):
 
 def run(settings: Settings) -> int:
     """Chats with the user where stdin is a terminal, else answers the piped message. Returns the exit status."""
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it prints tracebacks
     _prepare_streams()
     interactive = sys.stdin.isatty()
     output = Output(sys.stdout, sys.stderr, os.environ, "Assistant> " if interactive else "")
@@ -40,8 +39,9 @@ def run(settings: Settings) -> int:
     session = Session(settings, connection, output)
     try:
         if interactive:
+            signal.signal(signal.SIGINT, lambda *_: None)  # between a reply and a prompt there is nothing to interrupt
             asyncio.run(_run_until(signal.SIGTERM, chat(session)))
-        elif not _is_exit(text := _read_stdin(settings.max_message_chars)):
+        elif (text := _read_stdin(settings.max_message_chars)).strip().lower() not in EXIT_WORDS:
             asyncio.run(_run_until(signal.SIGTERM, _run_until(signal.SIGINT, session.send(text))))
         return 0
     except ChatError as error:
@@ -64,9 +64,8 @@ async def chat(session: Session) -> None:
         await _run_until(signal.SIGINT, session.start())
     except ChatError as error:  # the server may be running by the first message
         session.output.print_error(error)
-    signal.signal(signal.SIGINT, lambda *_: None)  # between a reply and the prompt there is nothing to interrupt
     read_line = line_reader("User> ", COMMANDS, lambda: session.models)
-    while (line := await read_line()) is not None and not _is_exit(line):
+    while (line := await read_line()) is not None and line.strip().lower() not in EXIT_WORDS:
         try:
             await _run_until(signal.SIGINT, execute(session, line))
         except Interrupted:
@@ -101,10 +100,6 @@ def _prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
-
-
-def _is_exit(text: str) -> bool:
-    return text.strip().lower() in EXIT_WORDS
 
 
 def _read_stdin(max_chars: int) -> str:

@@ -2,11 +2,10 @@
 
 import asyncio
 import io
-import logging
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,6 @@ from tests.terminal.conftest import SECONDS, SYSTEM, Terminal, sent
 
 CTRL_D = "\x04"
 pytestmark = pytest.mark.loopback
-
-
-@pytest.fixture(autouse=True)
-def restore_process_state() -> Iterator[None]:
-    """Restores what `run` and `chat` change for the whole process."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    logging.getLogger("asyncio").setLevel(logging.NOTSET)
 
 
 # With a keyboard and a screen
@@ -100,7 +89,6 @@ async def test_a_server_that_starts_later_gets_the_next_message(terminal: Termin
         await chatting
 
 
-@pytest.mark.filterwarnings("error")
 async def test_an_unexpected_exception_becomes_one_sentence() -> None:
     async def fail() -> None:
         raise ZeroDivisionError("secret")
