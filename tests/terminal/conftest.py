@@ -52,13 +52,10 @@ class Tty(io.StringIO):
 
     def __init__(self, screen: Screen) -> None:
         super().__init__()
-        self._screen = screen
+        self.write = screen.write  # type: ignore[method-assign] # both streams write to one screen
 
     def isatty(self) -> bool:
         return True
-
-    def write(self, text: str) -> int:
-        return self._screen.write(text)
 
 
 class Terminal:

@@ -19,18 +19,14 @@ from tests.terminal.conftest import SECONDS, SYSTEM, sent
 
 CTRL_C, UP = "\x03", "\x1b[A"
 MODULE = (sys.executable, "-m", "llama_ui")
+ENVIRON = clean(os.environ) | {"PYTHONPATH": str(ROOT)}
 pytestmark = pytest.mark.loopback
-
-
-def environ(**variables: str) -> dict[str, str]:
-    """The environment without a developer's own settings."""
-    return clean(os.environ) | {"PYTHONPATH": str(ROOT)} | variables
 
 
 def start(message: str, *command: str, **variables: str) -> subprocess.Popen[bytes]:
     """Starts the command and pipes the message in."""
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, env=environ(**variables), stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+    process = subprocess.Popen(command, env=ENVIRON | variables, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
     assert process.stdin
     process.stdin.write(message.encode())
     process.stdin.close()
@@ -117,14 +113,14 @@ def test_a_signal_closes_the_request_and_keeps_what_has_arrived(stack: FakeStack
 LOGIN = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
-class Pty(fdpexpect.fdspawn):  # type: ignore[misc]  # pexpect has no types
+class Pty(fdpexpect.fdspawn):
     """A command in a pseudo-terminal."""
 
     def __init__(self, *command: str, **variables: str) -> None:
         ours, theirs = os.openpty()
         termios.tcsetwinsize(theirs, (40, 200))
         login = [sys.executable, "-ISc", LOGIN, *command]
-        self.process = subprocess.Popen(login, env=environ(**variables), stdin=theirs)
+        self.process = subprocess.Popen(login, env=ENVIRON | variables, stdin=theirs)
         os.close(theirs)
         super().__init__(ours, timeout=SECONDS, encoding="utf-8", codec_errors="replace")
         self.logfile_read = io.StringIO()

@@ -21,9 +21,6 @@ CTRL_D = "\x04"
 pytestmark = pytest.mark.loopback
 
 
-# With a keyboard and a screen
-
-
 @pytest.mark.parametrize("keys", ["exit\r", "QUIT\r", "  Bye \r", f"   \r{CTRL_D}"])
 async def test_an_exit_word_or_ctrl_d_ends_the_chat(terminal: Terminal, keys: str) -> None:
     terminal.type(keys)
@@ -97,8 +94,6 @@ async def test_an_unexpected_exception_becomes_one_sentence() -> None:
         await repl._run_until(signal.SIGINT, fail())
 
 
-# Through a pipe
-
 type Pipe = Callable[..., tuple[int, str, str]]
 
 
@@ -116,12 +111,6 @@ def pipe(stack: FakeStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return run
 
 
-def test_stdout_gets_the_reply_alone(pipe: Pipe, stack: FakeStack) -> None:
-    assert pipe("hi\n") == (0, "Hello there.\n", "")
-    assert sent(stack) == [[SYSTEM, ("user", "hi")]]
-    assert stack.requests[0]["model"] == MODEL
-
-
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -130,21 +119,22 @@ def test_stdout_gets_the_reply_alone(pipe: Pipe, stack: FakeStack) -> None:
         ("/models\n", "/models"),
     ],
 )
-def test_the_whole_input_is_one_message(pipe: Pipe, stack: FakeStack, data: str | bytes, message: str) -> None:
-    assert pipe(data)[0] == 0
-    assert sent(stack)[0][1:] == [("user", message)]
+def test_the_input_is_one_message_and_stdout_the_reply(
+    pipe: Pipe, stack: FakeStack, data: str | bytes, message: str
+) -> None:
+    assert pipe(data) == (0, "Hello there.\n", "")
+    assert sent(stack) == [[SYSTEM, ("user", message)]]
+    assert stack.requests[0]["model"] == MODEL
 
 
-@pytest.mark.parametrize("word", ["exit\n", "  BYE \n"])
-def test_an_exit_word_is_not_sent(pipe: Pipe, stack: FakeStack, word: str) -> None:
-    assert pipe(word) == (0, "", "")
+def test_an_exit_word_is_not_sent(pipe: Pipe, stack: FakeStack) -> None:
+    assert pipe("exit\n") == pipe("  BYE \n") == (0, "", "")
     assert stack.asked == []
 
 
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        (b"", "The message is blank."),
         (b" \n\n", "The message is blank."),
         (b"caf\xe9", "The input is not UTF-8 text."),
         (b"x" * 11, "The message has 11 characters; at most 10"),

@@ -101,22 +101,24 @@ async def test_a_command_that_cannot_be_run_changes_nothing(terminal: Terminal, 
     assert terminal.stack.requests[0]["model"] == MODEL
 
 
-async def test_the_system_prompt_is_shown_set_and_cleared(terminal: Terminal) -> None:
-    await terminal.execute("/system", "/system Answer in `French`.", "hi", "/system -", "hi")
-    shown = terminal.text
-    assert shown.startswith(f"System prompt: {SYSTEM[1]}\nSystem prompt: Answer in `French`.\n")
-    assert "\nNo system prompt.\n" in shown
-    first, second = sent(terminal.stack)
-    assert first[0] == ("system", "Answer in `French`.")
-    assert [role for role, _ in second] == ["user", "assistant", "user"]
+async def test_the_system_prompt_and_the_conversation_are_cleared(terminal: Terminal) -> None:
+    await terminal.execute("/system", "/system Answer in `French`.", "One", "/system -", "Two", "/clear", "Three")
+    assert terminal.text.startswith(f"System prompt: {SYSTEM[1]}\nSystem prompt: Answer in `French`.\n")
+    assert "\nNo system prompt.\n" in terminal.text and "\nConversation cleared.\n" in terminal.text
+    one = [("user", "One"), ("assistant", "Hello there.")]
+    assert sent(terminal.stack) == [
+        [("system", "Answer in `French`."), one[0]],
+        [*one, ("user", "Two")],
+        [("user", "Three")],
+    ]
 
 
 async def test_models_are_listed_and_chosen(terminal: Terminal) -> None:
     terminal.stack.models += [terminal.stack.models[0] | {"id": "other/llama-large"}]
     await terminal.execute("/models", "/model llama-large", "/models", "hi", "/model")
-    chosen, shown = "Model: other/llama-large\n", terminal.text
-    assert shown.startswith(f"* {MODEL}\n  other/llama-large\n{chosen}  {MODEL}\n* other/llama-large\nAssistant>")
-    assert shown.endswith(chosen)
+    chosen = "Model: other/llama-large\n"
+    listed = f"* {MODEL}\n  other/llama-large\n{chosen}  {MODEL}\n* other/llama-large\n"
+    assert terminal.text.startswith(listed) and terminal.text.endswith(chosen)
     assert terminal.stack.requests[0]["model"] == "other/llama-large"
 
 
@@ -126,12 +128,6 @@ async def test_a_server_that_lists_no_models_is_asked_for_any(terminal: Terminal
         await terminal.execute("/model its/own", "/models", "hi")
     assert terminal.text.startswith("Model: its/own\nThe server lists no chat model.\n")
     assert terminal.stack.requests[0]["model"] == "its/own"
-
-
-async def test_a_cleared_conversation_starts_again(terminal: Terminal) -> None:
-    await terminal.execute("One", "/clear", "Two")
-    assert "Conversation cleared." in terminal.text
-    assert sent(terminal.stack)[1] == [SYSTEM, ("user", "Two")]
 
 
 async def test_the_code_of_the_last_request_is_printed(terminal: Terminal) -> None:
@@ -145,14 +141,9 @@ async def test_the_code_of_the_last_request_is_printed(terminal: Terminal) -> No
 
 @pytest.mark.parametrize("name", ["talk.json", "talk.md", "my talk"])
 async def test_a_conversation_is_saved_and_no_file_replaced(terminal: Terminal, tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"cannot be written: File exists\."):
+    with pytest.raises(InputError, match=r" cannot be written: File exists\. Choose another name\."):
         await terminal.execute("Tell me a joke", f"/save {name}", f"/save {name}")
     assert terminal.text.endswith(f"Saved as {name}\n")
     text = (tmp_path / name).read_text()
     assert all(part in text for part in ("Tell me a joke", "Hello there.", SYSTEM[1], MODEL))
     assert not name.endswith("json") or json.loads(text)
-
-
-async def test_a_file_that_cannot_be_written_is_an_error(terminal: Terminal) -> None:
-    with pytest.raises(InputError, match=r"^`no/such/folder` cannot be written: No such file or directory\."):
-        await terminal.execute("hi", "/save no/such/folder")
