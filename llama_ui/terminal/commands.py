@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from llama_ui.core.conversation import ChatSettings, Conversation, Turn
+from llama_ui.core.conversation import ChatSettings, Conversation
 from llama_ui.core.errors import InputError
 from llama_ui.core.messages import validate_text
 from llama_ui.core.stats import format_stats
@@ -94,9 +94,7 @@ def _save(session: Session, name: str) -> None:
     to_text = export.to_json if name.lower().endswith(".json") else export.to_markdown
     last = session.conversation.turns[-1].request
     model = session.model or (last and last.model) or session.settings.model or ""
-    settings = {"system_prompt": session.conversation.system_prompt, "model": model}
-    messages = Conversation(turns=session.conversation.turns).messages()
-    text = to_text([{"role": message.role, "content": message.content} for message in messages], settings)
+    text = to_text(session.conversation, ChatSettings(model=model).texts())
     try:
         with Path(name).expanduser().open("x", encoding="utf-8", errors="replace") as file:
             file.write(text)
@@ -109,13 +107,13 @@ def _save(session: Session, name: str) -> None:
 async def _code(session: Session) -> None:
     from llama_ui.workbench import snippet
 
-    if not session.conversation.turns:
+    sent = session.conversation.until_last_message()
+    if not sent:
         raise InputError("Nothing has been sent yet.", "Send a message first.")
-    *earlier, last = session.conversation.turns
-    request = last.request or ChatSettings()
+    request = sent.turns[-1].request or ChatSettings()
+    messages = replace(sent, system_prompt=request.system_prompt).messages()
     client = await session.client()
     identity = await client.last_identity()
     model = request.model or await session.resolve_model("")
-    messages = Conversation(request.system_prompt, (*earlier, Turn(last.text))).messages()
     code = snippet.code(client.base_url, identity.version, identity.dialect, model, messages, request.options)
     session.output.print_result(code.python)

@@ -79,7 +79,8 @@ async def test_ctrl_c_while_connecting_ends_the_chat(terminal: Terminal) -> None
 async def test_a_server_that_starts_later_gets_the_next_message(terminal: Terminal) -> None:
     terminal.stack.stop()
     chatting = asyncio.create_task(chat(terminal.session()))
-    await terminal.screen.shows(terminal.stack.url)
+    await terminal.screen.shows(f"Server: {terminal.stack.url}\n")
+    await terminal.screen.shows(terminal.stack.url)  # in the error
     with FakeStack(port=terminal.stack.port):
         terminal.type("hi\rbye\r")
         await terminal.screen.shows("Assistant> Hello there.")
