@@ -1,16 +1,15 @@
-"""How the text of each setting becomes a value.
-
-Each function raises ValueError with the second half of a sentence: "'abc' is not a port number".
-"""
+"""Parsers of settings: from text to value, or ValueError with the second half of a sentence ("is not a URL")."""
 
 import ipaddress
 import re
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 GGUF_MAGIC = b"GGUF"
 
 
@@ -22,42 +21,77 @@ class HubFile:
     file: str
 
 
-def text(value: str) -> str:
+def flag(value: str) -> bool:
+    """A boolean: true, yes, on or 1, and their opposites."""
+    if value.lower() not in FLAGS:
+        raise ValueError("is neither true nor false")
+    return FLAGS[value.lower()]
+
+
+def whole_number(most: int) -> Callable[[str], int]:
+    """A parser for a whole number from 1 to `most`, in ASCII digits."""
+
+    def parse(value: str) -> int:
+        if not (value.isascii() and value.isdigit() and len(value) < 20 and 1 <= int(value) <= most):
+            raise ValueError(f"is not a whole number from 1 to {most}")
+        return int(value)
+
+    return parse
+
+
+port = whole_number(65_535)
+count = whole_number(10**9)
+
+
+def seconds(value: str) -> float:
+    """A duration in seconds, at most 1,000,000 (about 11 days)."""
+    try:
+        duration = float(value)
+    except ValueError:
+        duration = 0.0
+    if not 0 < duration <= 1e6:
+        raise ValueError("is not a number of seconds between 0 and 1000000")
+    return duration
+
+
+def log_format(value: str) -> str:
+    """The name of a log format."""
+    if value not in ("logfmt", "json"):
+        raise ValueError("is neither logfmt nor json")
     return value
 
 
 def parse_url(value: str) -> str:
-    """An `http(s)://host[:port][/path]` address, without a trailing slash.
+    """An `http(s)://host[:port][/path]` URL, without a trailing slash.
 
-    Raises ValueError where it is none, or where it carries a user name, a query or a fragment: the address is shown to
-    everybody who opens the page, so a secret must not hide in it.
+    A user name, query or fragment is an error: every visitor sees the URL, so it must not hide a secret.
     """
     try:
         url = httpx.URL(value.strip())
     except httpx.InvalidURL:
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host or not 0 < (80 if url.port is None else url.port) < 65536:
-        raise ValueError("is not an address like http://localhost:8321")
+        raise ValueError("is not a URL like http://localhost:8321")
     if url.userinfo or "?" in value or "#" in value:
-        raise ValueError("must be a plain address; a key belongs into LLAMA_STACK_CLIENT_API_KEY")
+        raise ValueError("must not contain a user name, a query or a fragment; set a key in LLAMA_STACK_CLIENT_API_KEY")
     return str(url).rstrip("/")
 
 
-def shown_url(value: str) -> str:
-    """An address as it may be shown: without a password and a query."""
+def redact_url(value: str) -> str:
+    """The text of a URL without its credentials and query, safe to print."""
     return re.sub(r"\?.*", "?…", re.sub(r"(//)?[^/]*@", r"\1…@", value))
 
 
-def key(value: str) -> str:
-    """A key without the line break that a file may end with. Raises ValueError where no header can carry it."""
+def api_key(value: str) -> str:
+    """An API key, stripped: a key read from a file may end with a line break, which no header can carry."""
     key = value.strip()
     if not (key.isascii() and key.isprintable()):
-        raise ValueError("has characters that a key cannot have")
+        raise ValueError("contains characters that an HTTP header cannot carry")
     return key
 
 
 def host(value: str) -> str:
-    """A name or address of this machine. Gradio would try a hundred ports on one that is not, an error line each."""
+    """A host name or address of this machine, checked by binding a socket to it."""
     try:
         family, kind, *_, address = socket.getaddrinfo(value.strip("[]"), 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -67,116 +101,67 @@ def host(value: str) -> str:
     return value
 
 
-def logins(value: str) -> tuple[tuple[str, str], ...]:
-    """`user:password`, one pair a line; blank lines and those that begin with # are left out."""
-    lines = [line for line in map(str.strip, value.splitlines()) if line and not line.startswith("#")]
-    pairs = [(user.strip(), password) for user, _, password in (line.partition(":") for line in lines)]
-    if not pairs or not all(user and password for user, password in pairs):
-        raise ValueError("must be pairs of user:password, one a line")
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("has a user twice")
-    return tuple(pairs)
-
-
-def logins_file(value: str) -> tuple[tuple[str, str], ...]:
-    try:
-        text = Path(value).read_text(encoding="utf-8-sig")
-    except UnicodeError as error:
-        raise ValueError("is a file, but no text in UTF-8") from error
-    except (OSError, ValueError) as error:
-        raise ValueError("is no file that can be read; a password given here could be read by others") from error
-    return logins(text)
-
-
-def networks(value: str) -> str:
-    """Addresses and networks with commas between them, as uvicorn reads them."""
-    for network in value.split(","):
-        try:
-            ipaddress.ip_network(network.strip())
-        except ValueError as error:
-            raise ValueError("is not a list of addresses like 10.0.0.5 or 10.0.0.0/8") from error
-    return value
-
-
 def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to the host."""
+    name = host.strip("[]")
     try:
-        return ipaddress.ip_address(
-            socket.gethostbyname(host.strip("[]")) if ":" not in host else host.strip("[]")
-        ).is_loopback
+        return ipaddress.ip_address(name if ":" in name else socket.gethostbyname(name)).is_loopback
     except (OSError, ValueError):
         return False
 
 
-def port(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 0 < int(value) < 65536):
-        raise ValueError("is not a port number from 1 to 65535")
-    return int(value)
-
-
-def count(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
-        raise ValueError("is not a whole number above 0")
-    return int(value)
-
-
-def side(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 0 < int(value[:6]) <= 10_000 and len(value) < 6):
-        raise ValueError("is not a number of pixels from 1 to 10000")
-    return int(value)
-
-
-def visitors(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 0 < int(value[:6]) <= 10_000 and len(value) < 6):
-        raise ValueError("is not a whole number from 1 to 10000")
-    return int(value)
-
-
-def seconds(value: str) -> float:
+def networks(value: str) -> str:
+    """Comma-separated IP addresses and networks, in the form that uvicorn reads."""
     try:
-        seconds = float(value)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise ValueError("is not a number of seconds above 0")
-    return seconds
-
-
-def flag(value: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True}
-    words |= {"0": False, "false": False, "no": False, "off": False}
-    if value.lower() not in words:
-        raise ValueError("is neither true nor false")
-    return words[value.lower()]
-
-
-def log_format(value: str) -> str:
-    if value not in ("logfmt", "json"):
-        raise ValueError("is neither logfmt nor json")
+        for network in value.split(","):
+            ipaddress.ip_network(network.strip())
+    except ValueError as error:
+        raise ValueError("is not a list of addresses like 10.0.0.5 or 10.0.0.0/8") from error
     return value
 
 
+def logins(value: str) -> tuple[tuple[str, str], ...]:
+    """Pairs of user and password from `user:password` lines; blank lines and `#` comments are skipped."""
+    lines = [line for line in map(str.strip, value.splitlines()) if line and not line.startswith("#")]
+    pairs = [(user.strip(), password) for user, _, password in (line.partition(":") for line in lines)]
+    if not pairs or not all(user and password for user, password in pairs):
+        raise ValueError("must have one user:password per line")
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("has the same user twice")
+    return tuple(pairs)
+
+
+def logins_file(value: str) -> tuple[tuple[str, str], ...]:
+    """The pairs in a file, read by `logins`."""
+    try:
+        text = Path(value).read_text(encoding="utf-8-sig")
+    except UnicodeError as error:
+        raise ValueError("is a file, but not UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        raise ValueError("is not a readable file; a password passed here could be read by others") from error
+    return logins(text)
+
+
+def parse_model(value: str) -> Path | HubFile:
+    """The local stack's model: the path of a GGUF file, or `hf://owner/repo/file.gguf` with optional folders."""
+    if not value.startswith("hf://"):
+        path = Path(value).expanduser().absolute()
+        check_gguf(path)
+        return path
+    match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)/([^?#\\]+\.gguf)", value)
+    if not match or {"", ".", ".."} & set(value.removeprefix("hf://").split("/")):
+        raise ValueError("is not like hf://owner/repo/file.gguf")
+    return HubFile(match[1], match[2])
+
+
 def local_model(value: str) -> str:
+    """A value that `parse_model` accepts, unchanged: the file is opened again when the local stack starts."""
     parse_model(value)
     return value
 
 
-def parse_model(text: str) -> Path | HubFile:
-    """What a value of `--local-model` names: a GGUF file, or `hf://owner/repo/file.gguf` with folders before the file.
-
-    Raises ValueError with the second half of a sentence ("is not a GGUF file") where it is neither. A file is opened.
-    """
-    if not text.startswith("hf://"):
-        path = Path(text).expanduser().absolute()
-        check_gguf(path)
-        return path
-    found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)/([^?#\\]+\.gguf)", text)
-    if not found or {"", ".", ".."} & set(text.removeprefix("hf://").split("/")):
-        raise ValueError("is not like hf://owner/repo/file.gguf")
-    return HubFile(found[1], found[2])
-
-
 def check_gguf(path: Path) -> None:
-    """Raises ValueError with the second half of a sentence unless a GGUF file can be read at the path."""
+    """Raise ValueError unless the path is a readable GGUF file."""
     try:
         with path.open("rb") as file:
             magic = file.read(len(GGUF_MAGIC))

@@ -16,7 +16,7 @@ from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.text import as_code
 from llama_ui.llama_stack import models
 from llama_ui.llama_stack.connection import Connection
-from llama_ui.parsers import parse_url, shown_url
+from llama_ui.parsers import parse_url, redact_url
 from llama_ui.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ async def _examine(settings: Settings, connection: Connection, chosen: str) -> A
             parse_url(settings.base_url)
         stack = await connection.client()
     except ValueError as error:
-        shown = as_code(shown_url(settings.base_url or ""))
+        shown = as_code(redact_url(settings.base_url or ""))
         yield CheckResult("Address", False, f"{shown} {error}.", "Correct --base-url.")
         return
     except ChatError as error:

@@ -166,7 +166,7 @@ async def test_a_server_is_known_by_its_name_and_asked_at_its_route(target: Targ
     identity = await target.stack.identity()
     assert identity.name == target.generation.name
     assert identity.dialect == target.generation.dialect
-    target.found("Asked at", f"`{identity.dialect.route}`")
+    target.found("Chat route", f"`{identity.dialect.route}`")
 
 
 async def test_models_are_listed_with_id_and_kind(target: Target) -> None:
@@ -231,7 +231,7 @@ async def test_a_seed_reaches_the_engine_or_is_said_not_to(target: Target) -> No
     notices = [event.sentence for event in target.events if isinstance(event, Notice)]
     assert carried != any("Seed" in notice for notice in notices)
     assert carried != ("seed" in target.generation.dialect.lacks)
-    target.found("Seed", carried or "no, and says so")
+    target.found("Seed", carried or "no, with a notice")
 
 
 @pytest.mark.parametrize("effort", REASONING_EFFORTS)
@@ -246,7 +246,7 @@ async def test_a_reasoning_effort_reaches_the_engine_or_is_dropped_but_fails_no_
     assert target.handed_on().get("reasoning_effort") == (effort if carried else None)
     notices = [event.sentence for event in target.events if isinstance(event, Notice)]
     assert ["Reasoning effort" in notice for notice in notices] == [True] * legacy
-    target.found("Reasoning effort", "no, and says so" if legacy else carried)
+    target.found("Reasoning effort", "no, with a notice" if legacy else carried)
 
 
 async def test_without_a_reasoning_effort_nothing_of_that_name_reaches_the_engine(target: Target) -> None:
@@ -378,7 +378,7 @@ async def test_stop_ends_the_request_to_the_engine(target: Target) -> None:
         await asyncio.to_thread(target.server.await_line, "Generator cancelled", SECONDS)
     else:
         assert await asyncio.to_thread(reply.ended.wait, SECONDS)
-    target.found("Stop", "yes, but the engine goes on" if leaves_it_running else "yes")
+    target.found("Stop", "yes, but the engine keeps generating" if leaves_it_running else "yes")
 
 
 def check(*arguments: str, cwd: Path) -> tuple[int, str]:
