@@ -859,7 +859,7 @@ def test_a_person_chats_with_the_real_local_stack(tmp_path: Path) -> None:
     person = Person([sys.executable, "-m", "llama_ui"], tmp_path)
     person.sees("tiny demonstration model")
     children = psutil.Process(person.process.pid).children(recursive=True)
-    assert len(children) >= 2
+    assert children
     person.says("hi")
     person.reads(r"Assistant> .*?\w")
     # Nobody knows how much it says, on a machine that may have much else to do; 1024 tokens at the most.
@@ -901,7 +901,7 @@ def test_the_real_local_stack_ends_with_the_terminal_also_while_it_starts(tmp_pa
         person = Person([sys.executable, "-m", "llama_ui"], tmp_path)
         person.sees(awaited)
         children = psutil.Process(person.process.pid).children(recursive=True)
-        assert len(children) >= 2
+        assert children
         if end == signal.SIGINT and awaited == "User>":
             person.terminal.send(CTRL_D)
         else:
