@@ -1,1 +1,1 @@
-"""A local Llama Stack: an OGX server in front of a small model, as child processes."""
+"""A local Llama Stack: an OGX server in front of a small model, in one child process."""

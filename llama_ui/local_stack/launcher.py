@@ -1,77 +1,187 @@
-"""The local stack: a real Llama Stack (OGX) server in front of a small real model, both child processes of the app."""
+"""The local stack as the app sees it: one child process that is started, watched and ended."""
 
+import contextlib
 import importlib.util
-from collections.abc import Callable
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-
-import httpx
+from typing import Any
 
 from llama_ui.core.errors import LocalStackError
-from llama_ui.local_stack.children import CONNECT_FIX, Child, Children
-from llama_ui.local_stack.model import provide
+from llama_ui.local_stack.model import CONNECT_FIX
+from llama_ui.local_stack.worker import START_TIMEOUT
 
-PROVIDER = "local"
-DEMONSTRATION_NAME = "SmolLM2-135M-Instruct"
-MODEL_ID = f"{PROVIDER}/{DEMONSTRATION_NAME}"
-ENGINE_SECONDS = 60.0  # to load the model
-OGX_SECONDS = 60.0  # to start, once the engine answers
+WORKER = ("-m", "llama_ui.local_stack.worker")
+LAST_LINES = 5  # of the log of a failed worker, printed on the console
+
+# The worker gets only these variables, so that no key reaches the servers, and neither a proxy nor a setting for
+# another Llama Stack server changes how they behave. What fetches the model also gets those with the prefixes below.
+_SYSTEM = {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV"}
+_WINDOWS = {"SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA"}
+_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_", "XDG_")
+PIP_VARIABLES = (*_NETWORK, "PIP_", "NETRC")
+HUB_VARIABLES = (*_NETWORK, "HF_", "HUGGING_FACE_HUB_TOKEN")
+
+
+def environment(environ: Mapping[str, str], prefixes: tuple[str, ...] = ()) -> dict[str, str]:
+    """The variables of `environ` for a child process: the system's, and those with one of the prefixes."""
+    variables = {
+        name: value
+        for name, value in environ.items()
+        if name.upper() in _SYSTEM | _WINDOWS or name.upper().startswith(prefixes)
+    }
+    package_root = str(Path(__file__).resolve().parent.parent.parent)
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, environ.get("PYTHONPATH")]))
+    return variables | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
 
 
 class LocalStack:
-    """Starts, watches and ends the two children. Its methods may be called from different threads."""
+    """Starts, watches and stops the local stack. Its methods may be called from different threads."""
 
     def __init__(self, cache: Path, model: str | None = None, report: Callable[[str], None] = print) -> None:
-        """`cache` keeps the demonstration model; `model`, a value of `--local-model`, is used in its place.
+        """`cache` is where the demonstration model is stored; `model`, a value of `--local-model`, replaces it.
 
         `report` gets short sentences about the progress, in the thread that called `start`.
         """
-        self._cache = cache.expanduser().absolute()  # children have working directories of their own
+        self._cache = cache.expanduser().absolute()  # the worker has another working directory
         self._model = model
         self._report = report
-        self._children = Children()
-        self._servers: list[Child] = []
+        self._lock = threading.RLock()
+        self._worker: _Worker | None = None
 
     def start(self) -> str:
         """Blocks until the stack can chat. Returns its base URL, such as `http://127.0.0.1:41234`.
 
         Raises LocalStackError, also when `stop` was called meanwhile, and then has left nothing behind.
         """
-        self.stop()
-        children = self._children = Children()
+        _check_installed()
+        with self._lock:
+            self.stop()
+            worker = self._worker = _Worker(self._cache, self._model)
         try:
-            return self._start(children)
-        except BaseException as error:
-            stopped = children.ended
-            children.end()
-            if stopped and isinstance(error, Exception):
-                children.check()  # whatever failed, failed because of `stop`
+            self._report("Preparing the local stack")
+            return worker.wait_until_ready(self._report)
+        except BaseException:
+            worker.end()
             raise
 
     def alive(self) -> bool:
-        """Whether both children run."""
-        return bool(self._servers) and all(child.alive() for child in self._servers)
+        """Whether the worker runs."""
+        return self._worker is not None and self._worker.process.poll() is None
 
     def stop(self) -> None:
-        """Ends both children at once, and a start that is under way. May be called at any time, and again."""
-        self._children.end()
+        """Ends the worker at once, also while it starts. May be called at any time, and again."""
+        with self._lock:
+            if self._worker:
+                self._worker.stopped = True
+                self._worker.end()
 
-    def _start(self, children: Children) -> str:
-        _check_installed()
-        self._report("Preparing the local stack")
-        ogx = children.start("ogx", "The OGX server")  # first, since its imports take the longest
-        model = provide(self._model, self._cache, children, self._report)
-        name = DEMONSTRATION_NAME if self._model is None else model.stem
-        self._report("Starting the model")
-        engine = children.start("engine", "The model engine")
-        engine.order(model=str(model), name=name)
-        engine_url = children.answer(engine, ENGINE_SECONDS)
-        self._report("Starting the OGX server")
-        ogx.order(**ogx_config(engine_url))
-        url = children.answer(ogx, OGX_SECONDS)
-        _check_model(url, f"{PROVIDER}/{name}")
-        self._servers = [engine, ogx]
-        children.check()
-        return url
+
+class _Worker:
+    """The child process, and the directories that it writes to."""
+
+    def __init__(self, cache: Path, model: str | None) -> None:
+        """Starts the process. Raises LocalStackError."""
+        name = uuid.uuid4().hex
+        # The worker creates both, so that none is left if the app is killed before there is a worker.
+        self._directories = [Path(tempfile.gettempdir()) / f"llama-ui-{name}", cache / f"llama-ui-pip-{name}"]
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self.stopped = False
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", *WORKER, *map(str, self._directories)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                env=environment(os.environ),
+                start_new_session=True,  # Ctrl-C reaches the app alone
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+            )
+        except OSError as error:
+            raise LocalStackError(f"The local stack cannot be started ({error.strerror}).", CONNECT_FIX) from error
+        self._log_reader = threading.Thread(target=self._read_log, daemon=True)
+        self._log_reader.start()
+        fetch_variables = environment(os.environ, PIP_VARIABLES if model is None else HUB_VARIABLES)
+        assert self.process.stdin
+        with contextlib.suppress(OSError):  # if it has ended, `wait_until_ready` says so
+            self.process.stdin.write(json.dumps({"model": model, "fetch_variables": fetch_variables}) + "\n")
+            self.process.stdin.flush()
+
+    def _read_log(self) -> None:
+        assert self.process.stderr
+        with self.process.stderr as lines:
+            self._last_lines.extend(line.rstrip() for line in lines)
+
+    def wait_until_ready(self, report: Callable[[str], None]) -> str:
+        """Reports the worker's progress until it is ready. Returns the address of its OGX server.
+
+        Raises LocalStackError; the last lines of the log then go to the console, which only the app's owner sees.
+        """
+        part, failure = "The local stack", None
+        for message in self._messages():
+            if "ready" in message:
+                return str(message["ready"])
+            if "report" in message:
+                report(message["report"])
+            part = message.get("part", part)
+            failure = message.get("error")
+        status = self.end()
+        if self.stopped:
+            raise LocalStackError("The local stack was stopped.", "Start the app again.")
+        for line in self._last_lines:
+            print(f"  {line}", file=sys.stderr)
+        if failure:
+            raise LocalStackError(*failure)
+        late = sys.platform != "win32" and status == -signal.SIGALRM
+        what = f"was not ready within {START_TIMEOUT} s" if late else "ended unexpectedly"
+        raise LocalStackError(f"{part} {what}.", f"The console shows its last lines. {CONNECT_FIX}")
+
+    def _messages(self) -> Iterator[dict[str, Any]]:
+        """Yields what the worker sends until it ends, and draws a download as a bar on the console."""
+        bar = None
+        assert self.process.stdout
+        with self.process.stdout as lines, contextlib.ExitStack() as bars:
+            for message in map(json.loads, lines):
+                if "total" in message:
+                    bar = bar or bars.enter_context(_progress_bar(message["total"]))
+                    bar.update(message["done"] - bar.n)
+                else:
+                    bars.close()
+                yield message
+
+    def end(self) -> int:
+        """Ends the worker and all that it started, and removes their files. Returns the exit status."""
+        if self.process.returncode is None:  # not awaited yet, so its process group cannot be another's
+            if sys.platform == "win32":
+                self.process.kill()
+            else:
+                with contextlib.suppress(ProcessLookupError, PermissionError):  # it is about to end
+                    os.killpg(self.process.pid, signal.SIGKILL)
+        status = self.process.wait()
+        self._log_reader.join(timeout=1)
+        if self.process.stdin:
+            with contextlib.suppress(OSError):  # orders that were never read
+                self.process.stdin.close()
+        for directory in self._directories:
+            shutil.rmtree(directory, ignore_errors=True)
+        return status
+
+
+def _progress_bar(total: int) -> Any:
+    from tqdm import tqdm  # late, since few starts download
+
+    return tqdm(desc="Demonstration model", total=total, unit="B", unit_scale=True, file=sys.stderr)
 
 
 def _check_installed() -> None:
@@ -82,41 +192,3 @@ def _check_installed() -> None:
                 f"The local stack cannot be started, because the Python package {package} is not installed.",
                 f"It may not exist for this platform. {CONNECT_FIX}",
             )
-
-
-def ogx_config(engine_url: str) -> dict[str, object]:
-    """The smallest configuration of an OGX server that chats: one provider, and no chat stored.
-
-    Its files are in its working directory. The port is not in it, because the server takes a free one.
-    """
-    engine = {"base_url": f"{engine_url}/v1", "api_key": "none"}
-    return {
-        "version": 2,
-        "distro_name": "llama-ui",
-        "apis": ["inference"],
-        "providers": {
-            "inference": [{"provider_id": PROVIDER, "provider_type": "remote::openai", "config": engine}],
-        },
-        "storage": {
-            "backends": {
-                "kv_default": {"type": "kv_sqlite", "db_path": "kv.db"},
-                "sql_default": {"type": "sql_sqlite", "db_path": "sql.db"},
-            },
-            "stores": {
-                "metadata": {"namespace": "registry", "backend": "kv_default"},
-                "inference": {"table_name": "chats", "backend": "sql_default", "enabled": False},
-            },
-        },
-        "server": {"host": "127.0.0.1", "insecure": True},
-    }
-
-
-def _check_model(url: str, model_id: str) -> None:
-    """Raises LocalStackError unless the server lists the model."""
-    try:
-        with httpx.Client(trust_env=False, timeout=10) as client:
-            listed = [model["id"] for model in client.get(f"{url}/v1/models").raise_for_status().json()["data"]]
-    except httpx.HTTPError as error:
-        raise LocalStackError("The OGX server does not answer.", CONNECT_FIX) from error
-    if model_id not in listed:
-        raise LocalStackError(f"The OGX server does not offer the model {model_id}.", CONNECT_FIX)

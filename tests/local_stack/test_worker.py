@@ -1,0 +1,180 @@
+"""The real local stack chats, keeps to itself, and ends with the app."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import platformdirs
+import psutil
+import pytest
+
+from llama_ui.core.errors import LocalStackError
+from llama_ui.local_stack import model
+from llama_ui.local_stack.launcher import LocalStack
+from llama_ui.local_stack.worker import variables
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MODEL_ID = f"local/{model.DEMONSTRATION_NAME}"
+SECRETS = ("LLAMA_STACK_CLIENT_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "HTTPS_PROXY", "HTTP_PROXY")
+PHASES = ["Preparing the local stack", "Starting the model", "Starting the OGX server"]
+SECONDS = 60
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where workers have their scratch directories."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_variables_for_fetching_are_gone_before_the_servers_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/bin")
+    before = dict(os.environ)
+    with variables({"HF_TOKEN": "secret", "PATH": "/sbin"}):
+        assert (os.environ["HF_TOKEN"], os.environ["PATH"]) == ("secret", "/sbin")
+    assert os.environ == before
+
+
+@pytest.mark.real_stack
+def test_a_broken_model_file_is_refused_and_the_console_says_why(
+    scratch: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = scratch / "mine.gguf"
+    path.write_bytes(b"GGUF" + bytes(1000))
+    with pytest.raises(LocalStackError, match="cannot load the model file"):
+        LocalStack(scratch / "cache", str(path)).start()
+    assert "failed to load model" in capfd.readouterr().err
+    assert list(scratch.iterdir()) == [path]
+
+
+@pytest.fixture(scope="module")
+def cache() -> Path:
+    """The user's own cache, with the demonstration model in it, so that it is fetched once and not for each run."""
+    cache = platformdirs.user_cache_path("llama-ui")
+    model.fetch(None, cache / "llama-ui-pip-tests", StringIO())
+    return cache
+
+
+@pytest.fixture(scope="module")
+def running(cache: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """The address and the process of a stack, started with secrets and a dead proxy in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SECRETS:
+            patch.setenv(name, "http://127.0.0.1:1" if "PROXY" in name else "secret")
+        patch.setenv("NO_PROXY", "pypi.org")
+        before = {*psutil.Process().children()}
+        stack = LocalStack(cache)
+        url = stack.start()
+    (process,) = {*psutil.Process().children()} - before
+    yield url, process
+    stack.stop()
+
+
+def chat(url: str) -> list[dict[str, Any]]:
+    """The chunks of a streamed reply."""
+    messages = [{"role": "user", "content": "Write a two-sentence poem about llamas."}]
+    body = {"model": MODEL_ID, "messages": messages, "max_tokens": 10}
+    body |= {"stream": True, "stream_options": {"include_usage": True}}
+    with httpx.Client(trust_env=False, timeout=SECONDS) as client:
+        reply = client.post(f"{url}/v1/chat/completions", json=body).raise_for_status()
+    return [json.loads(line[5:]) for line in reply.iter_lines() if line.startswith("data: {")]
+
+
+@pytest.mark.real_stack
+def test_the_server_offers_one_model_streams_and_stores_nothing(running: tuple[str, psutil.Process]) -> None:
+    url, _ = running
+    chunks = chat(url)
+    assert len([chunk for chunk in chunks if chunk["choices"]]) >= 5
+    assert chunks[-1]["usage"]["completion_tokens"] > 0
+    with httpx.Client(base_url=f"{url}/v1", trust_env=False, timeout=SECONDS) as client:
+        assert [offer["id"] for offer in client.get("models").json()["data"]] == [MODEL_ID]
+        stored = client.get("chat/completions")
+    assert stored.is_error or stored.json()["data"] == []
+
+
+@pytest.mark.real_stack
+def test_the_worker_listens_on_loopback_only_and_holds_no_key(running: tuple[str, psutil.Process]) -> None:
+    _, process = running
+    assert not process.children()
+    listening = [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert [connection.laddr.ip for connection in listening] == ["127.0.0.1"] * 2
+    assert not {*SECRETS} & process.environ().keys()
+
+
+@pytest.mark.real_stack
+def test_a_stack_whose_ogx_server_ended_can_be_started_again(cache: Path, scratch: Path) -> None:
+    before = {*psutil.Process().children()}
+    stack = LocalStack(cache)
+    stack.start()
+    (process,) = {*psutil.Process().children()} - before
+    process.terminate()  # ends the OGX server, and with it the engine
+    process.wait(SECONDS)
+    assert not stack.alive()
+    assert len(chat(stack.start())) >= 5
+    assert stack.alive()
+    stack.stop()
+    assert not stack.alive()
+    assert {*psutil.Process().children()} == before
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.real_stack
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_start_can_be_stopped_and_leaves_nothing(phase: str, cache: Path, scratch: Path) -> None:
+    before = {*psutil.Process().children()}
+    stack = LocalStack(cache, report=lambda sentence: stack.stop() if sentence == phase else None)
+    with pytest.raises(LocalStackError, match="was stopped"):
+        stack.start()
+    assert not stack.alive()
+    assert {*psutil.Process().children()} == before
+    assert not list(scratch.iterdir())
+
+
+APP = """
+import sys
+from pathlib import Path
+from llama_ui.local_stack.launcher import LocalStack
+
+LocalStack(Path(sys.argv[1]), report=lambda sentence: print(sentence, flush=True)).start()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+ENDS = [(signal.SIGINT, "ready"), *((signal.SIGKILL, phase) for phase in [*PHASES, "ready"])]
+
+
+def processes_of_app(app: "subprocess.Popen[str]", phase: str) -> list[psutil.Process]:
+    """The child processes of an app that has reported `phase`."""
+    assert app.stdout
+    assert any(line.strip() == phase for line in app.stdout)
+    return psutil.Process(app.pid).children(recursive=True)
+
+
+@pytest.mark.real_stack
+@pytest.mark.parametrize(
+    ("end", "phase"), [*((signal.SIGKILL, phase) for phase in [*PHASES, "ready"]), (signal.SIGINT, "ready")]
+)
+def test_no_process_outlives_the_app(end: int, phase: str, cache: Path, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", APP, str(cache)],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as app:
+        processes = processes_of_app(app, phase)
+        assert processes
+        app.send_signal(end)
+        app.wait()
+        assert not psutil.wait_procs(processes, timeout=SECONDS)[1]
+    assert not list(tmp_path.iterdir())
