@@ -1,4 +1,4 @@
-"""What those who run the app look at: /healthz, /readyz and /metrics. Nothing that was said is in them."""
+"""Routes for whoever runs the app: /healthz, /readyz and /metrics. They contain nothing of a conversation."""
 
 import asyncio
 import time
@@ -12,41 +12,40 @@ from llama_ui.core.errors import ChatError, Restarting, TimedOut
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 
-# Seconds: how long the server has to answer, and for how long an answer holds, however often it is asked for.
-PATIENCE, CACHE_SECONDS = 5.0, 2.0
+# Seconds.
+CHECK_TIMEOUT, CACHE_SECONDS = 5.0, 2.0
 
 
 def routes(connection: Connection, turns: Turns) -> list[Route]:
-    readiness = _Readiness(connection, turns)
     return [
         Route("/healthz", lambda _: PlainTextResponse("ok\n")),
-        Route("/readyz", readiness.answer),
+        Route("/readyz", _Readiness(connection, turns).respond),
         Route("/metrics", lambda _: Response(turns.metrics.text(), media_type=CONTENT_TYPE_LATEST)),
     ]
 
 
 class _Readiness:
-    """Whether the app can answer visitors: its server does, and it is not about to end."""
+    """Whether the server answers. The result is cached: anybody may ask, and each check is a request to the server."""
 
     def __init__(self, connection: Connection, turns: Turns) -> None:
         self._connection = connection
         self._turns = turns
-        self._asking = asyncio.Lock()
-        self._wrong = ""
-        self._until = 0.0
+        self._lock = asyncio.Lock()
+        self._problem = ""
+        self._expires = 0.0
 
-    async def answer(self, _: Request) -> Response:
-        async with self._asking:
-            if time.monotonic() >= self._until:
-                self._wrong = await self._ask()
-                self._until = time.monotonic() + CACHE_SECONDS
-        wrong = Restarting.__name__ if self._turns.draining else self._wrong
-        return PlainTextResponse(f"not ready: {wrong}\n" if wrong else "ready\n", 503 if wrong else 200)
+    async def respond(self, _: Request) -> Response:
+        async with self._lock:
+            if time.monotonic() >= self._expires:
+                self._problem = await self._check()
+                self._expires = time.monotonic() + CACHE_SECONDS
+        problem = Restarting.__name__ if self._turns.draining else self._problem
+        return PlainTextResponse(f"not ready: {problem}\n" if problem else "ready\n", 503 if problem else 200)
 
-    async def _ask(self) -> str:
-        """The kind of what is wrong (`errors.py`), which tells strangers nothing; blank where it is ready."""
+    async def _check(self) -> str:
+        """The class name of the error, which tells strangers nothing else; blank if there is none."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(CHECK_TIMEOUT):
                 await self._connection.check_ready()
         except ChatError as error:
             return type(error).__name__

@@ -1,13 +1,14 @@
-"""Limits per visitor and per network address. All but the one on conversation length apply to a public app only."""
+"""Limits per visitor and per network address of a public app, and on the length of any conversation."""
 
 import ipaddress
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
@@ -26,22 +27,22 @@ class Visitor:
 
 
 class Limits:
-    """Counts messages and concurrent replies. Use it on one event loop only."""
+    """Counts messages per minute and concurrent replies. Not thread-safe."""
 
     def __init__(self, settings: Settings, connection: Connection) -> None:
         self._settings = settings
         self._connection = connection
         self._rates = FixedWindowRateLimiter(MemoryStorage())
-        self._replies: Counter[str] = Counter()  # in progress, by key
+        self._replies: Counter[str] = Counter()
 
     def check_length(self, messages: Sequence[Message]) -> None:
-        """Raise InputError if the conversation is longer than `max_history_chars`."""
+        """Raise InputError if the conversation is too long to be sent."""
         length, limit = sum(len(message.content) for message in messages), self._settings.max_history_chars
         if length > limit:
             raise InputError(f"The conversation has {length:,} characters; at most {limit:,} are sent.", "Begin anew.")
 
     def sampling_options(self, options: SamplingOptions) -> SamplingOptions:
-        """The options to send for a visitor: with `max_tokens` set. Raise InputError if the visitor's is too large."""
+        """The options to send: `max_tokens` is set for a public app. Raise InputError if it is too large."""
         limit = self._settings.max_tokens
         if not self._settings.public:
             return options
@@ -52,59 +53,57 @@ class Limits:
         return options
 
     def admit(self, visitor: Visitor) -> None:
-        """Count one message, or something else that costs as much. Raise RateLimited if it is one too many."""
-        if not self._settings.public:
-            return
-        rates = [
-            (key, share, RateLimitItemPerMinute(self._settings.messages_per_minute * share))
-            for key, share in self._keys(visitor)
-        ]
-        for key, share, rate in rates:  # all before any is counted: a refused message uses up nothing
-            if not self._rates.test(rate, key):
-                wait = max(1, round(self._rates.get_window_stats(rate, key).reset_time - time.time() + 0.5))
+        """Count a message, or something else that costs as much. Raise RateLimited if it is one too many."""
+        scopes = self._scopes(visitor)
+        rates = [RateLimitItemPerMinute(self._settings.messages_per_minute * share) for _, _, share in scopes]
+        for rate, (key, subject, _) in zip(rates, scopes, strict=True):
+            if wait := retry_after(self._rates, rate, key):
                 raise RateLimited(
-                    f"{_subject(share)} may send {rate.amount:,} message{'s' * (rate.amount > 1)} a minute here.",
+                    f"{subject} may send {rate.amount:,} message{'s' * (rate.amount > 1)} a minute here.",
                     f"Wait {wait} s, then send it again.",
                 )
-        for key, _, rate in rates:
+        for rate, (key, _, _) in zip(rates, scopes, strict=True):
             self._rates.hit(rate, key)
 
     @contextmanager
     def reply_slot(self, visitor: Visitor) -> Iterator[None]:
-        """Count a message, and one concurrent reply until the block ends. Raise RateLimited if either is too many."""
-        if not self._settings.public:
-            yield
-            return
-        keys = self._keys(visitor)
-        for key, share in keys:
+        """Count a message, and a concurrent reply until the block ends. Raise RateLimited if either is too many."""
+        scopes = self._scopes(visitor)
+        for key, subject, share in scopes:
             limit = self._settings.replies_at_once * share
             if self._replies[key] >= limit:
                 raise RateLimited(
-                    f"{_subject(share)} may have {limit:,} repl{'ies' if limit > 1 else 'y'} at once here.",
+                    f"{subject} may have {limit:,} repl{'ies' if limit > 1 else 'y'} at once here.",
                     "Wait for one to end, then send it again.",
                 )
         self.admit(visitor)
-        self._replies.update(key for key, _ in keys)
+        self._replies.update(key for key, _, _ in scopes)
         try:
             yield
         finally:
-            self._replies.subtract(key for key, _ in keys)
+            self._replies.subtract(key for key, _, _ in scopes)
             self._replies += Counter()  # drop the keys at zero
 
-    def _keys(self, visitor: Visitor) -> list[tuple[str, int]]:
-        """The keys to count under, each with the number of visitors who share it."""
-        session, address = f"session {visitor.session} at {visitor.address}", f"address {visitor.address}"
-        return [(session, 1), (address, self._settings.visitors_per_address)]
+    def _scopes(self, visitor: Visitor) -> list[tuple[str, str, int]]:
+        """What to count: its key, its name in a sentence, and how many visitors share it."""
+        if not self._settings.public:
+            return []
+        address = f"address {visitor.address}"
+        session = f"session {visitor.session} at {visitor.address}"
+        return [(session, "You", 1), (address, "Your network", self._settings.visitors_per_address)]
+
+
+def retry_after(limiter: FixedWindowRateLimiter, rate: RateLimitItem, *key: str) -> int:
+    """The seconds until another hit is allowed; 0 if it is allowed now."""
+    if limiter.test(rate, *key):
+        return 0
+    return max(1, math.ceil(limiter.get_window_stats(rate, *key).reset_time - time.time()))
 
 
 def network(host: str) -> str:
-    """The network to count an address under: for IPv6 the /56 of one household (RIPE-690), else the address itself."""
+    """The network that an address is counted under: with IPv6 the /56 of a household (RIPE-690), else the address."""
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError:
         return host
     return str(address.ipv4_mapped or ipaddress.ip_network((int(address), 56), strict=False))
-
-
-def _subject(share: int) -> str:
-    return "You" if share == 1 else "Your network"

@@ -1,9 +1,7 @@
-"""Who may come in: the users and passwords of `--auth`."""
+"""Login with the users and passwords of `--auth`."""
 
 import hashlib
 import hmac
-import math
-import time
 from collections.abc import Sequence
 from contextvars import ContextVar
 
@@ -12,33 +10,37 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
-# How often a user's password may be wrong, and all of them together, from one address within a minute.
-FAILURES, FAILURES_OF_ALL = RateLimitItemPerMinute(5), RateLimitItemPerMinute(30)
-# Where the request that is being answered comes from, which Gradio does not tell. Set by the gate.
+from llama_ui.hosting.limits import retry_after
+
+# Failed logins from one address: for one user name, and for all of them.
+FAILURES_PER_USER, FAILURES_PER_ADDRESS = RateLimitItemPerMinute(5), RateLimitItemPerMinute(30)
+# The network address of the current request. Gradio does not pass it to `check`, so the security middleware sets it.
 ADDRESS: ContextVar[str] = ContextVar("ADDRESS", default="")
 
 
 class Logins:
-    """Compares in a time that does not tell how much was right, and with who failed often not at all for a while."""
+    """Constant-time comparison, rate-limited after failures."""
 
     def __init__(self, logins: Sequence[tuple[str, str]]) -> None:
-        self._known = [(_digest(user), _digest(password)) for user, password in logins]
+        self._logins = [(_digest(user), _digest(password)) for user, password in logins]
         self._failures = FixedWindowRateLimiter(MemoryStorage())
 
     async def check(self, user: str, password: str) -> bool:
-        """Whether they belong together. Raises HTTPException 429 where nothing is compared any more."""
-        counted = [(FAILURES, (ADDRESS.get(), _digest(user).hex())), (FAILURES_OF_ALL, (ADDRESS.get(),))]
-        for rate, key in counted:
-            if not self._failures.test(rate, *key):
-                wait = math.ceil(max(1, self._failures.get_window_stats(rate, *key).reset_time - time.time()))
+        """Return whether the password is the user's. Raises HTTPException 429 after too many failures."""
+        address, user_digest, password_digest = ADDRESS.get(), _digest(user), _digest(password)
+        limits = [(FAILURES_PER_USER, (address, user_digest.hex())), (FAILURES_PER_ADDRESS, (address,))]
+        for rate, key in limits:
+            if wait := retry_after(self._failures, rate, *key):
                 raise HTTPException(429, f"Too many failed logins. Wait {wait} s.", {"Retry-After": str(wait)})
-        given = _digest(user), _digest(password)
-        found = [hmac.compare_digest(a, given[0]) & hmac.compare_digest(b, given[1]) for a, b in self._known]
-        if any(found):
-            return True
-        for rate, key in counted:
-            self._failures.hit(rate, *key)
-        return False
+        # A list and `&`: all pairs are compared, whichever matches.
+        matches = [
+            hmac.compare_digest(known_user, user_digest) & hmac.compare_digest(known_password, password_digest)
+            for known_user, known_password in self._logins
+        ]
+        if not any(matches):
+            for rate, key in limits:
+                self._failures.hit(rate, *key)
+        return any(matches)
 
 
 def _digest(text: str) -> bytes:

@@ -32,10 +32,10 @@ class Metrics:
             registry=registry,
         )
         self.pages = Gauge("llama_ui_visitors", "Open pages.", registry=registry)
-        replies = Gauge("llama_ui_replies", "Replies in progress.", registry=registry)
-        replies.set_function(lambda: queue.active)
-        waiting = Gauge("llama_ui_waiting", "Requests waiting in the queue.", registry=registry)
-        waiting.set_function(lambda: queue.waiting)
+        Gauge("llama_ui_replies", "Replies in progress.", registry=registry).set_function(lambda: queue.active)
+        Gauge("llama_ui_waiting", "Messages waiting in the queue.", registry=registry).set_function(
+            lambda: queue.waiting
+        )
 
     def count(self, outcome: str, kind: str | None, stats: Stats) -> None:
         """Count a turn that has ended. `kind` is the class name of its error, if it failed."""

@@ -21,7 +21,7 @@ from llama_ui.settings import Settings
 END_TIMEOUT = 4.0
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(slots=True)
 class _Turn:
     """A turn in progress, with the last snapshot of its reply."""
 
@@ -45,7 +45,7 @@ class Turns:
         self.metrics = Metrics(connection.queue)
         self.draining = False
         self._ending = False
-        self._running: set[_Turn] = set()
+        self._running: dict[str, _Turn] = {}
         self._streams = 0
 
     async def respond(
@@ -56,7 +56,7 @@ class Turns:
         Never raises: the last snapshot has the error, also where a limit is exceeded.
         """
         turn = _Turn(messages)
-        self._running.add(turn)
+        self._running[turn.id] = turn
         try:
             if self.draining:
                 raise Restarting("This app is being restarted.", "Send it again in a minute.")
@@ -104,14 +104,13 @@ class Turns:
         try:
             self.drain(END_TIMEOUT)
         finally:  # also on a second Ctrl+C
-            for turn in list(self._running):
+            for turn in list(self._running.values()):
                 self._finish(turn)
 
     def _finish(self, turn: _Turn) -> None:
         """Count and log a turn, once."""
-        if turn not in self._running:
+        if self._running.pop(turn.id, None) is None:
             return
-        self._running.discard(turn)
         reply, stats = turn.reply, turn.reply.stats
         outcome = "failed" if reply.error else "answered" if reply.ended else "stopped"
         kind = type(reply.error).__name__ if reply.error else None

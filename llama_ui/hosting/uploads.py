@@ -1,7 +1,6 @@
-"""Files that visitors add, for as long as the app may still have to read them.
+"""Uploaded files: kept in a temporary folder, deleted after minutes and at exit.
 
-Gradio deletes those that were uploaded whole, minutes later. Broken off, refused, or meant for nothing they would stay,
-and all of them after the app has ended.
+Gradio deletes only those whose upload was completed, and none at exit.
 """
 
 import os
@@ -12,34 +11,34 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
-# Seconds: how often it is looked, and how old they are then. The first file of a request is complete at once, the last
-# one after `gate.LONGEST`, and then all are read.
+# Seconds: how often Gradio looks for old files, and their age. A request with many files may take five minutes; the
+# app reads all of them after the last has arrived.
 SWEEP_INTERVAL, MAX_AGE = 60, 360
-# Gradio looks first: it remembers all files that it does not delete itself.
-SWEPT = MAX_AGE + 2.0 * SWEEP_INTERVAL
+# The age at which `sweep` deletes a file: after Gradio, which otherwise keeps its name in memory for good.
+SWEEP_AGE = MAX_AGE + 2.0 * SWEEP_INTERVAL
 
 
 @cache
 def folder() -> "TemporaryDirectory[str]":
-    """Where Gradio puts them. It is asked for before the page is made."""
-    chosen = Path(os.environ.get("GRADIO_TEMP_DIR") or gettempdir())
-    chosen.mkdir(parents=True, exist_ok=True)
-    made = TemporaryDirectory(prefix="llama-ui-", dir=chosen, ignore_cleanup_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = made.name
-    threading.Thread(target=_sweep_again_and_again, args=[Path(made.name)], daemon=True, name="uploads").start()
-    return made
+    """The folder that Gradio uploads into, created on the first call. Call it before building the page."""
+    parent = Path(os.environ.get("GRADIO_TEMP_DIR") or gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    directory = TemporaryDirectory(prefix="llama-ui-", dir=parent, ignore_cleanup_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = directory.name
+    threading.Thread(target=_sweep_forever, args=[Path(directory.name)], daemon=True, name="uploads").start()
+    return directory
 
 
-def sweep(place: Path) -> None:
-    """Deletes files that are old, and folders that have been empty for as long."""
-    for where, _, names in os.walk(place, topdown=False):
-        for path in [*(Path(where, name) for name in names), Path(where)]:
-            with suppress(OSError):  # not empty, or gone by now
-                if path != place and path.lstat().st_mtime < time.time() - SWEPT:
+def sweep(root: Path) -> None:
+    """Delete old files in `root`, and old empty folders."""
+    for directory, _, names in os.walk(root, topdown=False):
+        for path in [*(Path(directory, name) for name in names), Path(directory)]:
+            with suppress(OSError):  # not empty, or already deleted
+                if path != root and path.lstat().st_mtime < time.time() - SWEEP_AGE:
                     path.rmdir() if path.is_dir() else path.unlink()
 
 
-def _sweep_again_and_again(place: Path) -> None:
+def _sweep_forever(root: Path) -> None:
     while True:
-        sweep(place)
+        sweep(root)
         time.sleep(SWEEP_INTERVAL)

@@ -70,7 +70,7 @@ def test_it_is_not_ready_where_there_is_no_server_or_it_does_not_answer_in_time(
 ) -> None:
     monkeypatch.setattr("llama_ui.llama_stack.connection.DEFAULT_URLS", ())
     assert httpx.get(f"{serve(base_url=None, no_local=True)}/readyz").text == "not ready: NoServer\n"
-    monkeypatch.setattr(health, "PATIENCE", 0.0)
+    monkeypatch.setattr(health, "CHECK_TIMEOUT", 0.0)
     assert httpx.get(f"{serve()}/readyz").text == "not ready: TimedOut\n"
 
 

@@ -53,7 +53,7 @@ def test_nothing_that_was_uploaded_stays_for_long_whatever_became_of_it(
     assert len(before) >= 3
     uploads.sweep(place)
     assert kept(place) == before, "a file may still be read"
-    monkeypatch.setattr(uploads, "SWEPT", -1.0)
+    monkeypatch.setattr(uploads, "SWEEP_AGE", -1.0)
     uploads.sweep(place)
     uploads.sweep(place)
     assert list(place.iterdir()) == []
