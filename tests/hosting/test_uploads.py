@@ -1,4 +1,4 @@
-"""What becomes of the files that visitors upload."""
+"""Uploaded files are deleted: old ones while the app runs, all of them at exit."""
 
 import os
 import signal
@@ -20,49 +20,47 @@ SECONDS = 20.0
 PART = 'Content-Disposition: form-data; name="files"; filename="a.txt"'
 
 
-@pytest.fixture
-def url(stack: FakeStack) -> Iterator[str]:
-    with served(base_url=stack.url) as url:
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with FakeStack() as stack, served(base_url=stack.url) as url:
         yield url.rstrip("/")
 
 
-def kept(place: str | Path) -> list[str]:
-    return [name for _, _, names in os.walk(place) for name in names]
+def files_in(folder: str | Path) -> list[str]:
+    return [name for _, _, names in os.walk(folder) for name in names]
 
 
 def upload(url: str, field: str = "files") -> httpx.Response:
     return httpx.post(f"{url}/gradio_api/upload", files={field: ("a.txt", b"x" * 100_000)}, timeout=SECONDS)
 
 
-def break_off(url: str) -> None:
-    there = httpx.URL(url)
+def break_off_an_upload(url: str) -> None:
+    address = httpx.URL(url)
     head = "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     body = f"--b\r\n{PART}\r\n\r\n{'x' * 3_000_000}"
-    with socket.create_connection((there.host, there.port or 80), SECONDS) as connection:
+    with socket.create_connection((address.host, address.port or 80), SECONDS) as connection:
         connection.sendall(f"{head}Content-Length: 9000000\r\n\r\n{body}".encode())
 
 
-def test_nothing_that_was_uploaded_stays_for_long_whatever_became_of_it(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = Path(uploads.folder().name)
+def test_old_files_are_deleted_also_those_of_broken_off_uploads(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(uploads.folder().name)
     assert upload(url).is_success and upload(url, "other").is_success
-    break_off(url)
-    assert upload(url).is_success  # by now the one before is known to be broken off
-    before = kept(place)
+    break_off_an_upload(url)
+    assert upload(url).is_success  # the server has closed the one before by now
+    before = files_in(folder)
     assert len(before) >= 3
-    uploads.sweep(place)
-    assert kept(place) == before, "a file may still be read"
+    uploads.sweep(folder)
+    assert files_in(folder) == before, "new files may still be read"
     monkeypatch.setattr(uploads, "SWEEP_AGE", -1.0)
-    uploads.sweep(place)
-    uploads.sweep(place)
-    assert list(place.iterdir()) == []
+    uploads.sweep(folder)
+    uploads.sweep(folder)
+    assert list(folder.iterdir()) == []
     monkeypatch.undo()
     (path,) = upload(url).json()
     assert Path(path).read_bytes() == b"x" * 100_000
 
 
-def test_no_more_is_taken_than_there_is_room_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_of_all_uploads_are_limited(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(security, "UPLOADED", RateLimitItemPerMinute(10 * security.LEAST_FILE, 6))
     assert upload(url).is_success
     for _ in range(2):  # many small files take as much room as a few large ones
@@ -70,13 +68,10 @@ def test_no_more_is_taken_than_there_is_room_for(url: str, monkeypatch: pytest.M
         assert refused.status_code == 503 and "Add yours in a few minutes." in refused.json()["detail"]
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_no_file_of_a_visitor_outlives_the_app(
-    start_app: Callable[..., AppProcess], stack: FakeStack, tmp_path: Path, end: signal.Signals
-) -> None:
+def test_all_files_are_deleted_at_exit(start_app: Callable[..., AppProcess], stack: FakeStack, tmp_path: Path) -> None:
     app = start_app("--base-url", stack.url, TMPDIR=str(tmp_path))
     assert upload(app.url).is_success
-    assert "a.txt" in kept(tmp_path)
-    app.process.send_signal(end)
+    assert "a.txt" in files_in(tmp_path)
+    app.process.send_signal(signal.SIGINT)
     assert app.process.wait(SECONDS) == 0
-    assert kept(tmp_path) == []
+    assert files_in(tmp_path) == []
