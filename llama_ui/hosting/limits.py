@@ -36,13 +36,15 @@ class Limits:
         self._replies: Counter[str] = Counter()
 
     def check_length(self, messages: Sequence[Message]) -> None:
-        """Raise InputError if the conversation is too long to be sent."""
+        """Raises InputError if the conversation is too long to be sent."""
         length, limit = sum(len(message.content) for message in messages), self._settings.max_history_chars
         if length > limit:
-            raise InputError(f"The conversation has {length:,} characters; at most {limit:,} are sent.", "Begin anew.")
+            raise InputError(
+                f"The conversation has {length:,} characters; at most {limit:,} are sent.", "Start a new chat."
+            )
 
     def sampling_options(self, options: SamplingOptions) -> SamplingOptions:
-        """The options to send: `max_tokens` is set for a public app. Raise InputError if it is too large."""
+        """Returns the options with `max_tokens` set, if the app is public. Raises InputError if it is too large."""
         limit = self._settings.max_tokens
         if not self._settings.public:
             return options
@@ -53,7 +55,7 @@ class Limits:
         return options
 
     def admit(self, visitor: Visitor) -> None:
-        """Count a message, or something else that costs as much. Raise RateLimited if it is one too many."""
+        """Counts a message, or something else that costs as much. Raises RateLimited if it is one too many."""
         scopes = self._scopes(visitor)
         rates = [RateLimitItemPerMinute(self._settings.messages_per_minute * share) for _, _, share in scopes]
         for rate, (key, subject, _) in zip(rates, scopes, strict=True):
@@ -67,7 +69,7 @@ class Limits:
 
     @contextmanager
     def reply_slot(self, visitor: Visitor) -> Iterator[None]:
-        """Count a message, and a concurrent reply until the block ends. Raise RateLimited if either is too many."""
+        """Counts a message, and a concurrent reply until the block ends. Raises RateLimited if either is too many."""
         scopes = self._scopes(visitor)
         for key, subject, share in scopes:
             limit = self._settings.replies_at_once * share
@@ -85,7 +87,7 @@ class Limits:
             self._replies += Counter()  # drop the keys at zero
 
     def _scopes(self, visitor: Visitor) -> list[tuple[str, str, int]]:
-        """What to count: its key, its name in a sentence, and how many visitors share it."""
+        """Returns what to count: a key, its name in a sentence, and the number of visitors who share it."""
         if not self._settings.public:
             return []
         address = f"address {visitor.address}"
@@ -94,14 +96,14 @@ class Limits:
 
 
 def retry_after(limiter: FixedWindowRateLimiter, rate: RateLimitItem, *key: str) -> int:
-    """The seconds until another hit is allowed; 0 if it is allowed now."""
+    """Returns the seconds until another hit is allowed, or 0 if it is allowed now."""
     if limiter.test(rate, *key):
         return 0
     return max(1, math.ceil(limiter.get_window_stats(rate, *key).reset_time - time.time()))
 
 
 def network(host: str) -> str:
-    """The network that an address is counted under: with IPv6 the /56 of a household (RIPE-690), else the address."""
+    """Returns what to count an address under: for IPv6 the /56 network of a household (RIPE-690), else the address."""
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError:

@@ -26,7 +26,7 @@ class Logins:
         self._failures = FixedWindowRateLimiter(MemoryStorage())
 
     async def check(self, user: str, password: str) -> bool:
-        """Return whether the password is the user's. Raises HTTPException 429 after too many failures."""
+        """Returns whether the password is the user's. Raises HTTPException 429 after too many failures."""
         address, user_digest, password_digest = ADDRESS.get(), _digest(user), _digest(password)
         limits = [(FAILURES_PER_USER, (address, user_digest.hex())), (FAILURES_PER_ADDRESS, (address,))]
         for rate, key in limits:

@@ -38,7 +38,7 @@ class Metrics:
         )
 
     def count(self, outcome: str, kind: str | None, stats: Stats) -> None:
-        """Count a turn that has ended. `kind` is the class name of its error, if it failed."""
+        """Counts a turn that has ended. `kind` is the class name of its error, if it failed."""
         self._turns.labels(outcome).inc()
         if kind:
             self._failures.labels(kind).inc()

@@ -51,9 +51,9 @@ class Turns:
     async def respond(
         self, visitor: Visitor, model: str, messages: Sequence[Message], options: SamplingOptions
     ) -> AsyncGenerator[Reply, None]:
-        """Yield snapshots of one visitor's reply, as `core.reply.respond` does, and log and count the turn.
+        """Yields snapshots of one visitor's reply, as `core.reply.respond` does. Logs and counts the turn.
 
-        Never raises: the last snapshot has the error, also where a limit is exceeded.
+        Never raises: the last snapshot has the error, also if a limit is exceeded.
         """
         turn = _Turn(messages)
         self._running[turn.id] = turn
@@ -78,12 +78,12 @@ class Turns:
             self._finish(turn)
 
     def page(self) -> AbstractContextManager[None]:
-        """Count an open page."""
+        """Counts an open page."""
         return self.metrics.pages.track_inprogress()
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """Count a response that carries replies, so that `drain` waits until it is sent."""
+        """Counts a response that carries replies, so that `drain` waits until it is sent."""
         self._streams += 1
         try:
             yield
@@ -91,15 +91,17 @@ class Turns:
             self._streams -= 1
 
     def drain(self, seconds: float) -> None:
-        """Refuse new messages, and wait at most `seconds` for the running replies to arrive. Blocks; call it from
-        another thread than the event loop's."""
+        """Refuses new messages, and waits at most `seconds` until the running replies have been sent.
+
+        Blocks: call it from another thread than the event loop's.
+        """
         self.draining = True
         deadline = time.monotonic() + seconds
         while (self._running or self._streams) and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def end(self) -> None:
-        """End the running replies, each with a sentence, and log those that do not end in time. Blocks, as `drain`."""
+        """Ends each running reply with a sentence, and logs those that do not end in time. Blocks like `drain`."""
         self._ending = True
         try:
             self.drain(END_TIMEOUT)
@@ -108,7 +110,7 @@ class Turns:
                 self._finish(turn)
 
     def _finish(self, turn: _Turn) -> None:
-        """Count and log a turn, once."""
+        """Counts and logs a turn, once."""
         if self._running.pop(turn.id, None) is None:
             return
         reply, stats = turn.reply, turn.reply.stats

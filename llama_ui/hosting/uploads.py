@@ -1,6 +1,6 @@
-"""Uploaded files: kept in a temporary folder, deleted after minutes and at exit.
+"""A temporary folder for uploaded files, which are deleted after minutes and at exit.
 
-Gradio deletes only those whose upload was completed, and none at exit.
+Gradio deletes only files whose upload was completed, and none at exit.
 """
 
 import os
@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
-# Seconds: how often Gradio looks for old files, and their age. A request with many files may take five minutes; the
-# app reads all of them after the last has arrived.
+# Seconds: how often Gradio looks for old files, and their age. The app reads the files of a request after the
+# last has arrived, which may take minutes.
 SWEEP_INTERVAL, MAX_AGE = 60, 360
 # The age at which `sweep` deletes a file: after Gradio, which otherwise keeps its name in memory for good.
 SWEEP_AGE = MAX_AGE + 2.0 * SWEEP_INTERVAL
@@ -30,7 +30,7 @@ def folder() -> "TemporaryDirectory[str]":
 
 
 def sweep(root: Path) -> None:
-    """Delete old files in `root`, and old empty folders."""
+    """Deletes old files in `root`, and old empty folders."""
     for directory, _, names in os.walk(root, topdown=False):
         for path in [*(Path(directory, name) for name in names), Path(directory)]:
             with suppress(OSError):  # not empty, or already deleted
