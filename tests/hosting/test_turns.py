@@ -14,7 +14,7 @@ import pytest
 from gradio.state_holder import StateHolder
 from gradio_client import Client
 
-from llama_ui.core.conversation import Reply
+from llama_ui.core.conversation import Reply, Turn
 from llama_ui.core.errors import ChatError, InternalError, RateLimited, Restarting
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.hosting import turns as turns_module
@@ -24,9 +24,9 @@ from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web import chat_interface
 from llama_ui.web.handlers import Handlers
+from llama_ui.web.history import render_user
 from llama_ui.web.tab_handlers import TabHandlers
-from llama_ui.web.view import image_part
-from tests.core.test_messages import ICON as PICTURE
+from tests.core.test_conversation import ICON as PICTURE
 from tests.hosting.test_load import until
 from tests.support.fake_stack import MODEL, FakeStack, Hold
 from tests.support.page import reply_event, said, served
@@ -343,11 +343,11 @@ def test_the_api_refuses_what_is_no_message_with_a_sentence(
 def test_the_values_of_a_conversation_have_types_and_limits(url: str, page_stack: FakeStack) -> None:
     hi = [{"role": "user", "content": "Hi"}]
     for made_up in (["x" * 100_000], {"text": "x" * 100_000}, 5, True):
-        assert "The system prompt is no text." in Stranger(url).send(hi, (made_up, *SETTINGS[1:]))
-        assert "The model's name is no text." in Stranger(url).send(hi, ("", made_up, *SETTINGS[2:]))
+        assert "The system prompt is not a text." in Stranger(url).send(hi, (made_up, *SETTINGS[1:]))
+        assert "The model's name is not a text." in Stranger(url).send(hi, ("", made_up, *SETTINGS[2:]))
     too_long = "The model's name has 301 characters; at most 300 are sent."
     assert too_long in Stranger(url).send(hi, ("", "m" * 301, *SETTINGS[2:]))
-    pictures = [{"role": "user", "content": [image_part(PICTURE)]}] * 21
+    pictures = [render_user(Turn(images=(PICTURE,)))] * 21
     assert "has 21 pictures; at most 20 are sent" in Stranger(url).send([*pictures, *hi])
     texts = [{"role": "user", "content": "x" * 10_000}, {"role": "assistant", "content": "y" * 10_000}]
     assert "The conversation has 20,011 characters; at most 20,000 are sent." in Stranger(url).send([*texts, *hi])
@@ -369,10 +369,10 @@ def test_nothing_of_a_conversation_stays_in_the_app(url: str, page_stack: FakeSt
 def test_a_program_s_conversation_is_kept_up_to_a_size(
     url: str, page_stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_interface, "MOST_KEPT", 2000)
+    monkeypatch.setattr(chat_interface, "MAX_PROGRAM_BYTES", 2000)
     program = Client(url, headers={"x-forwarded-for": next(ADDRESSES)}, verbose=False)
     assert said(program.predict("one", api_name="/chat")) == "Hello there."
-    assert "too large" in said(program.predict("x" * 2000, api_name="/chat"))
+    assert "conversation is too large" in said(program.predict("x" * 2000, api_name="/chat"))
     assert said(program.predict("two", api_name="/chat")) == "Hello there."
     assert [message["content"] for message in page_stack.requests[-1]["messages"][1:]] == ["one", "Hello there.", "two"]
 
@@ -382,8 +382,7 @@ def handlers(stack: FakeStack, **values: Any) -> Iterator[tuple[Handlers, TabHan
     settings = Settings(base_url=stack.url, trusted_proxies="127.0.0.1", **values)
     connection = Connection(settings)
     turns = Turns(settings, connection)
-    page = Handlers(settings, connection, turns)
-    yield page, TabHandlers(settings, connection, page, turns)
+    yield Handlers(settings, connection, turns), TabHandlers(settings, connection, turns)
     connection.close()
 
 
@@ -398,7 +397,7 @@ async def test_a_comparison_costs_as_many_messages_as_it_sends(stack: FakeStack)
 
 async def test_checking_the_connection_costs_a_message(stack: FakeStack) -> None:
     with handlers(stack, messages_per_minute=1) as (page, _):
-        assert "a minute here." not in await last(page.examine(MODEL, REQUEST))
+        assert "a minute here." not in await last(page.check(MODEL, REQUEST))
         requests = len(stack.asked)
-        assert "a minute here." in await last(page.examine(MODEL, REQUEST))
+        assert "a minute here." in await last(page.check(MODEL, REQUEST))
     assert len(stack.asked) == requests
