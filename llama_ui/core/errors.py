@@ -28,12 +28,7 @@ ChatError
 
 
 class ChatError(Exception):
-    """A failure, and what to do about it.
-
-    Args:
-        sentence: What happened, as one sentence in Markdown.
-        fix: What to do about it, as one or two sentences; blank where there is nothing to do.
-    """
+    """A failure: one sentence in Markdown, and the fix, which may be blank."""
 
     def __init__(self, sentence: str, fix: str) -> None:
         super().__init__(f"{sentence} {fix}".strip())

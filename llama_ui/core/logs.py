@@ -49,12 +49,7 @@ class _PlainFormatter(logging.Formatter):
 
 
 def log_turn(log_format: str, fields: Mapping[str, Any]) -> None:
-    """Writes one line to stderr, without control characters.
-
-    Args:
-        log_format: "json" or "logfmt".
-        fields: What to log; values that are None are left out.
-    """
+    """Writes one line to stderr, as "json" or "logfmt", without control characters and without values of None."""
     values = {name: _loggable(value) for name, value in fields.items() if value is not None}
     line = _FORMATS[log_format](None, "", _STAMP(None, "", {"event": "turn", **values}))
     print(_printable(str(line)), file=sys.stderr, flush=True)
@@ -71,12 +66,9 @@ def _printable(text: str) -> str:
 
 
 def log_unexpected(doing: str, reference: str | None = None, *, in_words: bool = True) -> InternalError:
-    """Logs the exception that is being handled, and returns the error to show in its place: only an id.
+    """Logs the exception that is being handled under an id, and returns the error to show, which has only that.
 
-    Args:
-        doing: What the app was doing, such as "replying".
-        reference: The id under which to log it; a new one by default.
-        in_words: Whether to log the exception's message. Where it is about a request, that may be what was sent.
+    Without the exception's message unless `in_words`: if it is about a request, it may repeat what was sent.
     """
     reference = reference or uuid.uuid4().hex[:8]
     error = sys.exception()

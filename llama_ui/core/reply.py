@@ -41,12 +41,6 @@ async def respond(
     the stream, so that a slow consumer gets fewer snapshots and no backlog. Closing this generator, or cancelling the
     task that runs it, closes the request to the server at once, before the first token too.
 
-    Args:
-        stream: Sends the request and yields the events of the reply.
-        model: The id of the model; blank for the one that `stream` chooses.
-        messages: The messages to send.
-        options: The sampling options to send.
-
     Raises:
         Exception: What `stream` raises and is no `ChatError`, after a snapshot of what has arrived by then.
     """
@@ -105,8 +99,7 @@ class _Progress:
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
         self._sent_at: float | None = None
-        self._first_token_at: float | None = None
-        self._last_token_at = 0.0
+        self._token_times: tuple[float, float] | None = None  # of the first and the last
         self._reasoning_at: float | None = None
         self._answer_at: float | None = None
 
@@ -125,12 +118,9 @@ class _Progress:
 
     def _add(self, event: Event, time: float) -> None:
         match event:
-            case Text():
-                self._text.append(event.text)
-                self._count_token(time)
-            case Reasoning():
-                self._reasoning.append(event.text)
-                self._count_token(time)
+            case Text() | Reasoning():
+                (self._text if isinstance(event, Text) else self._reasoning).append(event.text)
+                self._token_times = (self._token_times or (time, time))[0], time
             case Notice():
                 self._notices.append(event.sentence)
             case Queued():
@@ -145,11 +135,6 @@ class _Progress:
                 self._finish_reason = event.finish_reason
         self.news.set()
 
-    def _count_token(self, time: float) -> None:
-        if self._first_token_at is None:
-            self._first_token_at = time
-        self._last_token_at = time
-
     def snapshot(self, now: float) -> Reply:
         """The reply so far."""
         self._text, self._reasoning = ["".join(self._text)], ["".join(self._reasoning)]
@@ -159,14 +144,14 @@ class _Progress:
             self._reasoning_at = now
         if text.strip() and self._answer_at is None:
             self._answer_at = now
-        reasons, answers = self._reasoning_at is not None, self._answer_at is not None
+        has_reasoning, has_answer = self._reasoning_at is not None, self._answer_at is not None
         until = now if self._answer_at is None else self._answer_at
         return Reply(
             text=text,
             reasoning=reasoning,
-            thinking=reasons and not answers and not self.ended,
+            thinking=has_reasoning and not has_answer and not self.ended,
             reasoning_seconds=None if self._reasoning_at is None else max(0.0, until - self._reasoning_at),
-            waited=None if reasons or answers else now - self._started,
+            waited=None if has_reasoning or has_answer else now - self._started,
             position=self._position,
             model=self._model,
             stats=self._stats(now),
@@ -174,13 +159,13 @@ class _Progress:
         )
 
     def _stats(self, now: float) -> Stats:
-        first = self._first_token_at
+        first, last = self._token_times or (None, now)
         sent = next(time for time in (self._sent_at, first, now) if time is not None)
         usage = self._usage or Usage(self._prompt_tokens, _estimate_tokens(self._reasoning[0] + self._text[0]))
         return Stats(
             waited=sent - self._started,
             first=None if first is None else first - sent,
-            generating=0.0 if first is None else self._last_token_at - first,
+            generating=0.0 if first is None else last - first,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             estimated=self._usage is None,

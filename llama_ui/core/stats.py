@@ -5,16 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The time and the tokens of a reply.
+    """The time in seconds and the tokens of a reply; `estimated` tokens where the server does not count them.
 
-    Attributes:
-        waited: Seconds until the request went out: in the queue, or until the server was ready.
-        first: Seconds from then to the first token, of the reasoning or of the answer; None without any.
-        generating: Seconds from the first token to the last.
-        prompt_tokens: Tokens of the request.
-        completion_tokens: Tokens of the reply.
-        estimated: Whether the tokens are an estimate, because the server does not count them.
-        finish_reason: Why the reply ended, in OpenAI's terms; None if the server does not say.
+    `waited` lasts until the request goes out, `first` from then to the first token, of the reasoning or the answer, and
+    `generating` from that to the last one. `finish_reason` is in OpenAI's terms.
     """
 
     waited: float = 0.0
@@ -33,10 +27,7 @@ class Stats:
 
 
 def format_stats(stats: Stats) -> str:
-    """For example "0.31 s to first token · 42.0 tokens/s · 13 tokens in, 27 out · stop".
-
-    Unknown parts are left out, up to the whole line; "≈" marks estimates.
-    """
+    """For example "0.31 s to first token · 42.0 tokens/s · 13 tokens in, 27 out · stop", without unknown parts."""
     about = "≈" if stats.estimated else ""
     parts = []
     if stats.first is not None:

@@ -6,7 +6,7 @@ import re
 # Longer texts are cut before any pattern sees them.
 MAX_LENGTH = 10_000
 # What no visitor may read in a server's words, and what to show in its place. Routes (/v1/...) are left.
-_SECRETS = [
+_REDACTIONS = [
     # user:password@ in an address
     (r"//[^/\s@]+@", "//[key]@"),
     # "Bearer abc...", but not "Bearer authentication required"
@@ -31,31 +31,20 @@ _SECRETS = [
         "[path]",
     ),
 ]
-_PATTERNS = [(re.compile(pattern), replacement) for pattern, replacement in _SECRETS]
 
 
 def as_code(text: str, limit: int = 300) -> str:
-    """Any text as one line of Markdown code, so that nothing in it is rendered.
-
-    Args:
-        text: The text; backticks in it become apostrophes, what is not printable becomes a space.
-        limit: The number of characters after which it is cut.
-    """
+    """Any text as one line of Markdown code, cut after `limit` characters, so that nothing in it is rendered."""
     printable = "".join(char if char.isprintable() else " " for char in text[:MAX_LENGTH].replace("`", "'"))
     line = " ".join(printable.split())
     return f"`{line[:limit]}…`" if len(line) > limit else f"`{line or '(no text)'}`"
 
 
 def quote(text: str, api_key: str | None = None) -> str:
-    """A server's own words as Markdown code, without the keys and file paths in them.
-
-    Args:
-        text: The words.
-        api_key: The key in use, which is removed whatever it looks like.
-    """
+    """A server's own words as Markdown code, without file paths, keys, and the `api_key` in use."""
     text = text[:MAX_LENGTH]
     for form in (api_key, html.escape(api_key)) if api_key else ():
         text = re.sub(re.escape(form), "[key]", text, flags=re.IGNORECASE)
-    for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
+    for pattern, replacement in _REDACTIONS:
+        text = re.sub(pattern, replacement, text)
     return as_code(text)

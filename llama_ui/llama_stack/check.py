@@ -1,41 +1,36 @@
-"""The doctor: looks at the server step by step, and says of each step whether it passed and what would mend it."""
+"""The connection check: tests the way to a first token step by step, and says what to do where it fails."""
 
 import asyncio
 import json
-import logging
-import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
 from llama_ui.core import errors
+from llama_ui.core.conversation import Reply
 from llama_ui.core.errors import ChatError
-from llama_ui.core.events import Finished, Reasoning, Text
+from llama_ui.core.logs import log_unexpected
 from llama_ui.core.messages import Message, SamplingOptions
+from llama_ui.core.reply import Stream, respond
 from llama_ui.core.text import as_code
-from llama_ui.llama_stack import models
 from llama_ui.llama_stack.connection import Connection
+from llama_ui.llama_stack.discovery import ServerIdentity
+from llama_ui.llama_stack.models import first_choice, same_model, unknown_model
 from llama_ui.parsers import parse_url, redact_url
 from llama_ui.settings import Settings
 
-if TYPE_CHECKING:
-    from llama_ui.llama_stack.client import LlamaStackClient, ServerIdentity
-
-log = logging.getLogger(__name__)
-
-# What happens on the way to a first answer: the failures that end the way there, and what to say where none did.
+# The steps to a first response: the errors that end the way there, and the message otherwise.
 STEPS = [
-    ("Name", (errors.NameNotFound,), "the host is known"),
-    ("Connection", (errors.NotListening,), "something listens there"),
-    ("TLS", (errors.TLSMismatch,), "the connection is encrypted"),
-    ("HTTP", (errors.NoAnswer, errors.ConnectionLost, errors.TimedOut), "it answers"),
+    ("Name", (errors.NameNotFound,), "host resolves"),
+    ("Connection", (errors.NotListening,), "port open"),
+    ("TLS", (errors.TLSMismatch,), "connection encrypted"),
+    ("HTTP", (errors.NoAnswer, errors.ConnectionLost, errors.TimedOut), "HTTP response received"),
 ]
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One step: passed or not, one sentence in Markdown, and the fix where it did not pass. `data` is for scripts."""
+    """The result of one step: a sentence in Markdown, the fix where it failed, and facts for scripts."""
 
     check: str
     passed: bool
@@ -49,131 +44,116 @@ class CheckResult:
         return f"{'ok' if self.passed else 'FAILED':8}{self.check:12}{text}"
 
 
-def _failed(check: str, error: ChatError) -> CheckResult:
-    return CheckResult(check, False, error.sentence, error.fix)
-
-
 async def check_connection(
     settings: Settings, connection: Connection, model: str = ""
 ) -> AsyncGenerator[CheckResult, None]:
-    """The findings, in order; the first step that keeps the next ones from being looked at is the last. Costs a token.
+    """Yields the results in order, up to the first that rules out the rest. Requests one token.
 
-    `model`: the one to look for and to ask, else the one of the settings, else the one to begin with.
+    `model` is the one to use; if it is blank, the configured one or else the first choice.
     """
+    model = model or settings.model or ""
     try:
-        async for finding in _examine(settings, connection, model or settings.model or ""):
-            yield finding
-    except Exception:
-        log.exception("Error while looking at the server")
-        yield CheckResult("Check", False, "The check itself failed.", "The log says more.")
-
-
-async def _examine(settings: Settings, connection: Connection, chosen: str) -> AsyncGenerator[CheckResult, None]:
-    try:
-        if settings.base_url:
-            parse_url(settings.base_url)
-        stack = await connection.client()
-    except ValueError as error:
-        shown = as_code(redact_url(settings.base_url or ""))
-        yield CheckResult("Address", False, f"{shown} {error}.", "Correct --base-url.")
-        return
-    except ChatError as error:
-        yield _failed("Address", error)
-        return
-    yield CheckResult("Address", True, stack.base_url, data={"base_url": stack.base_url})
-    identity, listed, failure = None, list[str](), None
-    try:
-        identity = await stack.identity()
-        listed = await stack.chat_models()
-    except ChatError as error:
-        failure = error
-    for finding in _way(stack.base_url, identity, failure):
-        yield finding
-        if not finding.passed:
+        try:
+            if settings.base_url:
+                parse_url(settings.base_url)
+            client = await connection.client()
+        except (ValueError, ChatError) as failure:
+            yield _no_client(settings, failure)
             return
-    yield (finding := _failed("Models", failure) if failure else _models(chosen, listed))
-    if not (finding.passed or chosen):
-        return
-    reply = await _reply(stack, chosen or models.first_choice(listed))
-    if reply.check != "Key":
-        yield CheckResult("Key", True, "accepted" if settings.api_key else "none is set, and none is needed")
-    yield reply
+        yield CheckResult("Address", True, client.base_url, data={"base_url": client.base_url})
+        identity, listed, error = None, list[str](), None
+        try:
+            identity = await client.discovery.identity()
+            listed = await client.chat_models()
+        except ChatError as failure:
+            error = failure
+        for result in _steps(client.base_url, identity, error):
+            yield result
+            if not result.passed:
+                return
+        yield (result := _failure("Models", error) if error else _check_models(model, listed))
+        if not (result.passed or model):
+            return
+        result = await _check_reply(client.stream, model or first_choice(listed))
+        if result.check != "Key":
+            yield CheckResult("Key", True, "accepted" if settings.api_key else "none is set, and none is needed")
+        yield result
+    except Exception:
+        yield _failure("Check", log_unexpected("checking the connection"))
 
 
-def _way(url: str, identity: "ServerIdentity | None", failure: ChatError | None) -> Iterator[CheckResult]:
-    """What the first answers tell; up to the finding that did not pass, if one did not."""
+def _failure(check: str, error: ChatError) -> CheckResult:
+    return CheckResult(check, False, error.sentence, error.fix)
+
+
+def _no_client(settings: Settings, error: Exception) -> CheckResult:
+    if isinstance(error, ChatError):
+        return _failure("Address", error)
+    address = as_code(redact_url(settings.base_url or ""))
+    return CheckResult("Address", False, f"{address} {error}.", "Correct --base-url.")
+
+
+def _steps(url: str, identity: ServerIdentity | None, error: ChatError | None) -> Iterator[CheckResult]:
+    """The results of the lookup, up to the one that failed if there is one."""
     for check, kinds, message in STEPS:
-        if isinstance(failure, kinds):
-            yield _failed(check, failure)
+        if isinstance(error, kinds):
+            yield _failure(check, error)
         elif check != "TLS" or url.startswith("https:"):
             yield CheckResult(check, True, message)
-    known = identity and identity.version is not None
-    if identity and (known or not failure):
+    has_version = identity is not None and identity.version is not None
+    if identity and (has_version or not error):
         data = {"server": identity.name, "version": identity.version, "route": identity.dialect.route}
         yield CheckResult("Server", True, f"{identity.name}, asked at {as_code(identity.dialect.route)}", data=data)
-    if isinstance(failure, errors.AuthFailed):
-        yield _failed("Key", failure)
-    elif failure and not known and (not identity or isinstance(failure, errors.NotALlamaStack)):
-        yield _failed("Server", failure)
+    if isinstance(error, errors.AuthFailed):
+        yield _failure("Key", error)
+    elif error and not has_version and (not identity or isinstance(error, errors.NotALlamaStack)):
+        yield _failure("Server", error)
 
 
-def _models(chosen: str, listed: list[str]) -> CheckResult:
+def _check_models(model: str, listed: list[str]) -> CheckResult:
     data = {"models": listed}
     if not listed:
         fix = "Register one there; if its engine was down when the server started, restart the server."
         return CheckResult("Models", False, "The server lists no chat model.", fix, data)
-    model = chosen or models.first_choice(listed)
-    if model not in listed:
-        model = models.same_model(model, listed) or ""
-    if not model:
-        error = models.unknown_model(chosen, listed)
+    name = same_model(model or first_choice(listed), listed)
+    if not name:
+        error = unknown_model(model, listed)
         return CheckResult("Models", False, error.sentence, error.fix, data)
     count = f"{len(listed)} chat model{'s' * (len(listed) > 1)}"
-    return CheckResult("Models", True, f"{count}; {as_code(model)} is chosen", data=data | {"model": model})
+    return CheckResult("Models", True, f"{count}; {as_code(name)} is chosen", data=data | {"model": name})
 
 
-async def _reply(stack: "LlamaStackClient", model: str) -> CheckResult:
-    started = time.monotonic()
-    finish_reason = None
-    try:
-        async with aclosing(stack.stream(model, [Message("user", "Hi")], SamplingOptions(max_tokens=1))) as events:
-            async for event in events:
-                match event:
-                    case Text() | Reasoning():
-                        seconds = time.monotonic() - started
-                        told = f"the first token came after {seconds:.2f} s"
-                        return CheckResult("Reply", True, told, data={"seconds": round(seconds, 3)})
-                    case Finished():
-                        finish_reason = event.finish_reason
-    except errors.AuthFailed as error:
-        return _failed("Key", error)
-    except ChatError as error:
-        return _failed("Reply", error)
-    if finish_reason == "length":  # a token that shows nothing
-        return CheckResult("Reply", True, f"it came within {time.monotonic() - started:.2f} s")
-    return CheckResult(
-        "Reply", False, f"The reply was empty; it ended with {as_code(finish_reason or '')}.", "Try again."
-    )
+async def _check_reply(stream: Stream, model: str) -> CheckResult:
+    """Requests one token. The result is about the key if that is what failed."""
+    reply, messages = Reply(), [Message("user", "Hi")]
+    async with aclosing(respond(stream, model, messages, SamplingOptions(max_tokens=1))) as replies:
+        async for reply in replies:
+            if (seconds := reply.stats.first) is not None:
+                message = f"the first token came after {seconds:.2f} s"
+                return CheckResult("Reply", True, message, data={"seconds": round(seconds, 3)})
+    if reply.error:
+        return _failure("Key" if isinstance(reply.error, errors.AuthFailed) else "Reply", reply.error)
+    return CheckResult("Reply", True, "it came without text, at the limit of one token")
 
 
 def main(settings: Settings) -> int:
-    """Prints the findings: a line each, or one JSON object. Returns the exit status, 0 if all passed."""
+    """Prints the results: a line each, or one JSON object. Returns the exit status, 0 if all passed."""
     connection = Connection(settings)
     try:
-        return asyncio.run(_report(settings, connection))
+        return asyncio.run(_print_results(settings, connection))
     finally:
         connection.close()
 
 
-async def _report(settings: Settings, connection: Connection) -> int:
-    findings = []
-    async for finding in check_connection(settings, connection):
-        findings.append(finding)
+async def _print_results(settings: Settings, connection: Connection) -> int:
+    results = []
+    async for result in check_connection(settings, connection):
+        results.append(result)
         if not settings.json:
-            print(finding, flush=True)
-    passed = all(finding.passed for finding in findings)
+            print(result, flush=True)
+    passed = all(result.passed for result in results)
     if settings.json:
-        facts = {name: value for finding in findings for name, value in finding.data.items()}
-        checks = [{name: value for name, value in asdict(finding).items() if name != "data"} for finding in findings]
+        facts = {name: value for result in results for name, value in result.data.items()}
+        checks = [{name: value for name, value in asdict(result).items() if name != "data"} for result in results]
         print(json.dumps({"passed": passed, **facts, "checks": checks}, indent=2))
     return 0 if passed else 1

@@ -1,56 +1,32 @@
-"""The Llama Stack server. The only file that imports the vendor's client, which takes 0.8 s: import it late."""
+"""The client of one Llama Stack server, and the only import of the vendor's client.
 
-import asyncio
-import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
-from typing import Self
+That takes 0.8 s, so that other modules import this one late.
+"""
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
 
 import httpx
-from llama_stack_client import APIStatusError, AsyncLlamaStackClient, AsyncStream, DefaultAsyncHttpxClient
-from llama_stack_client._types import Omit, RequestOptions
+from llama_stack_client import AsyncLlamaStackClient, AsyncStream
+from llama_stack_client._types import Omit
 
 from llama_ui.core import errors
 from llama_ui.core.events import Event, Finished, Notice, RequestSent
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.text import as_code
-from llama_ui.llama_stack import models
-from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, Dialect, choose
+from llama_ui.llama_stack.dialects import Dialect
+from llama_ui.llama_stack.discovery import Discovery
 from llama_ui.llama_stack.error_replies import RequestContext, explain_event
-from llama_ui.llama_stack.exception_map import connection_lost, explain, no_llama_stack
-from llama_ui.llama_stack.models import Model
+from llama_ui.llama_stack.exception_map import connection_lost, map_exceptions, not_a_llama_stack
+from llama_ui.llama_stack.models import Model, from_listed, same_model, unknown_model
 
 CONNECT_TIMEOUT = 5.0
 LOOKUP_TIMEOUT = 10.0
-# Servers close an idle connection after 5 s (uvicorn's default): a request must not meet that moment.
-KEPT_ALIVE = 3.0
-# Other names of models that are remembered.
-MOST_NAMES = 1000
-NO_CONNECTION = (errors.Unreachable, errors.ConnectionLost, errors.TimedOut)
+# Names of models that are remembered.
+MAX_NAMES = 1000
 
 
-@dataclass(frozen=True)
-class ServerIdentity:
-    """What a server is. `version` is None where it does not say, as with a plain OpenAI-compatible engine."""
-
-    version: str | None
-    dialect: Dialect
-
-    @property
-    def name(self) -> str:
-        """ "OGX 1.5.0", "Llama Stack 0.7.3": the last series before the project was renamed is 0.7."""
-        if self.version is None:
-            return "OpenAI-compatible server"
-        try:
-            renamed = tuple(map(int, self.version.split(".")[:2])) >= (0, 8)
-        except ValueError:
-            renamed = False
-        return f"{'OGX' if renamed else 'Llama Stack'} {self.version}"
-
-
-class _Client(AsyncLlamaStackClient):
-    """The vendor's client, without the header by which a server of another version turns it away (426)."""
+class _VendorClient(AsyncLlamaStackClient):
+    """The vendor's client without its version header, for which servers of another version answer 426."""
 
     @property
     def default_headers(self) -> dict[str, str | Omit]:
@@ -58,7 +34,7 @@ class _Client(AsyncLlamaStackClient):
 
 
 class LlamaStackClient:
-    """One server. All methods belong to one event loop; each raises `errors.ServerError`."""
+    """The client of one server. All methods belong to one event loop and raise `ServerError`."""
 
     def __init__(
         self,
@@ -68,242 +44,155 @@ class LlamaStackClient:
         timeout: float = 300.0,
         visitors: int = 200,
     ) -> None:
-        """`timeout`: the longest wait for the next byte of a reply, in seconds; a large model thinks for minutes.
+        """`timeout` is the longest wait for the next chunk of a reply, in seconds; a large model may think for minutes.
 
-        `visitors`: how many replies there may be at once. `http` replaces the connection pool, for tests.
+        `visitors` is the number of concurrent replies. `http` replaces the connection pool, for tests.
         """
-        # Room for each visitor's reply and a lookup beside it: with the client's 100 they would wait for each other.
-        limits = httpx.Limits(max_connections=2 * visitors + 10, keepalive_expiry=KEPT_ALIVE)
         self.base_url = base_url
         self._timeout = timeout
-        self._lookup_timeout = httpx.Timeout(min(LOOKUP_TIMEOUT, timeout), connect=min(CONNECT_TIMEOUT, timeout))
-        self._lookup: asyncio.Task[Dialect] | None = None
-        self._identity: ServerIdentity | None = None
-        # The server's own names of models that visitors call otherwise.
-        self._names: dict[str, str] = {}
-        self._client = _Client(
+        connect = min(CONNECT_TIMEOUT, timeout)
+        self._lookup_timeout = httpx.Timeout(min(LOOKUP_TIMEOUT, timeout), connect=connect)
+        self._vendor = _VendorClient(
             base_url=base_url,
-            timeout=httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout)),
-            # A chat request costs money and time: it is sent once.
-            max_retries=0,
-            http_client=http or DefaultAsyncHttpxClient(limits=limits),
+            timeout=httpx.Timeout(timeout, connect=connect),
+            max_retries=0,  # a chat request costs money and time: it is sent once
+            http_client=http or _http(visitors),
         )
-        # Not through the constructor: given None it would take a key from the environment by itself.
-        self._client.api_key = api_key
+        # Not through the constructor, which takes a key from the environment in place of None.
+        self._vendor.api_key = api_key
+        self.discovery = Discovery(base_url, self._get)
+        self._names: dict[str, str] = {}  # the server's own names for models that visitors name differently
 
     async def models(self) -> list[Model]:
         """The models that the server lists, in its order."""
-        answer = await self._get("/v1/models")
-        listed = answer.get("data") if isinstance(answer, dict) else None
-        if not isinstance(listed, list):
-            raise no_llama_stack(RequestContext(self.base_url))
-        return [model for item in listed if (model := models.from_listed(item))]
+        match await self._get("/v1/models"):
+            case {"data": list() as items}:
+                return [model for item in items if (model := from_listed(item))]
+        raise not_a_llama_stack(RequestContext(self.base_url))
 
     async def chat_models(self) -> list[str]:
         """The ids of the models that chat."""
         return list(dict.fromkeys(model.id for model in await self.models() if model.chats))
 
-    async def identity(self) -> ServerIdentity:
-        """What the server is now. Looks its dialect up anew: another server may be at the address by now."""
-        self._lookup = None
-        version, dialect = await asyncio.gather(self._version(), self._dialect())
-        self._identity = ServerIdentity(version, dialect)
-        return self._identity
-
-    async def last_identity(self) -> ServerIdentity:
-        """`identity`; where nobody answers, what the server was when it was last asked."""
-        try:
-            return await self.identity()
-        except errors.ChatError:
-            if not self._identity:
-                raise
-            return self._identity
-
     async def stream(
         self, model: str, messages: Sequence[Message], options: SamplingOptions
     ) -> AsyncGenerator[Event, None]:
-        """One reply as it is generated. Closing this generator closes the request to the server at once.
+        """Sends a chat request and yields the events of the reply.
 
-        A model that the server refuses is asked for again under the one name of its own for it, if there is one.
+        Where the server does not know the model, but one other name for it, the request is sent again under that
+        name. Closing this generator closes the request at once.
         """
         name = self._names.get(model, model)
-        if name != model:
-            yield Notice(f"This server's name for the model {as_code(model)} is {as_code(name)}.")
-        began = False
-        try:
-            async with aclosing(self._reply(name, messages, options)) as reply:
-                async for event in reply:
-                    began = began or not isinstance(event, (Notice, RequestSent))
-                    yield event
-            return
-        except errors.UnknownModel as error:
-            if began:
-                raise
-            other = await self._other_name(model, name, error)
-            if len(self._names) >= MOST_NAMES:
-                self._names.clear()
-            self._names[model] = other
-        async with aclosing(self.stream(model, messages, options)) as reply:
-            async for event in reply:
-                yield event
+        images = sum(len(message.images) for message in messages)
+        while True:
+            if name != model:
+                yield Notice(f"This server's name for the model {as_code(model)} is {as_code(name)}.")
+            yield RequestSent(name)
+            request = RequestContext(self.base_url, name, self._timeout, self._vendor.api_key, images)
+            try:
+                dialect, stream = await self._open(request, messages, options)
+                async with stream:
+                    if missing := " and ".join(dialect.unsupported(options)):
+                        route = as_code(dialect.route)
+                        yield Notice(f"{missing} cannot be sent to this server: its route {route} has none.")
+                    with map_exceptions(request):
+                        ended = False
+                        async for chunk in stream:
+                            for event in _events(chunk, dialect, request):
+                                request.has_content = True
+                                ended = ended or isinstance(event, Finished)
+                                yield event
+                        if not ended and _is_open_ended(stream.response):
+                            raise connection_lost(request)
+                return
+            except errors.UnknownModel as error:
+                if request.has_content:
+                    raise
+                name = await self._other_name(model, name, error)
+
+    async def _open(
+        self, request: RequestContext, messages: Sequence[Message], options: SamplingOptions
+    ) -> tuple[Dialect, AsyncStream[object]]:
+        """Sends the request in the server's dialect.
+
+        A server of another generation may have replaced the one that was looked up, and lack the route. Its dialect is
+        looked up then; no model has seen the request.
+        """
+        dialect = await self.discovery.dialect()
+        while True:
+            try:
+                with map_exceptions(request):
+                    # Plain dicts: a chunk costs 16 µs, a typed one 88.
+                    stream = await self._vendor.post(
+                        dialect.route,
+                        cast_to=object,
+                        body=dialect.payload(request.model, messages, options),
+                        stream=True,
+                        stream_cls=AsyncStream[object],
+                    )
+                    request.has_response = True
+                    if not stream.response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+                        async with stream:
+                            raise await _no_stream(stream.response, request)
+                    return dialect, stream
+            except errors.NotALlamaStack:
+                previous, dialect = dialect, await self.discovery.dialect(refresh=True)
+                if dialect == previous:
+                    raise
 
     async def _other_name(self, model: str, name: str, error: errors.UnknownModel) -> str:
-        """What else to call a model that the server refused under this name. Raises what to tell without any."""
+        """The server's own name for a model that it does not know as `name`; raises `UnknownModel` if there is none."""
         self._names.pop(model, None)
         try:
             listed = await self.chat_models()
         except errors.ServerError:
             raise error from error.__cause__
-        other = models.same_model(model, listed)
+        other = same_model(model, listed)
         if other in (None, name):
-            raise models.unknown_model(model, listed) from error.__cause__
+            raise unknown_model(model, listed) from error.__cause__
+        if len(self._names) >= MAX_NAMES:
+            self._names.clear()
+        self._names[model] = other
         return other
 
-    async def aclose(self) -> None:
-        await self._client.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def _reply(
-        self, model: str, messages: Sequence[Message], options: SamplingOptions
-    ) -> AsyncGenerator[Event, None]:
-        images = sum(len(message.images) for message in messages)
-        call = RequestContext(self.base_url, model, self._timeout, key=self._client.api_key, images=images)
-        yield RequestSent(model)
-        dialect, stream = await self._ask(call, messages, options)
-        async with stream:
-            if unsent := " and ".join(dialect.unsent(options)):
-                yield Notice(f"{unsent} cannot be sent to this server: its route {as_code(dialect.route)} has none.")
-            with self._explained(call):
-                if not stream.response.headers.get("content-type", "").lower().startswith("text/event-stream"):
-                    raise await _no_stream(stream.response, call)
-                ended = False
-                async for chunk in stream:
-                    if not isinstance(chunk, dict):
-                        continue
-                    if "choices" not in chunk and "event" not in chunk and ("detail" in chunk or "message" in chunk):
-                        raise explain_event(chunk, "", call)
-                    for event in dialect.events(chunk):
-                        call.began = True
-                        ended = ended or isinstance(event, Finished)
-                        yield event
-                if not ended and _open_ended(stream.response):
-                    raise connection_lost(call)
-
-    async def _ask(
-        self, call: RequestContext, messages: Sequence[Message], options: SamplingOptions
-    ) -> tuple[Dialect, AsyncStream[object]]:
-        """Sends the request, in the server's dialect. Where a server of another generation has taken its place, which
-        has no such route, the dialect is looked up again; the request has reached no model by then."""
-        dialect = await self._dialect()
-        try:
-            return dialect, await self._post(dialect, call, messages, options)
-        except errors.NotALlamaStack:
-            self._lookup = None
-            if dialect == (dialect := await self._dialect()):
-                raise
-        return dialect, await self._post(dialect, call, messages, options)
-
-    async def _post(
-        self, dialect: Dialect, call: RequestContext, messages: Sequence[Message], options: SamplingOptions
-    ) -> AsyncStream[object]:
-        with self._explained(call):
-            try:
-                # As plain dicts a chunk costs 16 us instead of the 88 us of the typed form.
-                stream = await self._client.post(
-                    dialect.route,
-                    cast_to=object,
-                    body=dialect.payload(call.model, messages, options),
-                    stream=True,
-                    stream_cls=AsyncStream[object],
-                )
-            except APIStatusError as error:
-                await _hang_up(error.response)
-                raise
-            call.answered = True
-            return stream
-
-    async def _dialect(self) -> Dialect:
-        """The server's dialect. Looked up once for all, and again after the connection to the server was lost."""
-        if self._lookup is None or (self._lookup.done() and self._lookup.exception()):
-            self._lookup = asyncio.create_task(self._look_up())
-            # Its failure counts as heard, though all who asked may have left by then.
-            self._lookup.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._lookup)
-
-    async def _look_up(self) -> Dialect:
-        try:
-            answer = await self._get("/v1/inspect/routes")
-        except NO_CONNECTION:
-            raise
-        except errors.ServerError:  # a plain engine, or a gateway that refuses what it does not know
-            return CHAT_COMPLETIONS
-        listed = answer.get("data") if isinstance(answer, dict) else None
-        if not isinstance(listed, list):
-            return CHAT_COMPLETIONS
-        dialect = choose([str(item.get("route")) for item in listed if isinstance(item, dict)])
-        if dialect is None:
-            raise errors.NotALlamaStack(
-                f"The Llama Stack at {self.base_url} has no chat route.", "Add the inference API to its configuration."
-            )
-        return dialect
-
-    async def _version(self) -> str | None:
-        try:
-            answer = await self._get("/v1/version")
-        except NO_CONNECTION:
-            raise
-        except errors.ServerError:
-            return None
-        version = answer.get("version") if isinstance(answer, dict) else None
-        return version if isinstance(version, str) and re.fullmatch(r"[\w.+-]{1,40}", version) else None
-
     async def _get(self, path: str) -> object:
-        """What the server says of itself. Asked twice where it had closed a connection that was kept open."""
-        with suppress(errors.NoAnswer):
-            return await self._get_once(path)
-        return await self._get_once(path)
+        with map_exceptions(RequestContext(self.base_url, api_key=self._vendor.api_key)):
+            return await self._vendor.get(path, cast_to=object, options={"timeout": self._lookup_timeout})
 
-    async def _get_once(self, path: str) -> object:
-        with self._explained(RequestContext(self.base_url, key=self._client.api_key)):
-            # On a connection that is not used again: what answers may be no Llama Stack, and close it without a word.
-            options: RequestOptions = {"timeout": self._lookup_timeout, "headers": {"Connection": "close"}}
-            return await self._client.get(path, cast_to=object, options=options)
-
-    @contextmanager
-    def _explained(self, call: RequestContext) -> Iterator[None]:
-        """Turns what the client library raises into a `ServerError`; the original stays as its cause."""
-        try:
-            yield
-        except Exception as error:
-            told = error if isinstance(error, errors.ServerError) else explain(error, call)
-            if isinstance(told, (errors.Unreachable, errors.ConnectionLost)):
-                self._lookup = None  # whatever answers there next may be another server
-            if told is None or told is error:
-                raise
-            raise told from error
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._vendor.close()
 
 
-async def _no_stream(response: httpx.Response, call: RequestContext) -> errors.ServerError:
-    """What to tell of a 200 without a stream: it may be an error in disguise."""
+def _http(visitors: int) -> httpx.AsyncClient:
+    """Each visitor may have a reply and a lookup at once.
+
+    No connection is used twice: llama-stack 0.7 closes one a while after an error, 0.1 after an unknown route, and
+    most servers after 5 idle seconds, so that the next request on it would be lost. A new one costs 1 ms, 3 with TLS.
+    """
+    limits = httpx.Limits(max_connections=2 * visitors + 10, max_keepalive_connections=0)
+    return httpx.AsyncClient(limits=limits, follow_redirects=True)
+
+
+def _events(chunk: object, dialect: Dialect, request: RequestContext) -> Iterable[Event]:
+    """The events of a chunk; raises `ServerError` for an error that does not say so as the client library expects."""
+    if not isinstance(chunk, dict):
+        return ()
+    if "choices" not in chunk and "event" not in chunk and ("detail" in chunk or "message" in chunk):
+        raise explain_event(chunk, "", request)
+    return dialect.events(chunk)
+
+
+async def _no_stream(response: httpx.Response, request: RequestContext) -> errors.ServerError:
+    """The error for a response with status 200 that is no stream: it may still be one of the server's."""
     if "json" not in response.headers.get("content-type", ""):
-        return no_llama_stack(call)
+        return not_a_llama_stack(request)
     await response.aread()
     body = response.json()
     error = body.get("error") if isinstance(body, dict) else None
-    return explain_event(error, str(error), call) if error else no_llama_stack(call)
+    return explain_event(error, str(error), request) if error else not_a_llama_stack(request)
 
 
-async def _hang_up(response: httpx.Response) -> None:
-    """Closes the connection. Servers do so after an error, some a while after it: no next request may meet that."""
-    if connection := response.extensions.get("network_stream"):
-        await connection.aclose()
-
-
-def _open_ended(response: httpx.Response) -> bool:
-    """Whether the end of the connection alone marks the end of the answer, so that it may have been cut off."""
+def _is_open_ended(response: httpx.Response) -> bool:
+    """Whether only the end of the connection marks the end of the response, so that it may be cut off."""
     return "transfer-encoding" not in response.headers and "content-length" not in response.headers

@@ -1,7 +1,7 @@
-"""The wire formats of the server generations, as data: a route, the request's payload, and chunk -> events.  Pure.
+"""The wire formats of the server generations: a route, the request's payload, and the events of a chunk.
 
-A generation that differs gets another `Dialect` in this file; nothing else changes. Shapes measured on OGX 1.5.0 and
-llama-stack 0.7.3, 0.3.5 and 0.2.12; of 0.1.9 read in its code.
+Another generation needs another `Dialect` here and nothing else. The shapes were measured on OGX 1.5.0 and llama-stack
+0.7.3, 0.3.5 and 0.2.12; those of 0.1.9 were read in its code.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,18 +17,15 @@ Chunk = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one generation of servers is asked for a streamed reply, and how its stream is read.
-
-    `lacks` names the fields of `Options` that its route has no place for.
-    """
+    """A wire format. `lacks` has the names of the `SamplingOptions` that its route has no field for."""
 
     route: str
     payload: Callable[[str, Sequence[Message], SamplingOptions], Payload]
     events: Callable[[Chunk], Iterator[Event]]
     lacks: tuple[str, ...] = ()
 
-    def unsent(self, options: SamplingOptions) -> list[str]:
-        """The names of the options that were set and cannot be sent, as the page has them: "Seed"."""
+    def unsupported(self, options: SamplingOptions) -> list[str]:
+        """The labels of the options that are set and that the route lacks, such as "Seed"."""
         return [name.replace("_", " ").capitalize() for name in self.lacks if getattr(options, name) is not None]
 
 
@@ -38,7 +35,7 @@ def _chat_payload(model: str, messages: Sequence[Message], options: SamplingOpti
         "messages": [{"role": message.role, "content": _chat_content(message)} for message in messages],
         "stream": True,
         "stream_options": {"include_usage": True},
-        **_set(options),
+        **{name: value for name, value in asdict(options).items() if value is not None},
     }
 
 
@@ -51,22 +48,21 @@ def _chat_content(message: Message) -> object:
 
 
 def _text_part(message: Message) -> list[Payload]:
-    """None for a message of pictures alone: engines refuse a blank text."""
+    """Empty for a message of only images: engines refuse a blank text."""
     return [{"type": "text", "text": message.content}] if message.content.strip() else []
 
 
 def _chat_events(chunk: Chunk) -> Iterator[Event]:
-    """Events of one chunk: `{"choices": [{"delta": {"content"}, "finish_reason"}], "usage"}`.
+    """The events of `{"choices": [{"delta": {"content"}, "finish_reason"}], "usage"}`; other types are ignored.
 
-    Reasoning comes under the key that the engine behind the server uses; `usage` in a chunk with empty `choices`. What
-    has another type than expected is passed over.
+    Reasoning comes under the key that the engine behind the server uses, `usage` in a chunk with empty `choices`.
     """
     for choice in _of(list, chunk.get("choices")):
         choice = _of(dict, choice)
         delta = _of(dict, choice.get("delta"))
-        if thought := _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
-            yield Reasoning(thought)
-        # A refusal is the answer of a model that will not answer.
+        if reasoning := _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
+            yield Reasoning(reasoning)
+        # A refusal is what a model writes that will not answer.
         if text := _text(delta.get("content")) or _text(delta.get("refusal")):
             yield Text(text)
         if reason := _of(str, choice.get("finish_reason")):
@@ -89,30 +85,31 @@ def _legacy_payload(model: str, messages: Sequence[Message], options: SamplingOp
 def _legacy_message(message: Message) -> Payload:
     images = [{"type": "image", "image": {"data": image.data}} for image in message.images]
     content = [*_text_part(message), *images] if images else message.content
-    said: Payload = {"role": message.role, "content": content}
-    # Without it the server answers 400.
-    return said | {"stop_reason": "end_of_turn"} if message.role == "assistant" else said
+    payload: Payload = {"role": message.role, "content": content}
+    # The server answers 400 without it.
+    return payload | {"stop_reason": "end_of_turn"} if message.role == "assistant" else payload
 
 
 def _legacy_sampling(options: SamplingOptions) -> Payload:
-    """Empty where nothing is set: then the server samples greedily, with a limit of its own.
+    """Empty if nothing is set; the server then samples greedily, with a limit of its own.
 
-    `top_p` needs a temperature above 0, and has 0.95 as its default: what was not set is sent as 1, which changes
-    nothing. A temperature of 0 is greedy by another name.
+    The strategy "top_p" needs a temperature above 0, and defaults to a top_p of 0.95. An option that is not set is sent
+    as 1, which changes nothing.
     """
     sampling: Payload = {}
     if options.temperature == 0:
         sampling["strategy"] = {"type": "greedy"}
     elif options.temperature is not None or options.top_p is not None:
-        set_ones = {"temperature": options.temperature, "top_p": options.top_p}
-        sampling["strategy"] = {"type": "top_p", **{name: 1.0 if v is None else v for name, v in set_ones.items()}}
+        temperature = 1.0 if options.temperature is None else options.temperature
+        top_p = 1.0 if options.top_p is None else options.top_p
+        sampling["strategy"] = {"type": "top_p", "temperature": temperature, "top_p": top_p}
     if options.max_tokens is not None:
         sampling["max_tokens"] = options.max_tokens
     return sampling
 
 
 def _legacy_events(chunk: Chunk) -> Iterator[Event]:
-    """Events of one chunk: `{"event": {"delta": {"type": "text", "text"}, "stop_reason"}, "metrics": [...]}`.
+    """The events of `{"event": {"delta": {"type": "text", "text"}, "stop_reason"}, "metrics": [...]}`.
 
     The counts are 0 where the server cannot count the model's tokens.
     """
@@ -128,17 +125,13 @@ def _legacy_events(chunk: Chunk) -> Iterator[Event]:
         yield usage
 
 
-def _set(options: SamplingOptions) -> Payload:
-    return {name: value for name, value in asdict(options).items() if value is not None}
-
-
 def _of[T](kind: type[T], value: object) -> T:
-    """The value if it is of that type, else the type's empty value."""
+    """The value if it has that type, or else the type's empty value."""
     return value if isinstance(value, kind) else kind()
 
 
 def _text(value: object) -> str:
-    """The value if it is a text, else none. Half an emoji, which JSON can hold and no page can show, becomes "�"."""
+    """The value if it is a text, or else "". Half an emoji, which JSON can hold and no page can show, becomes "�"."""
     text = _of(str, value)
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
@@ -146,10 +139,10 @@ def _text(value: object) -> str:
 CHAT_COMPLETIONS = Dialect("/v1/chat/completions", _chat_payload, _chat_events)
 OPENAI_COMPATIBLE = Dialect("/v1/openai/v1/chat/completions", _chat_payload, _chat_events)
 LEGACY = Dialect("/v1/inference/chat-completion", _legacy_payload, _legacy_events, lacks=("seed", "reasoning_effort"))
-# In the order of preference: llama-stack 0.2 has the second and the third, 0.3 the first two.
+# In order of preference: llama-stack 0.2 has the second and the third, 0.3 the first two.
 DIALECTS = (CHAT_COMPLETIONS, OPENAI_COMPATIBLE, LEGACY)
 
 
 def choose(routes: Collection[str]) -> Dialect | None:
-    """The best of the dialects that a server with these routes speaks; None where it speaks none."""
+    """The preferred dialect of a server with these routes; None if it has no chat route."""
     return next((dialect for dialect in DIALECTS if dialect.route in routes), None)

@@ -1,4 +1,4 @@
-"""The models that a server lists: read from every generation's list, and found by name.  Pure."""
+"""The models that a server lists: read from the list of any generation, and found by name."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -13,67 +13,60 @@ GUIDE_MODEL = "Llama3.2-11B-Vision-Instruct"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as the server lists it. `kind` is "llm", "embedding", ...; None where the server does not say.
-
-    `sees`: whether it takes pictures; None where the server does not say, as most do not.
-    """
+    """A model of a server's list."""
 
     id: str
-    kind: str | None
-    supports_vision: bool | None = None
+    kind: str | None  # "llm", "embedding", ...; None where the server does not say
+    supports_vision: bool | None = None  # None where the server does not say, as most do not
 
     @property
     def chats(self) -> bool:
+        """Whether it can chat, as far as the server says."""
         return self.kind in (None, "llm")
 
 
 def from_listed(item: object) -> Model | None:
-    """A model of a server's list; None for what is none.
+    """The model that an item of a server's list describes; None for any other item.
 
     llama-stack up to 0.3 lists `identifier` and `model_type`; later ones and OGX `id`, and the kind inside
-    `custom_metadata`; a plain engine `id` alone.
+    `custom_metadata`; a plain engine only `id`.
     """
     if not isinstance(item, Mapping):
         return None
-    model_id = next(filter(_usable, (item.get("identifier"), item.get("id"))), None)
+    model_id = next(filter(_is_model_id, (item.get("identifier"), item.get("id"))), None)
     metadata = item.get("custom_metadata")
     kind = item.get("model_type") or (metadata.get("model_type") if isinstance(metadata, Mapping) else None)
-    return Model(model_id, kind if isinstance(kind, str) else None, _sees(item)) if model_id else None
+    return Model(model_id, kind if isinstance(kind, str) else None, _supports_vision(item)) if model_id else None
 
 
-def _sees(item: Mapping[str, object]) -> bool | None:
-    """By `input_modalities`, which OGX's own tools read in a model's metadata, and gateways list beside the id; or by
-    `capabilities`, a list of names, or names with true and false."""
+def _supports_vision(item: Mapping[str, object]) -> bool | None:
+    """By `input_modalities`, in OGX's metadata and in the lists of gateways, or by `capabilities` of other engines."""
     for place in (item, item.get("custom_metadata"), item.get("metadata"), item.get("architecture")):
         match place:
             case {"input_modalities": list() as modalities}:
                 return "image" in modalities
-            case {"capabilities": {"vision": bool(sees)}}:
-                return sees
+            case {"capabilities": {"vision": bool(vision)}}:
+                return vision
             case {"capabilities": list() as capabilities}:
                 return "vision" in capabilities or "multimodal" in capabilities
     return None
 
 
-def _usable(model_id: object) -> TypeGuard[str]:
-    """Whether it can be shown, and sent back."""
-    return isinstance(model_id, str) and bool(model_id.strip()) and model_id.isprintable()
+def _is_model_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
 def first_choice(models: Sequence[str]) -> str:
-    """The model to begin with: the text generation guide's, under whatever prefix, else the first.
-
-    Raises `UnknownModel` where there is none.
-    """
+    """The text generation guide's model under any prefix, or else the first; raises `UnknownModel` if there is none."""
     if not models:
         raise UnknownModel("The server lists no chat model.", "Register one there, or say its id as the model.")
     return next((model for model in models if model.rpartition("/")[2] == GUIDE_MODEL), models[0])
 
 
 def same_model(model: str, models: Sequence[str]) -> str | None:
-    """The model itself where it is listed, else the one that differs by a provider's name in front alone.
+    """The listed id of a model: its own, or the only one that differs by a provider in front.
 
-    llama-stack up to 0.2 says "tiny" where later ones say "engine/tiny", and so does the text generation guide.
+    llama-stack up to 0.2 has "tiny" where later ones have "provider/tiny"; so does the text generation guide.
     """
     if model in models:
         return model
@@ -82,23 +75,18 @@ def same_model(model: str, models: Sequence[str]) -> str | None:
 
 
 def text_only_model(model: str) -> BadReply:
-    """What to tell of a model that takes no pictures."""
+    """The error for images that are sent to a model without vision."""
     fix = "Choose one that can, or undo the message with the picture."
     return BadReply(f"The model {as_code(model)} cannot see pictures.", fix)
 
 
 def unknown_model(model: str, models: Sequence[str]) -> UnknownModel:
-    """What to tell of a model that the server refuses, given the ids that it lists."""
+    """The error for a model that the server refuses, given the ids that it lists."""
     if model in models:
-        return UnknownModel(
-            f"The server lists the model {as_code(model)}, but its engine does not have it.",
-            "Choose another model, or load this one there.",
-        )
-    lower = {listed.lower(): listed for listed in models}
-    closest = difflib.get_close_matches(model.lower(), lower, n=1, cutoff=0)
-    return UnknownModel(
-        f"The server has no model {as_code(model)}.",
-        f"The closest that it has is {as_code(lower[closest[0]])}: choose it, or another that it lists."
-        if closest
-        else "It lists no chat model at all: register one there.",
-    )
+        sentence = f"The server lists the model {as_code(model)}, but its engine does not have it."
+        return UnknownModel(sentence, "Choose another model, or load this one there.")
+    by_lower_case = {listed.lower(): listed for listed in models}
+    fix = "It lists no chat model at all: register one there."
+    if closest := difflib.get_close_matches(model.lower(), by_lower_case, n=1, cutoff=0):
+        fix = f"The closest that it has is {as_code(by_lower_case[closest[0]])}: choose it, or another that it lists."
+    return UnknownModel(f"The server has no model {as_code(model)}.", fix)

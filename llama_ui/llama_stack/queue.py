@@ -1,4 +1,4 @@
-"""Room for so many replies at once. Who comes then waits in line, and knows the place."""
+"""FIFO limit on concurrent replies."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,34 +6,35 @@ from contextlib import contextmanager
 
 
 class AdmissionQueue:
-    """Belongs to one event loop. The `room` ones who came first are in; as they leave, the others move up."""
+    """Admits the first `capacity` members; as they leave, the next ones move up. Belongs to one event loop."""
 
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._tickets: list[asyncio.Event] = []
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._members: list[asyncio.Event] = []
 
     @contextmanager
     def join(self) -> Iterator[asyncio.Event]:
-        """Being in line, or in. The ticket is set whenever somebody before has left."""
-        ticket = asyncio.Event()
-        self._tickets.append(ticket)
+        """Makes the caller a member. The event is set whenever a member ahead of it has left."""
+        moved = asyncio.Event()
+        self._members.append(moved)
         try:
-            yield ticket
+            yield moved
         finally:
-            left = self._tickets.index(ticket)
-            del self._tickets[left]
-            for behind in self._tickets[left:]:
+            index = self._members.index(moved)
+            del self._members[index]
+            for behind in self._members[index:]:
                 behind.set()
 
     @property
     def active(self) -> int:
-        """How many are in."""
-        return min(len(self._tickets), self._room)
+        """The number of members that are admitted."""
+        return min(len(self._members), self._capacity)
 
     @property
     def waiting(self) -> int:
-        return len(self._tickets) - self.active
+        """The number of members that are not admitted yet."""
+        return len(self._members) - self.active
 
-    def position(self, ticket: asyncio.Event) -> int:
-        """The place in line, from 1; 0 when in."""
-        return max(0, self._tickets.index(ticket) + 1 - self._room)
+    def position(self, moved: asyncio.Event) -> int:
+        """The position of the member with this event among those that wait, from 1; 0 once it is admitted."""
+        return max(0, self._members.index(moved) + 1 - self._capacity)

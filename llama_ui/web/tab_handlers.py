@@ -48,7 +48,8 @@ class TabHandlers:
             sent = sent or self._inputs.settings(values)
             messages = replace(asked, system_prompt=sent.system_prompt).messages()
             stack = await self._connection.client()
-            identity, model = await asyncio.gather(stack.last_identity(), self._connection.resolve_model(sent.model))
+            lookup = stack.discovery.last_identity()
+            identity, model = await asyncio.gather(lookup, self._connection.resolve_model(sent.model))
             code = snippet.code(stack.base_url, identity.version, identity.dialect, model, messages, sent.options)
         except ChatError as error:
             return f"# {error}", f"# {error}", "", ""

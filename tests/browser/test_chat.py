@@ -116,7 +116,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppPro
 
 # What goes wrong, what comes of the reply, and what is told behind it.
 FAILURES: dict[str, tuple[Callable[[Address, FakeStack], object], str, str]] = {
-    "the server gone": (lambda address, _: address.clear(), "", "No server answers at"),
+    "the server gone": (lambda address, _: address.clear(), "", "Can't reach"),
     "another web server in its place": (
         lambda address, _: address.put(RawServer, HTML),
         "",
@@ -212,13 +212,13 @@ def test_the_status_line_follows_the_server(browser: Browser, impatient: tuple[A
     address.clear()
     with opened(browser, app.url) as chat:
         gone, there = chat.status.locator(".error"), chat.status.locator(".ready")
-        expect(gone).to_contain_text(f"No server answers at {address.url}.")
+        expect(gone).to_contain_text(f"Can't reach {address.url}.")
         address.put(FakeStack)
         chat.ask("one")
         expect(there).to_contain_text(f"OGX 1.5.0 at {address.url}")
         address.clear()
         chat.ask("two")
-        expect(gone).to_contain_text("No server answers")
+        expect(gone).to_contain_text("Can't reach")
         address.put(FakeStack)
         chat.button("Refresh models").click()
         expect(there).to_contain_text("OGX 1.5.0")
@@ -240,7 +240,7 @@ def test_the_connection_can_be_checked_step_by_step(browser: Browser, impatient:
             [
                 re.compile("Address"),
                 re.compile("Name"),
-                f"Connection No server answers at {address.url}. Check that it runs and that the address is right.",
+                f"Connection Can't reach {address.url}. Is the server running?",
             ]
         )
         expect(findings.last).to_have_class(re.compile("error"))

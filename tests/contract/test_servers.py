@@ -158,12 +158,13 @@ async def target(request: pytest.FixtureRequest, servers: dict[str, Server]) -> 
     if isinstance(server, RealServer):
         server.be_as_at_the_start()
     transport = _Transport(only_legacy=generation.dialect is LEGACY)
-    async with LlamaStackClient(server.url, http=httpx.AsyncClient(transport=transport, timeout=SECONDS)) as stack:
+    http = httpx.AsyncClient(transport=transport, timeout=SECONDS)
+    async with aclosing(LlamaStackClient(server.url, http=http)) as stack:
         yield Target(request.param, generation, server, stack, transport)
 
 
 async def test_a_server_is_known_by_its_name_and_asked_at_its_route(target: Target) -> None:
-    identity = await target.stack.identity()
+    identity = await target.stack.discovery.identity()
     assert identity.name == target.generation.name
     assert identity.dialect == target.generation.dialect
     target.found("Chat route", f"`{identity.dialect.route}`")
@@ -285,8 +286,7 @@ async def test_images_of_a_whole_conversation_reach_the_engine_each_in_its_messa
     ("words", "told"),
     [
         ("At most 0 image(s) may be provided in one prompt.", "cannot see pictures"),
-        ("At most 1 image(s) may be provided in one prompt.", "takes at most 1 picture in"),
-        ("cannot identify image file <_io.BytesIO object at 0x7f3a8c1d2b60>", "cannot read one of the pictures"),
+        ("At most 1 image(s) may be provided in one prompt.", "`At most 1 image(s) may be provided in one prompt.`"),
     ],
 )
 async def test_an_engine_that_refuses_images_is_explained(target: Target, words: str, told: str) -> None:
@@ -413,7 +413,7 @@ def test_the_doctor_tells_an_engine_that_is_down_behind_a_healthy_server(tmp_pat
 @pytest.mark.parametrize("first, second", [(0, 5), (5, 3), (3, 0)], ids=str)
 async def test_a_server_replaced_by_one_of_another_generation_answers_the_next_message(first: int, second: int) -> None:
     port = free_port()
-    async with LlamaStackClient(f"http://127.0.0.1:{port}") as stack:
+    async with aclosing(LlamaStackClient(f"http://127.0.0.1:{port}")) as stack:
         for number in (first, second):
             name = GENERATIONS[number].server
             with RealServer(name, port) if name in NAMES else RecordedServer(port) as server:

@@ -1,22 +1,22 @@
-"""What a reply took, in one line."""
+"""The line with the time and the tokens of a reply."""
 
 import pytest
 
 from llama_ui.core.stats import Stats, format_stats
 
 
-def test_all_that_is_known_is_told() -> None:
+def test_the_line_has_all_that_is_known() -> None:
     stats = Stats(0.1, 0.314, 0.5, 13, 22, estimated=False, finish_reason="stop")
     assert format_stats(stats) == "0.31 s to first token · 42.0 tokens/s · 13 tokens in, 22 out · stop"
 
 
-def test_what_was_estimated_is_marked() -> None:
+def test_estimates_are_marked() -> None:
     stats = Stats(first=1.0, generating=2.0, prompt_tokens=1300, completion_tokens=5, finish_reason="length")
     assert format_stats(stats) == "1.00 s to first token · ≈2.0 tokens/s · ≈1,300 tokens in, ≈5 out · length"
 
 
 @pytest.mark.parametrize(
-    ("stats", "told"),
+    ("stats", "line"),
     [
         (Stats(), ""),
         (Stats(waited=3.0), ""),
@@ -26,10 +26,10 @@ def test_what_was_estimated_is_marked() -> None:
         (Stats(finish_reason="stop"), "stop"),
     ],
 )
-def test_what_is_not_known_is_left_out(stats: Stats, told: str) -> None:
-    assert format_stats(stats) == told
+def test_unknown_parts_are_left_out(stats: Stats, line: str) -> None:
+    assert format_stats(stats) == line
 
 
-def test_a_servers_reason_stays_one_printable_line() -> None:
+def test_the_servers_reason_is_one_short_printable_text() -> None:
     assert format_stats(Stats(finish_reason="a\x1b]0;b\n" + "c" * 99)) == "a ]0;b " + "c" * 33
     assert format_stats(Stats(finish_reason="\x1b\x1b")) == ""

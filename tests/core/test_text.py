@@ -24,7 +24,7 @@ def test_text_becomes_one_line_of_code(text: str, code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "result"),
     [
         ("Incorrect API key provided: sk-proj-Abc123*** given", "Incorrect API key provided: [key] given"),
         ("hf_AbCdEf012345 is no key", "[key] is no key"),
@@ -40,8 +40,8 @@ def test_text_becomes_one_line_of_code(text: str, code: str) -> None:
         ("x" * 290 + " sk-abcdef0123456789", "x" * 290 + " [key]"),
     ],
 )
-def test_keys_are_removed(text: str, shown: str) -> None:
-    assert quote(text) == f"`{shown}`"
+def test_keys_are_removed(text: str, result: str) -> None:
+    assert quote(text) == f"`{result}`"
 
 
 @pytest.mark.parametrize("text", ["wrong key: open sesame, try again", "wrong key: Open Sesame, try again"])
@@ -51,7 +51,7 @@ def test_the_key_in_use_is_removed_whatever_it_looks_like(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "result"),
     [
         ("cannot open /home/x/y.py", "cannot open [path]"),
         ('File "/usr/lib/python3.12/x.py", line 5', 'File "[path]", line 5'),
@@ -64,8 +64,8 @@ def test_the_key_in_use_is_removed_whatever_it_looks_like(text: str) -> None:
         ("nothing in /etc", "nothing in [path]"),
     ],
 )
-def test_file_paths_are_removed(text: str, shown: str) -> None:
-    assert quote(text) == f"`{shown}`"
+def test_file_paths_are_removed(text: str, result: str) -> None:
+    assert quote(text) == f"`{result}`"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every failure that a server can cause, made with real sockets: what the page shows, and how it goes on."""
+"""Failures made with real sockets: what the page shows, and how it goes on. Each wording is tested in llama_stack."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gradio_client import Client
 
-from tests.support.bad_servers import EVENTS, HALF_A_REPLY, HTML, Address, RawServer, full_backlog, self_signed
+from tests.support.bad_servers import HALF_A_REPLY, HTML, Address, RawServer, full_backlog, self_signed
 from tests.support.fake_stack import MODEL, Break, FakeStack, Hold, Item
 from tests.support.page import said, served
 
@@ -50,10 +50,6 @@ NO_ANSWER = (
     "Check that the server still runs and that the address is right; one with TLS needs https://."
 )
 KEY = "⚠️ The server wants a key. Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
-ENGINES_KEY = (
-    "⚠️ The model engine behind the server refused the server's own key. Correct it in the server's configuration."
-)
-INCORRECT = "Error code: 401 - {'error': {'message': 'Incorrect API key provided: sk-abc***. See /etc/llama/keys.'}}"
 FILTERED = "⚠️ A content filter stopped the reply. Put the message in other words."
 SHORTEN = 'Clear the conversation, shorten the message, or lower "Max tokens".'
 LOST = "⚠️ The connection to {url} was lost in the middle of the reply. Check that the server still runs; try again."
@@ -61,7 +57,6 @@ VLLM = (
     "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (8500 in the messages, "
     "500 in the completion). Please reduce the length of the messages or completion."
 )
-LLAMA_CPP = "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it"
 PROXY = "<html>\n<head><title>502 Bad Gateway</title></head>\n<body><hr>nginx</body></html>"
 
 ANSWERS = {
@@ -80,51 +75,23 @@ ANSWERS = {
     "an error inside the stream": Answer(
         "⚠️ The server broke off with an error: `boom`. Try again.", ("half a ", error("boom"))
     ),
-    "an error inside the stream with the engine's status in front": Answer(
-        "⚠️ The model engine behind the server is busy (429): `Rate limit reached`. Try again in a moment.",
-        ("half a ", error("429: Error code: 429 - {'error': {'message': 'Rate limit reached', 'code': None}}")),
-    ),
-    "a context too long in the words of vLLM": status(
-        400,
-        error(VLLM, type="BadRequestError", code=400),
-        "⚠️ The conversation is too long for the model: 9,000 tokens, 808 more than the 8,192 that it takes. " + SHORTEN,
-    ),
-    "a context too long in the words of llama.cpp": status(
-        400,
-        error(LLAMA_CPP, code=400, type="exceed_context_size_error", n_prompt_tokens=5000, n_ctx=4096),
-        "⚠️ The conversation is too long for the model: 5,000 tokens, 904 more than the 4,096 that it takes. " + SHORTEN,
-    ),
     "a context too long for the engine, handed on": status(
         400,
         error(f"Error code: 400 - {error(VLLM)}"),
         "⚠️ The conversation is too long for the model: 9,000 tokens, 808 more than the 8,192 that it takes. " + SHORTEN,
     ),
     "a missing key (401)": status(401, error("No key in /etc/llama/keys"), KEY),
-    "a missing key (401), without a word on it": status(401, "", KEY),
-    "a forbidden key (403)": status(403, {"detail": "Bearer sk-abc123 has no access"}, KEY),
-    "the engine's key refused (401)": status(401, {"detail": INCORRECT}, ENGINES_KEY),
-    "the engine's key refused in the stream": Answer(ENGINES_KEY, (error(f"401: {INCORRECT}"),)),
-    "the engine's key refused, as a failure of the server (500)": status(500, error(INCORRECT), ENGINES_KEY),
     "no such route (404)": status(
         404,
         {"detail": "Not Found"},
         "⚠️ There is no Llama Stack chat route at {url}. "
         "Check the address: it is the one that the server prints at its start, without a path.",
     ),
-    "a wait for the request (408)": status(
-        408, error("Request timeout"), "⚠️ The server is busy (408): `Request timeout`. Try again in a moment."
-    ),
     "too many requests (429)": status(
         429,
         error("Too many requests"),
         "⚠️ The server is busy (429): `Too many requests`. Try again in 7 seconds.",
         retry_after="7",
-    ),
-    "a client of another version (426)": status(
-        426,
-        error("Client version 0.7 is not compatible with server version 0.2"),
-        "⚠️ The server wants another version of the client (426): "
-        "`Client version 0.7 is not compatible with server version 0.2`. Update the app, or the server.",
     ),
     "a failure of the server (500)": status(
         500,
@@ -138,24 +105,11 @@ ANSWERS = {
         "⚠️ The server is not available (502): `<html> <head><title>502 Bad Gateway</title></head> "
         "<body><hr>nginx</body></html>`. Try again in a moment.",
     ),
-    "a server that begins (503)": status(
-        503,
-        error("Loading model"),
-        "⚠️ The server is not available (503): `Loading model`. Try again in 30 seconds.",
-        retry_after="30",
-    ),
-    "a proxy that waited too long (504)": status(
-        504, "", "⚠️ The server is not available (504): `(no text)`. Try again in a moment."
-    ),
     "JSON that is no stream": Answer(NO_LLAMA_STACK, options={"body": {"choices": [{"message": {"content": "Hi"}}]}}),
-    "an HTML page": Answer(NO_LLAMA_STACK, options={"body": "<h1>Sign in</h1>"}),
     "a reply without text": Answer("⚠️ The server sent an empty reply. Try again, or choose another model."),
     "a content filter in mid-reply": Answer(FILTERED, ("half a ",), {"finish_reason": "content_filter"}),
     "a content filter that refuses the message (400)": status(
         400, error("The response was filtered.", code="content_filter"), FILTERED
-    ),
-    "a content filter's refusal by the engine, handed on": status(
-        500, error(f"Error code: 400 - {error('Filtered.', code='content_filter')}"), FILTERED
     ),
     "the token limit": Answer(
         'ℹ️ The reply stopped at the token limit. "Max tokens" sets it.', ("half a ",), {"finish_reason": "length"}
@@ -223,9 +177,7 @@ def unanswered(message: str, partial: str = "") -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_a_failed_answer_is_explained_and_the_conversation_goes_on(
-    client: Client, stack: FakeStack, answer: Answer
-) -> None:
+def test_a_failure_is_explained_and_the_conversation_goes_on(client: Client, stack: FakeStack, answer: Answer) -> None:
     ask(client, "zero")
     stack.enqueue(*answer.items, **answer.options)
     note = answer.then.format(url=stack.url)
@@ -236,11 +188,7 @@ def test_a_failed_answer_is_explained_and_the_conversation_goes_on(
 
 
 RAW: dict[str, tuple[Callable[..., Any] | None, tuple[object, ...], str]] = {
-    "nothing that listens": (
-        None,
-        (),
-        "⚠️ No server answers at {url}. Check that it runs and that the address is right.",
-    ),
+    "nothing that listens": (None, (), "⚠️ Can't reach {url}. Is the server running?"),
     "a server that takes no more connections": (
         full_backlog,
         (),
@@ -253,9 +201,7 @@ RAW: dict[str, tuple[Callable[..., Any] | None, tuple[object, ...], str]] = {
     ),
     "a server that closes without an answer": (RawServer, (b"",), NO_ANSWER),
     "something that does not speak HTTP": (RawServer, (b"", b"SSH-2.0-OpenSSH_9.6\r\n"), NO_ANSWER),
-    "something that goes on not speaking HTTP": (RawServer, (b"\0" * 100_000,), NO_ANSWER),
     "another web server": (RawServer, (HTML,), NO_LLAMA_STACK),
-    "events that are not JSON": (RawServer, (EVENTS + b"data: <h1>Hi</h1>\n\n",), NO_LLAMA_STACK),
     "events that stop being JSON": (
         RawServer,
         (HALF_A_REPLY + b"data: <h1>Hi</h1>\n\n",),
@@ -266,7 +212,7 @@ RAW: dict[str, tuple[Callable[..., Any] | None, tuple[object, ...], str]] = {
 
 
 @pytest.mark.parametrize("kind", RAW.values(), ids=RAW)
-def test_what_is_no_server_is_explained_and_the_next_message_reaches_the_one_in_its_place(
+def test_another_program_is_explained_and_the_next_message_reaches_the_server_in_its_place(
     serve: Callable[..., Client], address: Address, kind: tuple[Callable[..., Any] | None, tuple[object, ...], str]
 ) -> None:
     server, arguments, shown = kind
@@ -287,43 +233,15 @@ def test_a_server_that_goes_and_comes_back_is_found_again(
     client = serve(address.url)
     ask(client, "zero", model)
     address.clear()
-    assert ask(client, "one", model).startswith(f"⚠️ No server answers at {address.url}.")
+    assert ask(client, "one", model).startswith(f"⚠️ Can't reach {address.url}.")
     stack = address.put(FakeStack)
     assert ask(client, "two", model) == "Hello there."
     assert sent(stack) == [SYSTEM, ("user", "zero"), HELLO, *unanswered("one")]
 
 
-def test_an_unknown_model_is_explained_with_the_closest_one_there_is(client: Client, stack: FakeStack) -> None:
-    shown = ask(client, "one", model="fake/lama")
-    assert shown == (
-        "⚠️ The server has no model `fake/lama`. "
-        "The closest that it has is `fake/llama`: choose it, or another that it lists."
-    )
-    assert len(stack.requests) == 1
-    assert ask(client, "two") == "Hello there."
-    assert sent(stack) == [SYSTEM, *unanswered("one")]
-
-
-def test_an_address_with_v1_too_much_is_explained_with_the_right_one(
-    serve: Callable[..., Client], stack: FakeStack
-) -> None:
-    shown = ask(serve(f"{stack.url}/v1"), "one")
-    assert shown == f"⚠️ There is no Llama Stack chat route at {stack.url}/v1. Leave /v1 off the address: {stack.url}."
-
-
-def test_a_host_that_nobody_knows_is_explained(serve: Callable[..., Client]) -> None:
+def test_an_unknown_host_is_explained(serve: Callable[..., Client]) -> None:
     shown = ask(serve("http://nowhere.invalid:1"), "one")
     assert shown == "⚠️ The host of http://nowhere.invalid:1 cannot be found. Check how its name is spelt."
-
-
-def test_a_key_that_the_server_repeats_is_not_shown(serve: Callable[..., Client], stack: FakeStack) -> None:
-    client = serve(stack.url, api_key="tomatoes")
-    stack.enqueue(status=500, body=error("The gateway does not like tomatoes."))
-    shown = ask(client, "one")
-    assert "`The gateway does not like [key].`" in shown
-    stack.enqueue("half a ", error("Still not: tomatoes"))
-    shown += ask(client, "two")
-    assert "`Still not: [key]`" in shown and "tomatoes" not in shown
 
 
 @pytest.fixture
@@ -341,7 +259,9 @@ def test_a_server_without_tls_at_an_https_address_is_explained(
     address.put(FakeStack)
     client = serve(url)
     assert ask(client, "one") == f"⚠️ What listens at {url} does not speak TLS. Write http:// in place of https://."
-    assert_goes_on(client, address.put(FakeStack, certificate=trusted))
+    stack = address.put(FakeStack, certificate=trusted)
+    assert ask(client, "two") == "Hello there."
+    assert sent(stack) == [SYSTEM, *unanswered("one")]
 
 
 def test_a_certificate_that_is_not_trusted_is_explained(
@@ -349,23 +269,14 @@ def test_a_certificate_that_is_not_trusted_is_explained(
 ) -> None:
     url = address.url.replace("http:", "https:")
     address.put(FakeStack, certificate=self_signed(tmp_path / "unknown.pem"))
-    client = serve(url)
-    assert ask(client, "one") == (
+    assert ask(serve(url), "one") == (
         f"⚠️ The certificate of {url} cannot be trusted: `self-signed certificate`. "
         "Have this machine trust it (SSL_CERT_FILE), or use another address."
     )
-    assert_goes_on(client, address.put(FakeStack, certificate=trusted))
 
 
 def test_a_server_with_tls_at_an_http_address_is_explained(
     serve: Callable[..., Client], address: Address, trusted: Path
 ) -> None:
     address.put(FakeStack, certificate=trusted)
-    client = serve(address.url)
-    assert ask(client, "one") == NO_ANSWER.format(url=address.url)
-    assert_goes_on(client, address.put(FakeStack))
-
-
-def assert_goes_on(client: Client, stack: FakeStack) -> None:
-    assert ask(client, "two") == "Hello there."
-    assert sent(stack) == [SYSTEM, *unanswered("one")]
+    assert ask(serve(address.url), "one") == NO_ANSWER.format(url=address.url)

@@ -102,7 +102,7 @@ def test_a_reply_from_the_real_local_stack_is_streamed_and_a_message_sent_early_
     assert any("getting ready" in note for note in notes)
     assert len(set(replies)) >= 5
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(replies))
-    assert "tiny demonstration model" in app.await_line("Server: ")
+    assert "tiny demo model" in app.await_line("Server: ")
 
 
 @pytest.mark.real_stack

@@ -96,7 +96,7 @@ async def test_without_a_message_or_a_server_the_code_says_why(stack: FakeStack)
     with tabs(base_url=stack.url) as handlers:
         assert NOTHING_SENT in (await handlers.code([], *NOW))[0]
     with tabs(base_url="http://127.0.0.1:9") as handlers:
-        assert "No server answers" in (await handlers.code(page(Turn("Hi.")), *NOW))[0]
+        assert "Can't reach" in (await handlers.code(page(Turn("Hi.")), *NOW))[0]
 
 
 async def test_a_conversation_is_exported_and_imported(stack: FakeStack, tmp_path: Path) -> None:

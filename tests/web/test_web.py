@@ -185,7 +185,7 @@ def test_a_server_that_is_down_is_explained_and_the_next_message_works_once_it_i
     with FakeStack() as stack:
         port = stack.port
     client = serve(base_url=f"http://127.0.0.1:{port}", model=MODEL)
-    assert f"No server answers at http://127.0.0.1:{port}." in said(client.predict("Hi", api_name="/chat"))
+    assert f"Can't reach http://127.0.0.1:{port}." in said(client.predict("Hi", api_name="/chat"))
     with FakeStack(port):
         assert said(client.predict("Hi", api_name="/chat")) == "Hello there."
 
