@@ -1,7 +1,7 @@
 """A conversation as both front ends hold it: a system prompt, and turns of one user message and the replies to it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from llama_ui.core.errors import ChatError
@@ -33,7 +33,7 @@ class ChatSettings:
 
     def texts(self) -> dict[str, str]:
         """The settings as texts of a form, by the names in `SETTINGS`. An option that is not set is blank."""
-        options = {name: _as_text(value) for name, value in asdict(self.options).items()}
+        options = {name: _as_text(getattr(self.options, name)) for name in SAMPLING}
         return {"system_prompt": self.system_prompt, "model": self.model, **options}
 
 

@@ -52,7 +52,7 @@ class TabHandlers:
             code = snippet.code(stack.base_url, identity.version, identity.dialect, model, messages, sent.options)
         except ChatError as error:
             return f"# {error}", f"# {error}", "", ""
-        return code.python, code.curl, code.json, html.download_links(code.pictures)
+        return code.python, code.curl, code.json, html.download_links(code.images)
 
     def exported(self, wanted: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:
         """The conversation as a file. `wanted` has its `kind`, "json" or "md", and the conversation's `title`."""
