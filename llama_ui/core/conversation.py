@@ -80,7 +80,7 @@ class Turn:
         text: The text of the user message. Where it is blank and there are no images, there is no user message: an
             imported conversation may begin with an assistant message.
         images: The images of the user message.
-        replies: The versions of the reply, in the order in which they were generated. The last one is shown.
+        replies: The versions of the reply, in the order in which they were generated. The last one is current.
         request: The settings that were sent for the message, also where the reply was stopped before it began.
     """
 
@@ -91,7 +91,7 @@ class Turn:
 
     @property
     def reply(self) -> Reply | None:
-        """The version of the reply that is shown."""
+        """The current version of the reply."""
         return self.replies[-1] if self.replies else None
 
     @property

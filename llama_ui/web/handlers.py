@@ -51,26 +51,26 @@ class Handlers:
 
         Never raises: an exception here would lock the page until it is reloaded.
         """
-        shown = [message]
+        messages = [message]
         try:
             values = (system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort)
             settings = self.inputs.settings(values)
             settings = replace(settings, options=self._turns.limits.sampling_options(settings.options))
             conversation = await self.inputs.conversation([*history, message], settings.system_prompt)
             seen = {notice for turn in conversation.turns for reply in turn.replies for notice in reply.notices}
-            messages, sent = conversation.messages(), None
-            replies = self._turns.respond(visitor_of(request), settings.model, messages, settings.options)
+            sent, visitor = None, visitor_of(request)
+            replies = self._turns.respond(visitor, settings.model, conversation.messages(), settings.options)
             async with aclosing(replies):
                 async for reply in replies:
                     if reply.model and not sent:
                         sent = replace(settings, model=reply.model)
                         message = with_request(message, sent)
-                    shown = [message, *self._render(replace(reply, request=sent), seen)]
-                    yield shown
+                    messages = [message, *self._render(replace(reply, request=sent), seen)]
+                    yield messages
         except ChatError as error:
-            yield [*shown, error_note(error)]
+            yield [*messages, error_note(error)]
         except Exception:
-            yield [*shown, error_note(log_unexpected("replying"))]
+            yield [*messages, error_note(log_unexpected("replying"))]
 
     def _render(self, reply: Reply, seen: Collection[str]) -> list[ChatMessage]:
         """The messages of a reply. `seen` are the notices that the conversation has already."""

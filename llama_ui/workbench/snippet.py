@@ -1,7 +1,7 @@
 """A chat request as Python, as a curl command, and as its JSON.
 
-All are made from the payload of the server's dialect, so each sends what the page itself sends. What is said here about
-releases of the client holds with Python 3.12; `pytest --contract tests/workbench/test_snippet.py` checks it.
+All are made from the payload of the server's dialect, so each sends what the page itself sends. The facts about the
+releases of the client hold for Python 3.12; `pytest --contract tests/workbench/test_snippet.py` checks them.
 """
 
 import json

@@ -289,12 +289,12 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "content", "told"), HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_file_is_refused_with_one_sentence(name: str, content: bytes, told: str) -> None:
+@pytest.mark.parametrize(("name", "content", "problem"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_file_is_refused_with_one_sentence(name: str, content: bytes, problem: str) -> None:
     with pytest.raises(InputError) as refusal:
         attached(name, content, SIDE, 1000)
     sentence = str(refusal.value)
-    assert told in sentence
+    assert problem in sentence
     assert refusal.value.sentence.endswith(".") and sentence.endswith(".")
     assert sentence.isprintable() and len(sentence) < 300
     assert not re.search("Traceback|Error|PIL|0x|BytesIO|site-packages", sentence)

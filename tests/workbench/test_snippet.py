@@ -177,9 +177,9 @@ def test_the_python_code_has_the_layout_of_ruff(
 
 def test_the_python_code_is_readable() -> None:
     story = 'Once upon a time there was a llama.\n\nIt said "hum", and nobody knew what it meant by that. It\'s true.'
-    told = [Message("system", "Be brief."), Message("user", "Hi.\nWho are you?"), Message("assistant", story)]
+    messages = [Message("system", "Be brief."), Message("user", "Hi.\nWho are you?"), Message("assistant", story)]
     made = code(
-        URL, "0.3.5", CHAT_COMPLETIONS, "engine/tiny", [*told, *PLAIN], SamplingOptions(0.5, reasoning_effort="low")
+        URL, "0.3.5", CHAT_COMPLETIONS, "engine/tiny", [*messages, *PLAIN], SamplingOptions(0.5, reasoning_effort="low")
     )
     assert (
         made.python
@@ -302,8 +302,8 @@ def test_the_curl_command_without_images_has_the_json_as_it_is(dialect: Dialect)
 def test_an_interactive_shell_does_not_expand_exclamation_marks(tmp_path: Path, pictures: tuple[Image, ...]) -> None:
     if not shutil.which("bash"):
         pytest.skip("no bash here")
-    said = [Message("user", "Hi!! \"Ho!\" !x !echo \\!y '!!' `!z`", pictures)]
-    made = code("http://h/!!/it's!", None, CHAT_COMPLETIONS, "m", said, SamplingOptions())
+    messages = [Message("user", "Hi!! \"Ho!\" !x !echo \\!y '!!' `!z`", pictures)]
+    made = code("http://h/!!/it's!", None, CHAT_COMPLETIONS, "m", messages, SamplingOptions())
     written(made, tmp_path)
     fake_curl(tmp_path)
     terminal, inside = pty.openpty()
@@ -328,7 +328,7 @@ def test_an_interactive_shell_does_not_expand_exclamation_marks(tmp_path: Path, 
         os.close(terminal)
         os.close(inside)
     assert (tmp_path / "expanded").read_text() == "echo first\n", "this shell expands none anywhere"
-    assert json.loads((tmp_path / "body").read_bytes()) == CHAT_COMPLETIONS.payload("m", said, SamplingOptions())
+    assert json.loads((tmp_path / "body").read_bytes()) == CHAT_COMPLETIONS.payload("m", messages, SamplingOptions())
     assert "http://h/!!/it's!/v1/chat/completions" in (tmp_path / "arguments").read_text().split("\0")
 
 
@@ -350,11 +350,11 @@ def test_the_json_is_the_payload_with_names_in_place_of_images(
 ) -> None:
     made = code(URL, *server, model, conversation, chosen)
     names = {image: f"<{name} in base64>" for name, image in made.images}
-    shown = [
+    expected = [
         Message(message.role, message.content, tuple(Image(image.media_type, names[image]) for image in message.images))
         for message in conversation
     ]
-    assert json.loads(made.json) == server[1].payload(model, shown, chosen)
+    assert json.loads(made.json) == server[1].payload(model, expected, chosen)
 
 
 @EACH
