@@ -1,7 +1,7 @@
 """A conversation as both front ends hold it: a system prompt, and turns of one user message and the replies to it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from llama_ui.core.errors import ChatError
@@ -33,7 +33,7 @@ class ChatSettings:
 
     def texts(self) -> dict[str, str]:
         """The settings as texts of a form, by the names in `SETTINGS`. An option that is not set is blank."""
-        options = {name: _as_text(value) for name, value in asdict(self.options).items()}
+        options = {name: _as_text(getattr(self.options, name)) for name in SAMPLING}
         return {"system_prompt": self.system_prompt, "model": self.model, **options}
 
 
@@ -80,7 +80,7 @@ class Turn:
         text: The text of the user message. Where it is blank and there are no images, there is no user message: an
             imported conversation may begin with an assistant message.
         images: The images of the user message.
-        replies: The versions of the reply, in the order in which they were generated. The last one is shown.
+        replies: The versions of the reply, in the order in which they were generated. The last one is current.
         request: The settings that were sent for the message, also where the reply was stopped before it began.
     """
 
@@ -91,7 +91,7 @@ class Turn:
 
     @property
     def reply(self) -> Reply | None:
-        """The version of the reply that is shown."""
+        """The current version of the reply."""
         return self.replies[-1] if self.replies else None
 
     @property

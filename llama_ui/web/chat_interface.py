@@ -67,21 +67,21 @@ class LlamaChatInterface(gr.ChatInterface):
         super().__init__(page.reply, multimodal=True, **kwargs)
 
     def _setup_events(self) -> None:
-        box, shown = self.textbox, [self.textbox, self.chatbot]
+        box, chat = self.textbox, [self.textbox, self.chatbot]
         conversation = [self.chatbot, *self.additional_inputs]
         self._setup_files()
-        sent = [box, self.chatbot, self.additional_inputs[1]]
+        message = [box, self.chatbot, self.additional_inputs[1]]
         # It has no outputs: Gradio would cover them with the word "Error" when the message is refused.
-        checked = box.submit(None, sent, None, js="chat.check", **PRIVATE)
-        checked.failure(None, sent, self._complaint, js="chat.complain", **PRIVATE)
-        asked = checked.success(
-            None, [*shown, *self.additional_inputs], [*shown, self._complaint], js="chat.ask", **PRIVATE
+        checked = box.submit(None, message, None, js="chat.check", **PRIVATE)
+        checked.failure(None, message, self._complaint, js="chat.complain", **PRIVATE)
+        submitted = checked.success(
+            None, [*chat, *self.additional_inputs], [*chat, self._complaint], js="chat.ask", **PRIVATE
         )
         retried = self.chatbot.retry(None, self.chatbot, [self.chatbot, box], js="chat.retry", **PRIVATE)
         edited = self.chatbot.edit(_edited, self.chatbot, self.chatbot, queue=False, **RAW)
         example = self.chatbot.example_select(_example, None, self.chatbot, queue=False, **RAW)
         replies = []
-        for begun in (asked, retried, edited, example):
+        for begun in (submitted, retried, edited, example):
             reply = begun.success(
                 self._answer,
                 conversation,
@@ -92,10 +92,10 @@ class LlamaChatInterface(gr.ChatInterface):
             if begun in (edited, example):
                 begun.success(None, self.chatbot, box, js="chat.lock", **PRIVATE)  # until the reply begins
             for ended in (reply.then, reply.failure):
-                ended(None, conversation, shown, js="chat.ended", **PRIVATE)
+                ended(None, conversation, chat, js="chat.ended", **PRIVATE)
             replies.append(reply)
         box.stop(None, conversation, self.chatbot, js="chat.stopped", cancels=replies, **PRIVATE)
-        self.chatbot.undo(None, conversation, shown, js="chat.undo", **PRIVATE)
+        self.chatbot.undo(None, conversation, chat, js="chat.undo", **PRIVATE)
         self.chatbot.clear(None, None, None, js="chat.cleared", cancels=replies, **PRIVATE)
         self._setup_api()
 
@@ -129,7 +129,7 @@ class LlamaChatInterface(gr.ChatInterface):
     ) -> AsyncGenerator[list[ChatMessage], None]:
         """Yields the conversation, which ends with a user message, with the reply to it."""
         if not history:
-            return  # a program's doing: the page has shown a message by then
+            return  # a program's doing: the page adds a message first
         *before, message = history
         async with aclosing(self.fn(message, before, *settings, request)) as updates:
             async for messages in updates:
@@ -138,19 +138,19 @@ class LlamaChatInterface(gr.ChatInterface):
     async def _called(
         self, message: object, history: list[ChatMessage], *settings_and_request: Any
     ) -> AsyncGenerator[tuple[list[ChatMessage], list[ChatMessage]], None]:
-        """Yields the reply to a program, and the conversation that is kept for its next message."""
+        """Yields the reply to a program, and the conversation to keep for its next message."""
         *settings, request = settings_and_request  # in the order of `Handlers.reply`
         try:
             turn = await asyncio.to_thread(self._inputs.turn, message)
-            asked = [*history, render_user(turn)]
-            if len(json.dumps(asked)) > MAX_PROGRAM_BYTES:
+            sent = [*history, render_user(turn)]
+            if len(json.dumps(sent)) > MAX_PROGRAM_BYTES:
                 raise InputError("This conversation is too large.", "Start a new chat.")
         except InputError as error:
             yield [error_note(error)], history
             return
-        async with aclosing(self._answer(asked, request, *settings)) as conversations:
+        async with aclosing(self._answer(sent, request, *settings)) as conversations:
             async for conversation in conversations:
-                yield conversation[len(asked) :], conversation
+                yield conversation[len(sent) :], conversation
 
 
 def _edited(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessage]:

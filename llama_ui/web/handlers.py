@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from llama_ui.core.conversation import ChatSettings, Reply
+from llama_ui.core.conversation import Reply
 from llama_ui.core.errors import ChatError
 from llama_ui.core.logs import log_unexpected
 from llama_ui.core.reply import TICK_SECONDS
@@ -51,35 +51,32 @@ class Handlers:
 
         Never raises: an exception here would lock the page until it is reloaded.
         """
-        shown = [message]
+        messages = [message]
         try:
             values = (system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort)
             settings = self.inputs.settings(values)
             settings = replace(settings, options=self._turns.limits.sampling_options(settings.options))
             conversation = await self.inputs.conversation([*history, message], settings.system_prompt)
             seen = {notice for turn in conversation.turns for reply in turn.replies for notice in reply.notices}
-            messages = conversation.messages()
-            replies = self._turns.respond(visitor_of(request), settings.model, messages, settings.options)
+            sent, visitor = None, visitor_of(request)
+            replies = self._turns.respond(visitor, settings.model, conversation.messages(), settings.options)
             async with aclosing(replies):
                 async for reply in replies:
-                    shown = self._render(message, reply, settings, seen)
-                    yield shown
+                    if reply.model and not sent:
+                        sent = replace(settings, model=reply.model)
+                        message = with_request(message, sent)
+                    messages = [message, *self._render(replace(reply, request=sent), seen)]
+                    yield messages
         except ChatError as error:
-            yield [*shown, error_note(error)]
+            yield [*messages, error_note(error)]
         except Exception:
-            yield [*shown, error_note(log_unexpected("replying"))]
+            yield [*messages, error_note(log_unexpected("replying"))]
 
-    def _render(
-        self, message: ChatMessage, reply: Reply, settings: ChatSettings, seen: Collection[str]
-    ) -> list[ChatMessage]:
-        """The user message and the reply. `seen` are the notices that the conversation has already."""
-        reply = replace(reply, notices=tuple(notice for notice in reply.notices if notice not in seen))
-        if reply.model:
-            request = replace(settings, model=reply.model)
-            message, reply = with_request(message, request), replace(reply, request=request)
+    def _render(self, reply: Reply, seen: Collection[str]) -> list[ChatMessage]:
+        """The messages of a reply. `seen` are the notices that the conversation has already."""
         if reply.waited is not None:
-            return [message, note("waiting", self._waiting(reply))]
-        return [message, *render_reply(reply)]
+            return [note("waiting", self._waiting(reply))]
+        return render_reply(replace(reply, notices=tuple(notice for notice in reply.notices if notice not in seen)))
 
     def _waiting(self, reply: Reply) -> str:
         seconds = int(reply.waited or 0)

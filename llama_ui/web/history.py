@@ -77,7 +77,7 @@ def parse(history: Iterable[ChatMessage], system_prompt: str = "") -> Conversati
 
 
 def _parsed_reply(metadata: dict[str, Any], text: str) -> dict[str, Any]:
-    """The fields of `Reply` in one of the messages that it is shown as."""
+    """The fields of `Reply` in one of its messages."""
     match metadata:
         case {"id": "notice"}:
             return {"notices": (text.removeprefix(_NOTICE),)}

@@ -39,21 +39,21 @@ class TabHandlers:
     async def code(self, history: list[ChatMessage], *values: Any) -> tuple[str, str, str, str]:
         """The request of the last message as Python, curl and JSON, and the links to its images as HTML."""
         conversation = parse(history)
-        asked = conversation.until_last_message()
-        if asked is None:
+        request = conversation.until_last_message()
+        if request is None:
             return f"# {NOTHING_SENT}", f"# {NOTHING_SENT}", "", ""
-        turn = conversation.turns[len(asked.turns) - 1]
+        turn = conversation.turns[len(request.turns) - 1]
         sent = (turn.reply and turn.reply.request) or turn.request
         try:
             sent = sent or self._inputs.settings(values)
-            messages = replace(asked, system_prompt=sent.system_prompt).messages()
+            messages = replace(request, system_prompt=sent.system_prompt).messages()
             stack = await self._connection.client()
             lookup = stack.discovery.last_identity()
             identity, model = await asyncio.gather(lookup, self._connection.resolve_model(sent.model))
             code = snippet.code(stack.base_url, identity.version, identity.dialect, model, messages, sent.options)
         except ChatError as error:
             return f"# {error}", f"# {error}", "", ""
-        return code.python, code.curl, code.json, html.download_links(code.pictures)
+        return code.python, code.curl, code.json, html.download_links(code.images)
 
     def exported(self, wanted: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:
         """The conversation as a file. `wanted` has its `kind`, "json" or "md", and the conversation's `title`."""

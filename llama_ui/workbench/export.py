@@ -38,21 +38,14 @@ class ImportedConversation:
     conversation: Conversation
 
 
-class _Text(BaseModel):
-    type: Literal["text"]
-    text: CleanText
-
-
 class _Url(BaseModel):
-    url: str
+    url: str = ""
 
 
-class _Image(BaseModel):
-    type: Literal["image_url"]
-    image_url: _Url
-
-
-_Part = Annotated[_Text | _Image, Field(discriminator="type")]
+class _Part(BaseModel):
+    type: Literal["text", "image_url"]
+    text: CleanText = ""
+    image_url: _Url | None = None
 
 
 class _Message(Receipt):
@@ -62,15 +55,16 @@ class _Message(Receipt):
     reasoning_seconds: Annotated[Seconds | None, Lenient] = None
 
     @property
+    def parts(self) -> list[_Part]:
+        return self.content if isinstance(self.content, list) else [_Part(type="text", text=self.content or "")]
+
+    @property
     def text(self) -> str:
-        if isinstance(self.content, list):
-            return "\n\n".join(part.text for part in self.content if isinstance(part, _Text) and part.text)
-        return self.content or ""
+        return "\n\n".join(part.text for part in self.parts if part.text)
 
     @property
     def urls(self) -> list[str]:
-        parts = self.content if isinstance(self.content, list) else []
-        return [part.image_url.url for part in parts if isinstance(part, _Image)]
+        return [part.image_url.url for part in self.parts if part.image_url]
 
 
 class _File(BaseModel):
@@ -98,8 +92,8 @@ def _messages(conversation: Conversation) -> Iterator[dict[str, Any]]:
     for turn in conversation.turns:
         if turn.has_message:
             yield {"role": "user", "content": _content(turn)}
-        if reply := _exported_reply(turn):
-            yield {"role": "assistant", "content": reply.text, **_reasoning(reply), **receipt(reply)}
+        if turn.reply and _is_exported(turn.reply):
+            yield {"role": "assistant", "content": turn.reply.text, **_reasoning(turn.reply), **receipt(turn.reply)}
 
 
 def _content(turn: Turn) -> str | list[dict[str, Any]]:
@@ -109,9 +103,9 @@ def _content(turn: Turn) -> str | list[dict[str, Any]]:
     return [*texts, *({"type": "image_url", "image_url": {"url": image.data_url}} for image in turn.images)]
 
 
-def _exported_reply(turn: Turn) -> Reply | None:
-    """The reply unless it is blank: a failure alone is not exported."""
-    return turn.reply if turn.reply and (turn.reply.text + turn.reply.reasoning).strip() else None
+def _is_exported(reply: Reply) -> bool:
+    """A failure alone is not exported."""
+    return bool((reply.text + reply.reasoning).strip())
 
 
 def _reasoning(reply: Reply) -> dict[str, Any]:
@@ -121,9 +115,8 @@ def _reasoning(reply: Reply) -> dict[str, Any]:
 
 def to_markdown(conversation: Conversation, settings: Mapping[str, str], title: str = "") -> str:
     """The conversation for people: its texts as they are, and how many images it has."""
-    lines = [
-        f"- {name.replace('_', ' ').capitalize()}: {as_code(text)}" for name, text in _without_prompt(settings).items()
-    ]
+    chosen = _without_prompt(settings).items()
+    lines = [f"- {name.replace('_', ' ').capitalize()}: {as_code(text)}" for name, text in chosen]
     blocks = [f"# {_one_line(title) or 'Conversation'}", "\n".join(lines)]
     if conversation.system_prompt.strip():
         blocks += ["## System", conversation.system_prompt]
@@ -132,9 +125,9 @@ def to_markdown(conversation: Conversation, settings: Mapping[str, str], title: 
             blocks += ["## User", turn.text]
         if count := len(turn.images):
             blocks.append(f"*({count} picture{'s' if count > 1 else ''})*")
-        if reply := _exported_reply(turn):
-            numbers = format_stats(reply.stats)
-            blocks += ["## Assistant", _details(reply), reply.text, f"*{numbers}*" if numbers else ""]
+        if turn.reply and _is_exported(turn.reply):
+            numbers = format_stats(turn.reply.stats)
+            blocks += ["## Assistant", _details(turn.reply), turn.reply.text, f"*{numbers}*" if numbers else ""]
     return sanitize_text("\n\n".join(filter(None, blocks)) + "\n")
 
 

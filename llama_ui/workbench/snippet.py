@@ -1,7 +1,7 @@
-"""A chat request as somebody would send it without this app: as Python, as a curl command, and as its JSON.  Pure.
+"""A chat request as Python, as a curl command, and as its JSON.
 
-All are made from the payload of the server's dialect, so each asks for what the page itself asked for. What the client
-releases are like was found by installing them on Python 3.12; `pytest --contract tests/test_snippet.py` runs them.
+All are made from the payload of the server's dialect, so each sends what the page itself sends. The facts about the
+releases of the client hold for Python 3.12; `pytest --contract tests/workbench/test_snippet.py` checks them.
 """
 
 import json
@@ -13,17 +13,17 @@ from dataclasses import dataclass, replace
 from llama_ui.core.messages import Image, Message, SamplingOptions
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, Dialect, Payload
 
-# A Llama Stack server turns away (426) a client of another series than its own. These are the last releases of each:
-# some before them lack packages that they import (0.2.12), the chat route (0.2.2), or name another series (0.2.0).
+# A Llama Stack server refuses (426) a client of another series than its own. These are the last releases of each; some
+# earlier ones lack packages that they import (0.2.12), lack the chat route (0.2.2), or name another series (0.2.0).
 _CLIENTS = ("0.1.9", "0.2.23", "0.3.5", "0.4.7", "0.5.4", "0.6.1", "0.7.5")
-# For other servers, such as OGX and plain engines, which do not look at that: the last releases that ask at the route.
+# OGX and plain engines accept every client: the last releases that use each route.
 _LATEST, _LATEST_AT_OLD_ROUTES = "0.7.5", "0.2.23"
-_WITHOUT_EFFORT = ("0.2.23", "0.3.5", "0.4.7")  # they have no argument for it
+_WITHOUT_EFFORT = ("0.2.23", "0.3.5", "0.4.7")  # they have no argument `reasoning_effort`
 
-_WIDTH = 88  # of a line of Python, as ruff and black have it
-# Stands for a picture's data in a payload, around the file's name. No text holds half a surrogate pair.
-_PICTURE = re.compile("\ud800(.*?)\udfff")
-# What JSON may hold as it is, and a terminal or an editor obeys: as a command, a line break, a turn of direction.
+_WIDTH = 88  # the line length of ruff and black
+# A file's name that stands in a payload for the data of an image. No text of a request has half a surrogate pair.
+_IMAGE = re.compile("\ud800(.*?)\udfff")
+# Characters that JSON need not escape, but that terminals and editors act on: commands, line breaks, text direction.
 _CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 _START = """\
@@ -48,12 +48,12 @@ stream = client.chat.completions.create(
 {arguments}
 )
 for chunk in stream:
-{told}    for choice in chunk.choices:
+{check}    for choice in chunk.choices:
         print(choice.delta.content or "", end="", flush=True)
 print()
 """
-# The clients before 0.7 make a chunk of a failure, and raise nothing.
-_TOLD = """\
+# Clients before 0.7 give a failure as a chunk, and raise nothing.
+_CHECK = """\
     if chunk.choices is None:
         raise RuntimeError(chunk.error)
 """
@@ -72,16 +72,16 @@ print()
 
 @dataclass(frozen=True)
 class Code:
-    """One request in three forms. `json` has "<image-1.jpg in base64>" where the data of a picture would be.
+    """One request in three forms. `json` has "<image-1.jpg in base64>" in place of the data of an image.
 
-    `pictures`: the names of the files that `python` and `curl` read, and what is to be in them. None of the three holds
-    a key: both programs take it from the variable LLAMA_STACK_CLIENT_API_KEY.
+    `images` are the names and contents of the files that `python` and `curl` read. None of the three has a key: both
+    programs read it from the environment variable LLAMA_STACK_CLIENT_API_KEY.
     """
 
     python: str
     curl: str
     json: str
-    pictures: tuple[tuple[str, Image], ...]
+    images: tuple[tuple[str, Image], ...]
 
 
 def code(
@@ -92,30 +92,30 @@ def code(
     messages: Sequence[Message],
     options: SamplingOptions,
 ) -> Code:
-    """The request for the server at this address. `version`: what it says it is; None for a plain engine.
+    """The request for a server. `version` is the server's own; None for a plain engine.
 
-    Each form sends what `dialect.payload(model, messages, options)` is, and reads the reply as it is streamed.
+    Each form sends `dialect.payload(model, messages, options)`, and prints the reply as it is streamed.
     """
     names: dict[Image, str] = {}
-    marked = [replace(message, images=tuple(_marked(image, names) for image in message.images)) for message in messages]
-    payload = dialect.payload(model, marked, options)
+    named = [replace(message, images=tuple(_named(image, names) for image in message.images)) for message in messages]
+    payload = dialect.payload(model, named, options)
     return Code(
         _python(base_url, _client(version, dialect), dialect, payload, bool(names)),
         _curl(base_url.rstrip("/") + dialect.route, payload, bool(names)),
-        _PICTURE.sub(r"<\1 in base64>", _json(payload)),
+        _IMAGE.sub(r"<\1 in base64>", _json(payload)),
         tuple((name, image) for image, name in names.items()),
     )
 
 
-def _marked(image: Image, names: dict[Image, str]) -> Image:
-    """The picture with its file's name in place of its data. The same picture twice is one file."""
+def _named(image: Image, names: dict[Image, str]) -> Image:
+    """The image with the name of its file in place of its data. Equal images share a file."""
     suffix = re.sub("[^a-z]", "", image.media_type.partition("/")[2]).replace("jpeg", "jpg")
     name = names.setdefault(image, f"image-{len(names) + 1}.{suffix}")
     return replace(image, data=f"\ud800{name}\udfff")
 
 
 def _client(version: str | None, dialect: Dialect) -> str:
-    """The release of the client that the server takes; also for a server whose own number was never one of a client."""
+    """The release of the client that the server accepts."""
     series = ".".join((version or "").split(".")[:2])
     other = _LATEST if dialect == CHAT_COMPLETIONS else _LATEST_AT_OLD_ROUTES
     return next((client for client in _CLIENTS if client.rpartition(".")[0] == series), other)
@@ -126,17 +126,17 @@ def _json(payload: Payload) -> str:
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _curl(url: str, payload: Payload, pictures: bool) -> str:
-    """The body is on standard input: so no text is an argument, which the shell would read and the system would limit.
+def _curl(url: str, payload: Payload, has_images: bool) -> str:
+    """The body is a here-document: as an argument, the shell would expand it and the system would limit its length.
 
-    No line of JSON is the word that ends it. A shell leaves all of it alone where that word is quoted; with pictures it
-    is not, so that their data can be put in.
+    No line of JSON is the delimiter. The shell expands nothing where the delimiter is quoted; with images it is not, so
+    that the shell inserts their data.
     """
     body, end = _json(payload), "'EOF'"
-    if pictures:
+    if has_images:
         body, end = re.sub(r"[\\$`]", r"\\\g<0>", body), "EOF"
-        body = _PICTURE.sub(r"$(base64 < \1 | tr -d '\\n')", body)
-    globs = "-g " if "[" in url else ""  # curl takes brackets for a range of addresses
+        body = _IMAGE.sub(r"$(base64 < \1 | tr -d '\\n')", body)
+    globs = "-g " if "[" in url else ""  # curl reads brackets as a range of URLs
     return (
         f"curl -N {globs}--fail-with-body {shlex.quote(url)} \\\n"
         '  -H "Authorization: Bearer $LLAMA_STACK_CLIENT_API_KEY" \\\n'
@@ -145,38 +145,36 @@ def _curl(url: str, payload: Payload, pictures: bool) -> str:
     )
 
 
-def _python(base_url: str, client: str, dialect: Dialect, payload: Payload, pictures: bool) -> str:
+def _python(base_url: str, client: str, dialect: Dialect, payload: Payload, has_images: bool) -> str:
     arguments = dict(payload)
     if client in _WITHOUT_EFFORT and "reasoning_effort" in arguments:
         arguments["extra_body"] = {"reasoning_effort": arguments.pop("reasoning_effort")}
     start = _START.format(
         client=client,
-        imports="import base64\nimport os\nfrom pathlib import Path" if pictures else "import os",
-        helper=_BASE64_OF if pictures else "",
+        imports="import base64\nimport os\nfrom pathlib import Path" if has_images else "import os",
+        helper=_BASE64_OF if has_images else "",
         url=_literal(base_url),
     )
-    # The conversation is easier to read, and to add to, with a message to a line.
-    rows = [
-        f"    {name}={_laid_out(value, 5 + len(name), 1, name == 'messages')}," for name, value in arguments.items()
-    ]
-    rest = _LEGACY if dialect == LEGACY else _CHAT
-    return start + rest.format(arguments="\n".join(rows), told="" if client == _LATEST else _TOLD)
+    # One message per line is easier to read, and to add to.
+    rows = [f"    {name}={_layout(value, 5 + len(name), 1, name == 'messages')}," for name, value in arguments.items()]
+    call = _LEGACY if dialect == LEGACY else _CHAT
+    return start + call.format(arguments="\n".join(rows), check="" if client == _LATEST else _CHECK)
 
 
-def _laid_out(value: object, taken: int, depth: int, spread: bool = False) -> str:
-    """A value as Python, over several lines where one is not enough, as ruff and black lay it out.
+def _layout(value: object, column: int, depth: int, split: bool = False) -> str:
+    """A value as Python in the layout of ruff and black: on several lines where it does not fit on one.
 
-    `taken`: what its first line holds before it, in characters. `depth`: how far that line is indented, in steps.
+    It starts at this column of a line that is indented by `depth` steps.
     """
     line = _line(value)
-    if taken + len(line) < _WIDTH and not spread:
+    if column + len(line) < _WIDTH and not split:
         return line
     inner = "    " * (depth + 1)
     match value:
         case dict():
-            rows = [f"{_line(key)}: {_laid_out(item, len(inner + key) + 4, depth + 1)}," for key, item in value.items()]
+            rows = [f"{_line(key)}: {_layout(item, len(inner + key) + 4, depth + 1)}," for key, item in value.items()]
         case list():
-            rows = [f"{_laid_out(item, len(inner), depth + 1)}," for item in value]
+            rows = [f"{_layout(item, len(inner), depth + 1)}," for item in value]
         case str() if "\n" in value[:-1]:
             alone = len(inner + line) <= _WIDTH
             rows = [line] if alone else [_literal(part) for part in re.split(r"(?<=\n)(?!\Z)", value)]
@@ -187,7 +185,7 @@ def _laid_out(value: object, taken: int, depth: int, spread: bool = False) -> st
 
 
 def _line(value: object) -> str:
-    """A value as Python, in one line."""
+    """A value as Python on one line."""
     match value:
         case dict():
             return "{" + ", ".join(f"{_line(name)}: {_line(item)}" for name, item in value.items()) + "}"
@@ -202,8 +200,8 @@ def _line(value: object) -> str:
 
 
 def _literal(text: str) -> str:
-    """A text as a Python literal in the quotes that need fewer escapes, and double ones where it is all the same."""
-    # repr shows what can be seen and escapes the rest. Of a text with both quotes it escapes the single ones.
+    """A text as a Python literal, in double quotes unless single ones need fewer escapes."""
+    # repr escapes what is not printable. In a text with both kinds of quotes it escapes the single ones.
     inside = repr(text + "\"'")[1:-4]
     if text.count('"') > text.count("'"):
         return f"'{inside}'"

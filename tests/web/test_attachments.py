@@ -3,7 +3,6 @@
 import base64
 import binascii
 import io
-import os
 import random
 import re
 import struct
@@ -133,21 +132,33 @@ def test_a_sound_photo_with_damaged_exif_is_still_a_photo(seed: int) -> None:
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_becomes_upright(orientation: int, kind: str) -> None:
-    transposition, upright = TRANSPOSED[orientation], corners(80, 48)
-    file = saved(
-        upright if transposition is None else upright.transpose(transposition), kind, exif=oriented(orientation)
-    )
-    result = picture(f"a.{kind}", file)
+    transposition, image = TRANSPOSED[orientation], corners(80, 48)
+    image = image if transposition is None else image.transpose(transposition)
+    result = picture(f"a.{kind}", saved(image, kind, exif=oriented(orientation)))
     assert result.size == (80, 48)
     assert is_upright(result)
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "webp", "gif", "PNG", "Jpg"])
-def test_a_small_picture_keeps_its_size(suffix: str) -> None:
-    kind = {"jpg": "jpeg"}.get(suffix.lower(), suffix.lower())
-    result = picture(f"My picture (1).{suffix}", saved(corners(40, 20), kind))
-    assert result.size == (40, 20)
-    assert result.format == ("JPEG" if kind == "jpeg" else "PNG")
+FILM = b"\0\0\0\x18ftypmp42" + random.Random(2).randbytes(5_000_000)
+GOOD = {
+    "png": ("My picture (1).PNG", saved(corners(40, 20), "PNG")),
+    "jpeg": ("a.jpeg", saved(corners(40, 20), "JPEG")),
+    "cmyk jpeg": ("a.jpg", saved(corners(40, 20).convert("CMYK"), "JPEG", quality=95)),
+    "progressive jpeg": ("a.Jpg", saved(corners(40, 20), "JPEG", progressive=True)),
+    "jpeg with a film behind it": ("a.jpg", saved(corners(40, 20), "JPEG") + FILM),
+    "jpeg of several frames": (
+        "a.jpg", saved(corners(40, 20), "MPO", save_all=True, append_images=[PIL.Image.new("RGB", (20, 10))]),
+    ),
+    "webp": ("a.webp", saved(corners(40, 20), "WEBP", quality=95)),
+    "lossless webp": ("a.webp", saved(corners(40, 20), "WEBP", lossless=True)),
+    "palette gif": ("a.gif", saved(corners(40, 20).convert("P"), "GIF", comment=b"secret") + b"\0\0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content"), GOOD.values(), ids=GOOD)
+def test_every_kind_of_image_is_recreated(name: str, content: bytes) -> None:
+    result = picture(name, content)
+    assert (result.format, result.mode, result.size) == ("JPEG" if "j" in name.lower() else "PNG", "RGB", (40, 20))
     assert is_upright(result)
 
 
@@ -198,40 +209,6 @@ def test_grey_and_black_and_white_stay_grey() -> None:
         assert result.getpixel((1, 1)) == (255 if mode == "1" else 1)
 
 
-def test_a_cmyk_jpeg_becomes_rgb() -> None:
-    result = picture("a.jpg", saved(corners(40, 20).convert("CMYK"), "JPEG", quality=95))
-    assert result.mode == "RGB"
-    assert is_upright(result)
-
-
-def test_a_palette_gif_keeps_its_colours_and_loses_its_comment() -> None:
-    result = picture("a.gif", saved(corners(40, 20).convert("P"), "GIF", comment=b"secret") + b"\0\0")
-    assert result.format == "PNG"
-    assert is_upright(result)
-
-
-def test_a_phones_jpeg_of_several_frames_gives_the_first() -> None:
-    file = saved(corners(40, 20), "MPO", save_all=True, append_images=[PIL.Image.new("RGB", (20, 10))])
-    assert PIL.Image.open(io.BytesIO(file)).format == "MPO"
-    result = picture("a.jpg", file)
-    assert result.size == (40, 20)
-    assert is_upright(result)
-
-
-def test_a_motion_photo_is_a_photo() -> None:
-    film = b"\0\0\0\x18ftypmp42" + random.Random(2).randbytes(5_000_000)
-    assert is_upright(picture("a.jpg", saved(corners(40, 20), "JPEG") + film))
-
-
-def test_a_progressive_jpeg_is_a_photo() -> None:
-    assert is_upright(picture("a.jpg", saved(corners(400, 200), "JPEG", progressive=True)))
-
-
-@pytest.mark.parametrize("lossless", [True, False])
-def test_a_still_webp_is_a_picture(lossless: bool) -> None:
-    assert picture("a.webp", saved(corners(40, 20), "WEBP", lossless=lossless)).size == (40, 20)
-
-
 def test_a_png_that_would_be_large_becomes_a_jpeg() -> None:
     assert picture("a.png", saved(noise(800, 600), "PNG")).format == "JPEG"
 
@@ -241,9 +218,7 @@ def test_the_metadata_of_a_png_is_dropped() -> None:
     texts.add_text("Comment", "secret")
     texts.add_itxt("XML:com.adobe.xmp", "<secret/>")
     image = corners(40, 20).convert("P")
-    result = picture(
-        "a.png", saved(image, "PNG", pnginfo=texts, icc_profile=b"secret", exif=oriented(1), dpi=(300, 300))
-    )
+    result = picture("a.png", saved(image, "PNG", pnginfo=texts, icc_profile=b"secret", exif=oriented(1)))
     assert isinstance(result, PIL.PngImagePlugin.PngImageFile)
     assert result.text == {}
 
@@ -283,33 +258,22 @@ NEITHER = "is neither a PNG, JPEG, WebP or GIF picture nor a text file"
 HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "bomb in the header": ("a.png", png(2**31 - 1, 2**31 - 1), PIXELS),
     "60 million real pixels": ("a.png", png(7750, 7750, pixels=bytes(7750 * 970)), PIXELS),
-    "webp of a huge canvas": (
-        "a.webp",
-        WEBP[:12] + b"VP8X\n\0\0\0\0\0\0\0" + b"\xff\x3f\0" * 2 + WEBP[12:],
-        UNREADABLE,
-    ),
+    "webp of a huge canvas": ("a.webp", WEBP[:12] + b"VP8X\n" + bytes(7) + b"\xff\x3f\0" * 2 + WEBP[12:], UNREADABLE),
     "gif of a huge frame": ("a.gif", b"GIF89a\1\0\1\0\0\0\0," + b"\0\0\0\0" + b"\xff" * 4 + b"\0\2\0;", PIXELS),
     "png text bomb": ("a.png", png(1, 1, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000)))), UNREADABLE),
     "png profile bomb": ("a.png", png(1, 1, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(50_000_000)))), UNREADABLE),
     "jpeg of many scans": ("a.jpg", scans(400), UNREADABLE),
     "svg with a script": ("a.svg", SVG, NEITHER),
-    "svg without": ("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", NEITHER),
-    "svg with a dot more": ("a.svg.", SVG, NEITHER),
-    "plain text as svg": ("a.SVG", b"Hello.", NEITHER),
     "packed svg": ("a.svgz", zlib.compress(SVG, wbits=31), NEITHER),
     "svg as png": ("a.png", SVG, UNREADABLE),
     "html as jpeg": ("a.jpg", HTML, UNREADABLE),
-    "text as png": ("a.png", b"Hello.", UNREADABLE),
-    "program as png": ("a.png", b"MZ\x90\0" + bytes(200), UNREADABLE),
     "png as jpeg": ("a.jpg", PNG, "is a PNG picture with another name. Rename it to .png."),
     "png as text": ("a.txt", PNG, "is a PNG picture with another name. Rename it to .png."),
     "webp as gif": ("a.gif", WEBP, "is a WEBP picture with another name. Rename it to .webp."),
     "tiff as png": ("a.png", saved(noise(4, 4), "TIFF"), UNREADABLE),
-    "eps as png": ("a.png", saved(noise(4, 4), "EPS"), UNREADABLE),
     "bmp": ("a.bmp", saved(noise(4, 4), "BMP"), NEITHER),
     "pdf": ("a.pdf", b"%PDF-1.7 text only", NEITHER),
     "zip": ("a.zip", zipped(), NEITHER),
-    "packed text": ("a.txt.gz", zlib.compress(b"Hello.", wbits=31), NEITHER),
     "binary of unknown kind": ("a.qqq", b"\0\1\2", NEITHER),
     "pdf before a jpeg": ("a.jpg", b"%PDF-1.7\n" + JPEG, UNREADABLE),
     "moving gif": ("a.gif", saved(noise(60, 40), "GIF", **MOVING), ANIMATED),
@@ -319,21 +283,18 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "gif of no width": ("a.gif", b"GIF89a\0\0\1\0\0\0\0,\0\0\0\0\0\0\1\0\0\2\0;", UNREADABLE),
     "png of few pixels": ("a.png", png(1000, 1000), UNREADABLE),
     "noise as png": ("a.png", PNG[:8] + random.Random(3).randbytes(5000), UNREADABLE),
-    "noise as jpeg": ("a.jpg", JPEG[:3] + random.Random(4).randbytes(5000), UNREADABLE),
     "no byte": ("a.png", b"", "is empty"),
-    "no byte of text": ("a.txt", b"", "is empty"),
     "11 MB": ("a.png", PNG + bytes(11 * 2**20), "larger than 10 MB"),
-    "11 MB of text": ("a.txt", b"a" * (MAX_BYTES + 1), "larger than 10 MB"),
     **{f"{kind} cut at {at}": (f"a.{kind}", SMALL[kind][:at], UNREADABLE) for kind in SMALL for at in (20, 700)},
 }
 
 
-@pytest.mark.parametrize(("name", "content", "told"), HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_file_is_refused_with_one_sentence(name: str, content: bytes, told: str) -> None:
+@pytest.mark.parametrize(("name", "content", "problem"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_file_is_refused_with_one_sentence(name: str, content: bytes, problem: str) -> None:
     with pytest.raises(InputError) as refusal:
         attached(name, content, SIDE, 1000)
     sentence = str(refusal.value)
-    assert told in sentence
+    assert problem in sentence
     assert refusal.value.sentence.endswith(".") and sentence.endswith(".")
     assert sentence.isprintable() and len(sentence) < 300
     assert not re.search("Traceback|Error|PIL|0x|BytesIO|site-packages", sentence)
@@ -399,33 +360,28 @@ def test_a_damaged_image_is_sent_or_refused(kind: str, data: st.DataObject) -> N
 
 
 def test_pillow_prints_no_warning() -> None:
-    large = png(10_000, 10_000)
-    program = f"import llama_ui.web.attachments as a; a.attached('a.png', {large!r}, 9, 9)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"}
-    )
-    assert "more than 50 million pixels" in done.stderr
-    assert "Warning" not in done.stderr
+    program = f"import llama_ui.web.attachments as a; a.attached('a.png', {png(10_000, 10_000)!r}, 9, 9)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "more than 50 million pixels" in done.stderr and "Warning" not in done.stderr
 
 
 def test_a_text_file_becomes_a_block_of_code() -> None:
     assert text("notes.py", b"print(1)\n") == "`notes.py`:\n\n```py\nprint(1)\n```"
 
 
+TEXT = "Grüße,\n\n 世界"
+
+
 @pytest.mark.parametrize(
     "content",
     [
-        "Grüße,\n\n 世界\n".encode(),
-        "Grüße,\n\n 世界".encode("utf-8-sig"),
-        "Grüße,\n\n 世界".encode("utf-16"),
-        b"\xfe\xff" + "Grüße,\n\n 世界".encode("utf-16-be"),
-        "Grüße,\r\n\r\n 世界\r\n".encode(),
-        "Grüße,\r\r 世界".encode(),
+        TEXT.encode(), TEXT.encode("utf-8-sig"), TEXT.encode("utf-16"), b"\xfe\xff" + TEXT.encode("utf-16-be"),
+        TEXT.replace("\n", "\r\n").encode(), TEXT.replace("\n", "\r").encode(),
     ],
     ids=["UTF-8", "BOM", "UTF-16", "UTF-16 big-endian", "CRLF", "CR"],
-)
+)  # fmt: skip
 def test_every_encoding_and_line_end_gives_the_same_text(content: bytes) -> None:
-    assert text("a.txt", content) == "`a.txt`:\n\n```txt\nGrüße,\n\n 世界\n```"
+    assert text("a.txt", content) == f"`a.txt`:\n\n```txt\n{TEXT}\n```"
 
 
 def test_backticks_in_a_file_do_not_end_its_block() -> None:
@@ -435,18 +391,11 @@ def test_backticks_in_a_file_do_not_end_its_block() -> None:
 @pytest.mark.parametrize(
     ("name", "info"),
     [
-        *(("Makefile", ""), ("main.rs", "rs"), (".gitignore", "gitignore"), ("A.YAML", "yaml"), ("a.c++", "")),
-        *(
-            ("a.json", "json"),
-            ("a.js", "js"),
-            ("a.html", "html"),
-            ("a.xml", "xml"),
-            ("a.toml", "toml"),
-            ("a.sql", "sql"),
-        ),
-        *(("a.sh", "sh"), ("a.csv", "csv"), ("a.tex", "tex"), ("a.ts", "ts"), ("a.txt.", "txt"), ("a.größe", "")),
+        ("Makefile", ""), ("main.rs", "rs"), (".gitignore", "gitignore"), ("A.YAML", "yaml"), ("a.c++", ""),
+        ("a.json", "json"), ("a.js", "js"), ("a.html", "html"), ("a.xml", "xml"), ("a.sql", "sql"), ("a.sh", "sh"),
+        ("a.csv", "csv"), ("a.ts", "ts"), ("a.txt.", "txt"), ("a.größe", ""),
     ],
-)
+)  # fmt: skip
 def test_a_text_file_may_have_any_suffix_that_no_binary_format_has(name: str, info: str) -> None:
     assert text(name, b"x") == f"`{name}`:\n\n```{info}\nx\n```"
 
@@ -468,10 +417,7 @@ def test_a_binary_file_is_not_a_text(content: bytes) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    name=st.text(max_size=12) | st.sampled_from(["a.txt", "a.png", "a"]),
-    content=st.binary() | st.text().map(str.encode),
-)
+@given(st.text(max_size=12) | st.sampled_from(["a.txt", "a.png"]), st.binary() | st.text().map(str.encode))
 def test_any_file_is_sent_or_refused_with_a_sentence(name: str, content: bytes) -> None:
     try:
         attached(name, content, SIDE, 1000)
@@ -490,9 +436,7 @@ def encoded(content: bytes) -> str:
         (Image("image/jpeg", encoded(JPEG)), True),
         (Image("image/jpeg", encoded(PNG)), False),
         (Image("image/gif", encoded(GIF)), False),
-        (Image("image/webp", encoded(WEBP)), False),
         (Image("image/svg+xml", encoded(SVG)), False),
-        (Image("image/png", encoded(SVG)), False),
         (Image("image/png", encoded(PNG[:20])), False),
         (Image("image/png", encoded(png(0, 1))), False),
         (Image("image/png", encoded(png(61, 1))), False),
@@ -500,7 +444,6 @@ def encoded(content: bytes) -> str:
         (Image("image/png", encoded(PNG + bytes(MAX_BYTES))), False),
         (Image("image/png", encoded(PNG) + "="), False),
         (Image("image/png", " " + encoded(PNG)), False),
-        (Image("image/png", "é" + encoded(PNG)), False),
         (Image("image/png", ""), False),
     ],
 )

@@ -48,8 +48,8 @@ def conversation() -> list[ChatMessage]:
     return page(ANSWERED)
 
 
-async def last(shown: AsyncGenerator[str, None]) -> str:
-    return [html async for html in shown][-1]
+async def last(tables: AsyncGenerator[str, None]) -> str:
+    return [html async for html in tables][-1]
 
 
 async def test_the_code_is_the_request_of_the_last_message(stack: FakeStack) -> None:
@@ -123,12 +123,12 @@ def test_a_bad_file_is_refused_with_a_sentence(stack: FakeStack, tmp_path: Path,
 async def test_a_replay_sends_the_messages_with_the_current_settings(stack: FakeStack) -> None:
     stack.enqueue("Goodbye", ".")
     with tabs(base_url=stack.url) as handlers:
-        shown = await last(handlers.replay(conversation(), REQUEST, *NOW))
+        tables = await last(handlers.replay(conversation(), REQUEST, *NOW))
     (request,) = stack.requests
     assert [item["content"] for item in request["messages"]] == ["The prompt of now.", "Hi."]
     assert (request["model"], request["temperature"]) == (MODEL, 1.5)
-    assert "<ins>" in shown and "<del>" in shown
-    assert "Be brief." in shown and "The prompt of now." in shown and "0.50 s to first token" in shown
+    assert "<ins>" in tables and "<del>" in tables
+    assert "Be brief." in tables and "The prompt of now." in tables and "0.50 s to first token" in tables
 
 
 async def test_a_comparison_that_is_impossible_is_explained(stack: FakeStack) -> None:
@@ -145,15 +145,15 @@ async def test_a_comparison_that_is_impossible_is_explained(stack: FakeStack) ->
 
 async def test_a_model_that_fails_does_not_stop_the_other_one(stack: FakeStack) -> None:
     with tabs(base_url=stack.url) as handlers:
-        shown = await last(handlers.ask_both("Hi", "<b>nope</b>", [], REQUEST, *NOW))
-    assert "Hello there." in shown and "has no model" in shown and "<b>" not in shown
+        tables = await last(handlers.ask_both("Hi", "<b>nope</b>", [], REQUEST, *NOW))
+    assert "Hello there." in tables and "has no model" in tables and "<b>" not in tables
 
 
 async def test_leaving_a_comparison_ends_its_requests(stack: FakeStack) -> None:
     replies = [stack.enqueue("Once", Endless()) for _ in range(2)]
     with tabs(base_url=stack.url) as handlers:
-        async with contextlib.aclosing(handlers.ask_both("Hi", MODEL, [], REQUEST, *NOW)) as shown:
-            async for html in shown:
+        async with contextlib.aclosing(handlers.ask_both("Hi", MODEL, [], REQUEST, *NOW)) as tables:
+            async for html in tables:
                 if html.count("Oncemore") == 2:
                     break
         for reply in replies:

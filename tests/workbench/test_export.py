@@ -278,7 +278,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "many lists": (b"[" + b"[]," * (8 * 2**20) + b"[]]", PARTS),
     "many objects": (b'[{"a":1}' + b',{"a":1}' * (3 * 2**20) + b"]", PARTS),
     "many numbers": (b"[1" + b",1" * 900_000 + b"]", "The file has 900,001 messages; at most 2,000 are read."),
-    "many parts": (file_of(user([{"type": "text"}] * 400_000)), CONTENT),
+    "many parts": (file_of(user([{"type": "x"}] * 400_000)), CONTENT),
     "half a surrogate pair": (rb'[{"role": "user", "content": "\ud800"}]', JSON),
     "half a surrogate pair in bytes": (b'["\xed\xa0\x80"]', UTF8),
     "UTF-16": (EXPORTED.encode("utf-16"), UTF8),

@@ -1,6 +1,6 @@
-"""The request as code: it sends what the page would send, whatever the texts hold, by the client that fits the server.
+"""The code of a request sends what the page sends, for every text and every generation of servers.
 
-`pytest --contract tests/workbench/test_snippet.py` runs it, with every client that it names, installed as it says.
+`pytest --contract tests/workbench/test_snippet.py` runs it with each client that it names.
 """
 
 import ast
@@ -40,35 +40,11 @@ DOT = (
 )
 PHOTO = Image("image/jpeg", DOT)
 HOSTILE = [
-    '"',
-    "'",
-    '"""',
-    "'''",
-    "\\",
-    "\\n",
-    "\n",
-    "\r\n",
-    "\nEOF\n",
-    "EOF",
-    "$(rm -rf /)",
-    "`rm`",
-    "$HOME ${x}",
-    "!!",
-    " !x ",
-    "\0",
-    "\x1b[31m",
-    "\x7f\x85",
-    "\u2028\u2029\u202e",
-    "</script>",
-    "👩\u200d💻 ü 漢字",
-    "{arguments}{{}}",
-    "%s #{x}",
-    '"\n)\nimport os\nos.abort()\n(',
-    "<image-1.png in base64>",
-    'base64_of("image-1.png")',
-    "\t",
+    '"', "'", '"""', "'''", "\\", "\\n", "\n", "\r\n", "\nEOF\n", "EOF", "$(rm -rf /)", "`rm`", "$HOME ${x}", "!!",
+    " !x ", "\0", "\x1b[31m", "\x7f\x85", "\u2028\u2029\u202e", "</script>", "👩\u200d💻 ü 漢字", "{arguments}{{}}",
+    "%s #{x}", '"\n)\nimport os\nos.abort()\n(', "<image-1.png in base64>", 'base64_of("image-1.png")', "\t",
     "word " * 30,
-]
+]  # fmt: skip
 
 texts = st.lists(st.sampled_from(HOSTILE) | st.text(st.characters(exclude_categories=["Cs"])), min_size=1).map("".join)
 spoken = texts.filter(str.strip)
@@ -94,24 +70,15 @@ choices = st.builds(
 )
 servers = st.sampled_from(
     [
-        ("1.5.0", CHAT_COMPLETIONS),
-        (None, CHAT_COMPLETIONS),
-        ("0.3.5", CHAT_COMPLETIONS),
-        ("0.2.12", OPENAI_COMPATIBLE),
-        ("0.2.12", LEGACY),
-        ("0.1.9", LEGACY),
+        ("1.5.0", CHAT_COMPLETIONS), (None, CHAT_COMPLETIONS), ("0.3.5", CHAT_COMPLETIONS),
+        ("0.2.12", OPENAI_COMPATIBLE), ("0.2.12", LEGACY), ("0.1.9", LEGACY),
     ]
-)
+)  # fmt: skip
 addresses = st.sampled_from(
-    [
-        URL,
-        "https://[::1]:8321/it's~(1);$x&y=!!",
-        'http://h/a[1-2]\\*,@:+"',
-        "https://example.org/%7Bx%7D%20/llama-stack",
-    ]
+    [URL, "https://[::1]:8321/it's~(1);$x&y=!!", 'http://h/a[1-2]\\*,@:+"', "https://example.org/%7Bx%7D%20/stack"]
 )
 EACH = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.route)
-# Each example starts a program.
+# For examples that start a program each.
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 CONVERSATION = [
@@ -126,7 +93,7 @@ PLAIN = [Message("user", "Hi.")]
 
 
 def request(python: str, pictures: dict[str, str]) -> dict[str, Any]:
-    """What the code sends: the arguments of its one call, as the client makes a body of them."""
+    """The body of the request that the code sends: the arguments of its one call."""
     (call,) = [node.value for node in ast.parse(python).body if isinstance(node, ast.Assign)][1:]
     assert isinstance(call, ast.Call) and not call.args
     sent = {str(keyword.arg): value_of(keyword.value, pictures) for keyword in call.keywords}
@@ -151,7 +118,7 @@ def value_of(node: ast.expr, pictures: dict[str, str]) -> Any:
 
 
 def around(python: str) -> str:
-    """The code without the values that it sends, and without the address."""
+    """The code without the values that it sends, and without the URL."""
     module = ast.parse(python)
     for node in ast.walk(module):
         if isinstance(node, ast.keyword) and node.arg != "api_key":
@@ -160,11 +127,11 @@ def around(python: str) -> str:
 
 
 def in_base64(made: Code) -> dict[str, str]:
-    return {name: image.data for name, image in made.pictures}
+    return {name: image.data for name, image in made.images}
 
 
 def written(made: Code, folder: Path) -> None:
-    for name, image in made.pictures:
+    for name, image in made.images:
         (folder / name).write_bytes(base64.b64decode(image.data))
 
 
@@ -182,10 +149,10 @@ def test_the_python_code_sends_the_payload(
 
 
 @given(servers, addresses, texts, conversations, choices)
-def test_no_text_becomes_more_than_a_value(
+def test_no_text_becomes_code(
     server: tuple[str | None, Dialect], url: str, model: str, conversation: list[Message], chosen: SamplingOptions
 ) -> None:
-    harmless = [Message(said.role, "Hi.", said.images) for said in conversation]
+    harmless = [Message(message.role, "Hi.", message.images) for message in conversation]
     made, plain = code(url, *server, model, conversation, chosen), code(URL, *server, "m", harmless, chosen)
     assert around(made.python) == around(plain.python)
     assert all(character.isprintable() or character == "\n" for character in made.python)
@@ -195,11 +162,12 @@ def test_no_text_becomes_more_than_a_value(
 @given(servers, conversations, choices)
 @example(("1.5.0", CHAT_COMPLETIONS), CONVERSATION, SamplingOptions(0.5, 0.9, 10, 7, "low"))
 @example(("0.1.9", LEGACY), CONVERSATION, SamplingOptions(0.5, 0.9, 10))
-def test_the_python_code_is_laid_out_as_ruff_would(
+def test_the_python_code_has_the_layout_of_ruff(
     server: tuple[str | None, Dialect], conversation: list[Message], chosen: SamplingOptions
 ) -> None:
     narrow = [
-        Message(said.role, said.content.encode("ascii", "replace").decode(), said.images) for said in conversation
+        Message(message.role, message.content.encode("ascii", "replace").decode(), message.images)
+        for message in conversation
     ]
     python = code(URL, *server, "m", narrow, chosen).python
     ruff = Path(sys.executable).with_name("ruff")
@@ -207,11 +175,11 @@ def test_the_python_code_is_laid_out_as_ruff_would(
     assert subprocess.run(command, input=python, capture_output=True, text=True, check=True).stdout == python
 
 
-def test_the_python_code_reads_as_a_person_would_write_it() -> None:
+def test_the_python_code_is_readable() -> None:
     story = 'Once upon a time there was a llama.\n\nIt said "hum", and nobody knew what it meant by that. It\'s true.'
-    told = [Message("system", "Be brief."), Message("user", "Hi.\nWho are you?"), Message("assistant", story)]
+    messages = [Message("system", "Be brief."), Message("user", "Hi.\nWho are you?"), Message("assistant", story)]
     made = code(
-        URL, "0.3.5", CHAT_COMPLETIONS, "engine/tiny", [*told, *PLAIN], SamplingOptions(0.5, reasoning_effort="low")
+        URL, "0.3.5", CHAT_COMPLETIONS, "engine/tiny", [*messages, *PLAIN], SamplingOptions(0.5, reasoning_effort="low")
     )
     assert (
         made.python
@@ -259,30 +227,18 @@ print()
     ("version", "dialect", "client"),
     [
         ("0.1.0", LEGACY, "0.1.9"),
-        ("0.1.9", LEGACY, "0.1.9"),
-        ("0.2.0", LEGACY, "0.2.23"),
         ("0.2.12", LEGACY, "0.2.23"),
-        ("0.2.12", OPENAI_COMPATIBLE, "0.2.23"),
-        ("0.2.24", OPENAI_COMPATIBLE, "0.2.23"),
         ("0.2.24.dev20250901", OPENAI_COMPATIBLE, "0.2.23"),
         ("0.3.0rc1", CHAT_COMPLETIONS, "0.3.5"),
-        ("0.3.5", CHAT_COMPLETIONS, "0.3.5"),
-        ("0.4.7", CHAT_COMPLETIONS, "0.4.7"),
         ("0.5.9+local", CHAT_COMPLETIONS, "0.5.4"),
-        ("0.6.0", CHAT_COMPLETIONS, "0.6.1"),
-        ("0.7.3", CHAT_COMPLETIONS, "0.7.5"),
         ("0.8.0", CHAT_COMPLETIONS, "0.7.5"),
-        ("0.9.1", CHAT_COMPLETIONS, "0.7.5"),
-        ("1.5.0", CHAT_COMPLETIONS, "0.7.5"),
-        ("0", CHAT_COMPLETIONS, "0.7.5"),
         ("0.20.1", CHAT_COMPLETIONS, "0.7.5"),
+        ("1.5.0", CHAT_COMPLETIONS, "0.7.5"),
         ("unknown", CHAT_COMPLETIONS, "0.7.5"),
-        (None, CHAT_COMPLETIONS, "0.7.5"),
         (None, OPENAI_COMPATIBLE, "0.2.23"),
-        (None, LEGACY, "0.2.23"),
     ],
 )
-def test_the_first_line_installs_the_client_that_the_server_takes(
+def test_the_first_line_installs_the_client_that_the_server_accepts(
     version: str | None, dialect: Dialect, client: str
 ) -> None:
     made = code(URL, version, dialect, "m", PLAIN, SamplingOptions())
@@ -293,7 +249,7 @@ def test_the_first_line_installs_the_client_that_the_server_takes(
 
 
 def sent_by(shell: str, made: Code, folder: Path) -> tuple[list[str], bytes]:
-    """The arguments and the standard input with which a shell starts `curl`."""
+    """The arguments and the standard input that a shell gives to `curl`."""
     written(made, folder)
     (folder / "command").write_text(made.curl, encoding="utf-8", newline="")
     fake_curl(folder)
@@ -337,17 +293,17 @@ def test_the_curl_command_sends_the_payload(
 
 
 @EACH
-def test_the_curl_command_of_a_conversation_without_pictures_holds_its_json_as_it_is(dialect: Dialect) -> None:
+def test_the_curl_command_without_images_has_the_json_as_it_is(dialect: Dialect) -> None:
     made = code(URL, None, dialect, "m", [Message("user", "".join(HOSTILE))], SamplingOptions())
     assert f"<<'EOF'\n{made.json}\nEOF\n" in made.curl
 
 
 @pytest.mark.parametrize("pictures", [(), (PICTURE,)], ids=["text", "picture"])
-def test_an_interactive_shell_sends_exclamation_marks_as_they_are(tmp_path: Path, pictures: tuple[Image, ...]) -> None:
+def test_an_interactive_shell_does_not_expand_exclamation_marks(tmp_path: Path, pictures: tuple[Image, ...]) -> None:
     if not shutil.which("bash"):
         pytest.skip("no bash here")
-    said = [Message("user", "Hi!! \"Ho!\" !x !echo \\!y '!!' `!z`", pictures)]
-    made = code("http://h/!!/it's!", None, CHAT_COMPLETIONS, "m", said, SamplingOptions())
+    messages = [Message("user", "Hi!! \"Ho!\" !x !echo \\!y '!!' `!z`", pictures)]
+    made = code("http://h/!!/it's!", None, CHAT_COMPLETIONS, "m", messages, SamplingOptions())
     written(made, tmp_path)
     fake_curl(tmp_path)
     terminal, inside = pty.openpty()
@@ -372,14 +328,12 @@ def test_an_interactive_shell_sends_exclamation_marks_as_they_are(tmp_path: Path
         os.close(terminal)
         os.close(inside)
     assert (tmp_path / "expanded").read_text() == "echo first\n", "this shell expands none anywhere"
-    assert json.loads((tmp_path / "body").read_bytes()) == CHAT_COMPLETIONS.payload("m", said, SamplingOptions())
+    assert json.loads((tmp_path / "body").read_bytes()) == CHAT_COMPLETIONS.payload("m", messages, SamplingOptions())
     assert "http://h/!!/it's!/v1/chat/completions" in (tmp_path / "arguments").read_text().split("\0")
 
 
 @given(servers, conversations)
-def test_a_terminal_has_nothing_to_obey_in_what_is_pasted(
-    server: tuple[str | None, Dialect], conversation: list[Message]
-) -> None:
+def test_the_code_has_no_control_characters(server: tuple[str | None, Dialect], conversation: list[Message]) -> None:
     made = code(URL, *server, "m", conversation, SamplingOptions())
     for text in (made.curl, made.json):
         assert not {chr(number) for number in [*range(10), *range(11, 32), *range(127, 160), 0x2028, 0x202E]} & set(
@@ -391,36 +345,36 @@ def test_a_terminal_has_nothing_to_obey_in_what_is_pasted(
 
 
 @given(servers, texts, conversations, choices)
-def test_the_json_is_the_payload_with_names_in_place_of_pictures(
+def test_the_json_is_the_payload_with_names_in_place_of_images(
     server: tuple[str | None, Dialect], model: str, conversation: list[Message], chosen: SamplingOptions
 ) -> None:
     made = code(URL, *server, model, conversation, chosen)
-    names = {image: f"<{name} in base64>" for name, image in made.pictures}
-    shown = [
-        Message(said.role, said.content, tuple(Image(image.media_type, names[image]) for image in said.images))
-        for said in conversation
+    names = {image: f"<{name} in base64>" for name, image in made.images}
+    expected = [
+        Message(message.role, message.content, tuple(Image(image.media_type, names[image]) for image in message.images))
+        for message in conversation
     ]
-    assert json.loads(made.json) == server[1].payload(model, shown, chosen)
+    assert json.loads(made.json) == server[1].payload(model, expected, chosen)
 
 
 @EACH
-def test_each_picture_is_one_file_with_the_ending_of_its_kind(dialect: Dialect) -> None:
-    assert code(URL, None, dialect, "m", CONVERSATION, SamplingOptions()).pictures == (
+def test_each_image_is_one_file(dialect: Dialect) -> None:
+    assert code(URL, None, dialect, "m", CONVERSATION, SamplingOptions()).images == (
         ("image-1.png", PICTURE),
         ("image-2.jpg", PHOTO),
     )
     made = code(URL, None, dialect, "m", PLAIN, SamplingOptions())
-    assert made.pictures == ()
+    assert made.images == ()
     assert "base64" not in made.python + made.curl
 
 
-def test_no_kind_of_picture_names_a_file_elsewhere() -> None:
+def test_no_media_type_becomes_a_path() -> None:
     made = code(URL, None, LEGACY, "m", [Message("user", "", (Image("image/../$(x) ;'\"", PIXEL),))], SamplingOptions())
-    assert [name for name, _ in made.pictures] == ["image-1.x"]
+    assert [name for name, _ in made.images] == ["image-1.x"]
 
 
 @EACH
-def test_the_key_is_named_and_never_there(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_names_the_key_and_does_not_contain_it(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLAMA_STACK_CLIENT_API_KEY", KEY)
     made = code(URL, None, dialect, "m", CONVERSATION, SamplingOptions())
     assert KEY not in made.python + made.curl + made.json
@@ -428,12 +382,12 @@ def test_the_key_is_named_and_never_there(dialect: Dialect, monkeypatch: pytest.
     assert '"Authorization: Bearer $LLAMA_STACK_CLIENT_API_KEY"' in made.curl
 
 
-# Run, as somebody would who copied it
+# The code, run
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What a server says of its version, how it is asked, and the server of the contract tests that does so, if any."""
+    """The version and the dialect of a server, and the server of the contract tests that has them, if any."""
 
     version: str | None
     dialect: Dialect
@@ -461,7 +415,7 @@ def named(generation: Generation) -> str:
 
 
 def run_python(made: Code, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Does what the code's first line says, and then what the rest does."""
+    """Installs the client of the first line, and runs the code."""
     written(made, folder)
     (folder / "ask.py").write_text(made.python, encoding="utf-8")
     environment = install_client(*made.python.splitlines()[0].removeprefix("# pip install ").split())
@@ -516,7 +470,7 @@ def test_the_code_sends_the_payload_and_prints_the_reply(
 @pytest.mark.contract
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("generation", GENERATIONS, ids=named)
-def test_a_failure_inside_the_stream_is_told_in_the_words_of_the_server(
+def test_a_failure_in_the_stream_is_printed(
     generation: Generation, stack: FakeStack, recording: RecordedServer, tmp_path: Path
 ) -> None:
     legacy = generation.dialect is LEGACY
@@ -533,7 +487,7 @@ def test_a_failure_inside_the_stream_is_told_in_the_words_of_the_server(
 @pytest.mark.contract
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_real_server_takes_the_code_for_its_generation(name: str, tmp_path: Path) -> None:
+def test_a_real_server_answers_the_code_for_its_generation(name: str, tmp_path: Path) -> None:
     with RealServer(name) as server:
         server.await_ready()
         for generation in GENERATIONS:
