@@ -38,11 +38,8 @@ async def respond(
 
     The first text is yielded when it arrives, then one snapshot a frame, and at last one with everything, `ended` and
     the error if there is one. While nothing arrives, a snapshot every `TICK_SECONDS` counts the seconds. A task reads
-    the stream, so that a slow consumer gets fewer snapshots and no backlog. Closing this generator, or cancelling the
-    task that runs it, closes the request to the server at once, before the first token too.
-
-    Raises:
-        Exception: What `stream` raises and is no `ChatError`, after a snapshot of what has arrived by then.
+    the stream, so that a slow consumer gets fewer snapshots and no backlog. Closing this generator, or cancelling its
+    task, closes the request at once, before the first token too. Raises what `stream` raises and is no `ChatError`.
     """
     loop = asyncio.get_running_loop()
     progress = _Progress(loop.time(), messages)
@@ -57,8 +54,7 @@ async def respond(
             has_news = progress.news.is_set()
             progress.news.clear()
             started = loop.time()
-            reply = progress.snapshot(started)
-            yield reply
+            yield (reply := progress.snapshot(started))
             # Two iterations of the loop: the snapshot is sent, and everybody else has a turn, which counts as its cost.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
