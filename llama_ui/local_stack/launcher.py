@@ -171,7 +171,7 @@ class _Worker:
         status = self.process.wait()
         self._log_reader.join(timeout=1)
         if self.process.stdin:
-            with contextlib.suppress(OSError):  # orders that were never read
+            with contextlib.suppress(OSError):  # options that were never read
                 self.process.stdin.close()
         for directory in self._directories:
             shutil.rmtree(directory, ignore_errors=True)

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,7 +27,7 @@ from typing import Any, TextIO
 from llama_ui.core.errors import LocalStackError
 from llama_ui.local_stack.model import DEMONSTRATION_NAME, fetch, send
 
-START_TIMEOUT = 60  # seconds for the engine to load the model, and again for OGX to start
+START_TIMEOUT = 60  # seconds for the engine to load the model, and again for the OGX server to start
 SERVER_VARIABLES = {
     "NO_PROXY": "*",
     "HF_HUB_OFFLINE": "1",
@@ -47,12 +47,12 @@ def main() -> None:
     os.dup2(2, 1)
     try:
         stdin = FileIO(0, closefd=False)
-        orders = json.loads(stdin.readline())
+        options = json.loads(stdin.readline())
         threading.Thread(target=_end_with_parent, args=[stdin, scratch, download], daemon=True).start()
-        with variables(orders["fetch_variables"]):
-            path = fetch(orders["model"], download, messages)
+        with variables(options["fetch_variables"]):
+            path = fetch(options["model"], download, messages)
         os.environ |= SERVER_VARIABLES | dict.fromkeys(("TMPDIR", "TEMP", "TMP", "OGX_CONFIG_DIR"), str(scratch))
-        _serve(path, DEMONSTRATION_NAME if orders["model"] is None else path.stem, messages)
+        _serve(path, DEMONSTRATION_NAME if options["model"] is None else path.stem, messages)
     except LocalStackError as error:
         send(messages, error=[error.sentence, error.fix])
     except BaseException:
@@ -94,8 +94,10 @@ def _serve(model: Path, name: str, messages: TextIO) -> None:
     engine = _start_engine(model, name)  # it serves as long as this object lives
     os.environ["ENGINE_URL"] = engine.listening_address  # for ogx.yaml
     send(messages, report="Starting the OGX server", part="The OGX server")
+    _limit_time(0)
+    uvicorn = ogx_imports.result()
     _limit_time(START_TIMEOUT)
-    _run_ogx(ogx_imports, messages)
+    _run_ogx(uvicorn, messages)
 
 
 def _limit_time(seconds: int) -> None:
@@ -153,9 +155,8 @@ def _import_ogx() -> Any:
     return importlib.import_module("uvicorn")
 
 
-def _run_ogx(imports: Future[Any], messages: TextIO) -> None:
+def _run_ogx(uvicorn: Any, messages: TextIO) -> None:
     """Serves OGX. The engine has to answer already: OGX asks it for its models at the start, then every 300 s."""
-    uvicorn = imports.result()
     app = "ogx.core.server.server:create_app"
     config = uvicorn.Config(app, factory=True, host="127.0.0.1", port=0, lifespan="on", access_log=False)
     server = uvicorn.Server(config)

@@ -14,7 +14,7 @@ from llama_ui.local_stack.launcher import LocalStack
 SECRETS = ("LLAMA_STACK_CLIENT_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "PIP_INDEX_URL", "HTTPS_PROXY", "https_proxy")
 FAKE_WORKER = """
 import json, os, pathlib, signal, sys
-orders = json.loads(sys.stdin.readline())
+options = json.loads(sys.stdin.readline())
 scratch = pathlib.Path(sys.argv[1])
 scratch.mkdir()
 def send(**fields): print(json.dumps(fields), flush=True)
@@ -123,7 +123,7 @@ def test_only_what_fetches_the_model_gets_its_key_and_proxy(
 ) -> None:
     for name in SECRETS:
         monkeypatch.setenv(name, "secret")
-    use_worker("send(ready=json.dumps([list(os.environ), list(orders['fetch_variables'])]))")
+    use_worker("send(ready=json.dumps([list(os.environ), list(options['fetch_variables'])]))")
     stack = LocalStack(tmp_path, model)
     worker, fetch = json.loads(stack.start())
     stack.stop()
