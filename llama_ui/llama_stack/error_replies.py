@@ -26,9 +26,9 @@ _TOO_LONG = re.compile(
     r"|maximum (context|model) length|context length is only"
 )
 # "maximum context length is 8192 tokens", "available context size (4096 tokens)"
-_LIMIT = re.compile(r"(?i)(?:context|model) (?:length|size)\D{1,12}(\d[\d,]{0,12})")
+_LIMIT = re.compile(r"(?i)(?:context|model) (?:length|size)\D{1,12}(\d[\d,]{0,12})\b")
 # "you requested 9000 tokens", "your request has 9000 input tokens", "You passed 9000", "request (5000 tokens)"
-_LENGTH = re.compile(r"(?i)(?:requested|has|passed|resulted in|request) \(?(\d[\d,]{0,12})")
+_LENGTH = re.compile(r"(?i)(?:requested|has|passed|resulted in|request) \(?(\d[\d,]{0,12})\b")
 _FILTERED = re.compile(r"(?i)content management policy|\b(prompt|response) was filtered|violates .{0,40}policy")
 # vLLM, llama.cpp, Ollama, OpenAI and OpenRouter
 _NO_VISION = re.compile(
@@ -151,6 +151,9 @@ def _explain(reply: _ErrorReply, request: RequestContext) -> ServerError:
 def _too_long(reply: _ErrorReply) -> ServerError:
     """With by how much, where the server says so."""
     limit, length = _count(reply, "n_ctx", _LIMIT), _count(reply, "n_prompt_tokens", _LENGTH)
+    numbers = {_tokens(digits) for digits in re.findall(r"\b\d[\d,]{0,12}\b", reply.message)}
+    if not length and len(numbers) == 2:  # "210000 tokens > 200000 maximum"
+        limit, length = sorted(numbers)
     much = f". It takes {limit:,} tokens." if limit else "."
     if 0 < limit < length:
         much = f": {length:,} tokens, {length - limit:,} more than the {limit:,} that it takes."
@@ -163,7 +166,11 @@ def _count(reply: _ErrorReply, name: str, pattern: re.Pattern[str]) -> int:
     if isinstance(value := reply.fields.get(name), int):
         return value
     match = pattern.search(reply.message)
-    return int(match[1].replace(",", "")) if match else 0
+    return _tokens(match[1]) if match else 0
+
+
+def _tokens(digits: str) -> int:
+    return int(digits.replace(",", ""))
 
 
 def _no_chat_route(url: str) -> ServerError:

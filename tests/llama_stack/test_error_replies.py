@@ -222,8 +222,15 @@ VLLM = (
         ),
         ("This model's maximum context length is 128,000 tokens.", ". It takes 128,000 tokens."),
         ("the request exceeds the available context size. try increasing the context size", "."),
-        ("prompt is too long: 210000 tokens > 200000 maximum", "."),
-        (f"maximum context length is {'9' * 5000} tokens", f". It takes {int('9' * 13):,} tokens."),
+        (
+            "prompt is too long: 210000 tokens > 200000 maximum",
+            ": 210,000 tokens, 10,000 more than the 200,000 that it takes.",
+        ),
+        (
+            "The prompt (length 9000) is longer than the maximum model length of 8192.",
+            ": 9,000 tokens, 808 more than the 8,192 that it takes.",
+        ),
+        (f"maximum context length is {'9' * 5000} tokens", "."),
     ],
 )
 def test_a_conversation_that_is_too_long_is_told_with_by_how_much(message: str, much: str) -> None:
