@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from llama_ui.core.images import MAX_BYTES, MAX_IMAGES
-from llama_ui.hosting.security import MOST_UPLOADED
+from llama_ui.hosting.security import MAX_UPLOAD_BODY
 from llama_ui.settings import OPTIONS, Settings, load
 from tests.hosting.test_health import measured
 from tests.hosting.test_load import SECONDS, first_with, until
@@ -267,7 +267,7 @@ def test_kubernetes_keeps_a_visitor_with_one_replica_and_asks_for_its_health() -
 def test_nginx_lets_through_what_the_app_takes_and_waits_as_long_as_it_does() -> None:
     text = (DEPLOY / "nginx.conf").read_text()
     (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", text)
-    assert int(megabytes) * 2**20 >= MOST_UPLOADED >= MAX_IMAGES * MAX_BYTES
+    assert int(megabytes) * 2**20 >= MAX_UPLOAD_BODY >= MAX_IMAGES * MAX_BYTES
     (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
     assert int(seconds) > Settings().timeout
     assert "proxy_buffering off;" in text  # small replies come through at once without it, too

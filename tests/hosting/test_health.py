@@ -1,13 +1,11 @@
 """What those who run the app see of it: health, metrics, a line for each turn, and an end that lets replies finish."""
 
 import json
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -18,7 +16,7 @@ from llama_ui.hosting import health
 from llama_ui.llama_stack.connection import Connection
 from tests.support.app_process import AppProcess
 from tests.support.fake_stack import MODEL, FakeStack, Hold
-from tests.support.page import said, served
+from tests.support.page import ask, said, served
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
@@ -112,18 +110,18 @@ def test_each_turn_is_one_line_without_a_word_of_what_was_said(
 
 
 def test_the_key_is_in_no_line_of_the_log(
-    start_app: StartApp, stack: FakeStack, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., str], stack: FakeStack, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not when it is refused, nor when the server repeats it, nor with all that is said."""
     key = "s3cr3t-k3y-0f-the-server"
-    app = start_app("--base-url", stack.url, "--log-content", LLAMA_STACK_CLIENT_API_KEY=key)
-    app.await_line("Server: ")
+    url = serve(api_key=key, log_content=True)
     for body in ({"error": {"message": f"Incorrect API key provided: {key}"}}, f"<html>{key}</html>"):
         stack.enqueue(status=401, body=body)
-        assert key not in streamed(app.url)
-        app.await_line("outcome=failed")
+        assert key not in ask(url, "Hi")
     assert stack.keys[-1] == f"Bearer {key}"
-    assert key not in "".join(app.output)
+    printed = capfd.readouterr()
+    assert printed.err.count("outcome=failed") == 2
+    assert key not in printed.out + printed.err + caplog.text
 
 
 def test_a_turn_can_be_logged_as_json_and_with_what_was_said(
@@ -159,22 +157,6 @@ def test_libraries_and_errors_are_logged_as_json_too_where_turns_are() -> None:
     assert ran.stdout == "Something went wrong in this app (error abc). Try again.\n"
 
 
-def test_whoever_writes_a_line_of_the_log_writes_it_as_json(start_app: StartApp, stack: FakeStack) -> None:
-    """The web server, Gradio, and the app."""
-    app = start_app("--base-url", stack.url, "--log-format", "json")
-    app.await_line("Server: ")
-    begun = len(app.output)
-    with socket.create_connection(("127.0.0.1", app.port), SECONDS) as connection:
-        connection.sendall(b"nonsense\r\n\r\n")
-        assert b" 400 " in connection.recv(1000)
-    assert httpx.post(f"{app.url}/gradio_api/call/nothing", json={"data": []}).status_code == 500
-    event = httpx.post(f"{app.url}/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
-    httpx.get(f"{app.url}/gradio_api/call/chat/{event}", timeout=SECONDS)
-    app.await_line('"turn"')
-    told = [json.loads(line) for line in app.output[begun:]]
-    assert {line.get("logger") for line in told} == {"uvicorn.error", "llama_ui.core.logs", None}
-
-
 def test_metrics_count_turns_failures_times_and_who_is_there(serve: Callable[..., str], stack: FakeStack) -> None:
     url = serve(max_visitors=1)
     visitor = Client(url, verbose=False)
@@ -203,119 +185,6 @@ def test_metrics_count_turns_failures_times_and_who_is_there(serve: Callable[...
     assert 1 <= found["llama_ui_tokens_per_second_count",] <= 3  # not for replies that come all at once
     assert found["llama_ui_replies",] == 0 and found["llama_ui_waiting",] == 0
     assert MODEL not in httpx.get(f"{url}/metrics").text
-
-
-def streamed(url: str) -> str:
-    """All of a reply that a program reads as it comes."""
-    with httpx.Client(timeout=40.0, trust_env=False) as http:
-        event = http.post(f"{url}/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
-        return http.get(f"{url}/gradio_api/call/chat/{event}").text
-
-
-@contextmanager
-def in_mid_reply(start_app: StartApp, stack: FakeStack) -> Iterator[tuple[AppProcess, Hold, Future[str]]]:
-    """An app that has given half of a reply, what holds up the rest, and what the visitor gets."""
-    app = start_app("--base-url", stack.url)
-    app.await_line("Server: ")
-    hold = Hold()
-    stack.enqueue("half ", hold, "whole")
-    with ThreadPoolExecutor() as pool:
-        running = pool.submit(streamed, app.url)
-        assert hold.reached.wait(SECONDS)
-        try:
-            yield app, hold, running
-        finally:
-            hold.release.set()
-
-
-def test_told_to_end_it_lets_running_replies_finish_and_takes_no_new_ones(
-    start_app: StartApp, stack: FakeStack
-) -> None:
-    with in_mid_reply(start_app, stack) as (app, hold, running):
-        app.process.send_signal(signal.SIGTERM)
-        app.await_line("Ending, as soon as the replies")
-        answer = httpx.get(app.url)
-        assert answer.status_code == 503 and "being restarted" in answer.text
-        assert httpx.get(f"{app.url}/healthz").is_success
-        assert httpx.get(f"{app.url}/readyz").text == "not ready: Restarting\n"
-        assert "This app is being restarted. Send it again in a minute." in streamed(app.url)
-        assert app.process.poll() is None
-        hold.release.set()
-        assert "half whole" in running.result(SECONDS)
-    assert app.process.wait(SECONDS) == 0
-    assert len(stack.requests) == 1
-
-
-def test_told_to_end_it_waits_until_what_has_been_said_has_arrived(start_app: StartApp, stack: FakeStack) -> None:
-    app = start_app("--base-url", stack.url)
-    app.await_line("Server: ")
-    stack.enqueue("much " * 1_000_000, "and last")
-    joined = httpx.post(f"{app.url}/gradio_api/call/chat", json={"data": ["Hi"]})
-    with socket.socket() as slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
-        slow.connect(("127.0.0.1", app.port))
-        slow.sendall(
-            f"GET /gradio_api/call/chat/{joined.json()['event_id']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-        )
-        app.await_line("event=turn .*outcome=answered")
-        app.process.send_signal(signal.SIGTERM)
-        app.await_line("Ending, as soon as the replies")
-        with pytest.raises(subprocess.TimeoutExpired):
-            app.process.wait(1)
-        slow.settimeout(SECONDS)
-        last = b""
-        while b"0\r\n\r\n" not in last and (part := slow.recv(1_000_000)):
-            last = last[-1000:] + part
-        assert b"and last" in last and last.endswith(b"\r\n0\r\n\r\n")
-    assert app.process.wait(SECONDS) == 0
-
-
-def test_told_to_end_while_nobody_is_answered_it_ends_at_once(start_app: StartApp, stack: FakeStack) -> None:
-    app = start_app("--base-url", stack.url)
-    app.process.send_signal(signal.SIGTERM)
-    assert app.process.wait(SECONDS) == 0
-
-
-def test_told_twice_it_waits_for_nobody_and_tells_who_is_being_answered(start_app: StartApp, stack: FakeStack) -> None:
-    with in_mid_reply(start_app, stack) as (app, _, running):
-        app.process.send_signal(signal.SIGTERM)
-        app.await_line("Ending, as soon as the replies")
-        app.process.send_signal(signal.SIGTERM)
-        told = running.result(SECONDS).rpartition("data: ")[2]
-        app.await_line("event=turn .*outcome=failed kind=Restarting")
-        assert app.process.wait(SECONDS) == 0
-    assert "half " in told and "ended before the reply was complete. Try again in a minute." in told
-    assert len([line for line in app.output if "event=turn" in line]) == 1
-
-
-def test_told_by_ctrl_c_and_once_more_it_ends_as_well(start_app: StartApp, stack: FakeStack) -> None:
-    with in_mid_reply(start_app, stack) as (app, *_):
-        app.process.send_signal(signal.SIGINT)
-        with pytest.raises(httpx.TransportError):  # while it says goodbye, or a moment later
-            while httpx.get(app.url).status_code != 503:
-                pass
-            app.process.send_signal(signal.SIGTERM)
-            while True:
-                httpx.get(f"{app.url}/healthz")
-    assert app.process.wait(SECONDS) == 0
-    app.await_line("event=turn")
-    assert "Traceback" not in "".join(app.output)
-
-
-@pytest.mark.parametrize("arguments", [("--trusted-proxies", "127.0.0.1"), ()], ids=["public", "own"])
-def test_whoever_lets_strangers_in_is_told_what_that_means(
-    start_app: StartApp, stack: FakeStack, arguments: tuple[str, ...]
-) -> None:
-    app = start_app("--base-url", stack.url, *arguments)
-    app.await_line("Server: ")
-    warned = [line for line in app.output if "Whoever has this page's address can chat here" in line]
-    assert len(warned) == bool(arguments)
-
-
-def test_on_a_space_it_warns_too(start_app: StartApp, stack: FakeStack) -> None:
-    app = start_app("--base-url", stack.url, "--host", "127.0.0.1", SYSTEM="spaces")
-    app.await_line("Server: ")
-    assert "The secret LLAMA_UI_AUTH asks for a name and a password." in "".join(app.output)
 
 
 def test_an_unforeseen_failure_gives_the_visitor_an_id_and_the_log_the_rest(

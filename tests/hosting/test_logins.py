@@ -12,7 +12,7 @@ from llama_ui.hosting import logins
 from llama_ui.hosting.logins import ADDRESS, Logins
 from tests.support.app_process import AppProcess
 from tests.support.fake_stack import FakeStack, Hold
-from tests.support.page import served
+from tests.support.page import ask, served
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
@@ -72,8 +72,7 @@ def test_each_user_comes_in_with_the_own_password(url: str, user: str, password:
     assert login(http, user, password).json() == {"success": True}
     http.cookies = httpx.Cookies({name: value for name, value in http.cookies.items()})  # http is as good here
     assert http.get("/config").is_success
-    event = http.post("/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
-    assert "Hello there." in http.get(f"/gradio_api/call/chat/{event}").text
+    assert "Hello there." in ask(http, "Hi")
 
 
 @pytest.mark.parametrize(

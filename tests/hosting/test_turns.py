@@ -23,7 +23,7 @@ from llama_ui.web.history import render_user
 from llama_ui.web.tab_handlers import TabHandlers
 from tests.core.test_conversation import ICON as PICTURE
 from tests.support.fake_stack import MODEL, FakeStack, Hold
-from tests.support.page import reply_event, said, served
+from tests.support.page import ask, reply_event, said, served
 from tests.web.test_tab_handlers import NOW, REQUEST, conversation, last
 
 pytestmark = pytest.mark.loopback
@@ -242,14 +242,10 @@ def test_what_no_page_would_send_gets_a_sentence_and_the_log_nothing_of_it(
 ) -> None:
     url = serve()
     for message in (5, {"text": ["a secret"]}, {"files": "a secret"}, [["a secret"]]):
-        event = httpx.post(f"{url}/gradio_api/call/chat", json={"data": [message]}).json()["event_id"]
-        told = httpx.get(f"{url}/gradio_api/call/chat/{event}").text
+        told = ask(url, message)
         assert "The request cannot be read." in told or "The message is blank." in told
     file = {"path": "/etc/a-secret", "meta": {"_type": "gradio.FileData"}}
-    event = httpx.post(f"{url}/gradio_api/call/chat", json={"data": [{"text": "Hi", "files": [file]}]}).json()[
-        "event_id"
-    ]
-    told = httpx.get(f"{url}/gradio_api/call/chat/{event}").text
+    told = ask(url, {"text": "Hi", "files": [file]})
     assert "The request cannot be read." in told
     printed = capfd.readouterr()
     for text in (printed.out, printed.err, caplog.text, told):

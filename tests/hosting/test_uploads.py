@@ -1,9 +1,8 @@
 """What becomes of the files that visitors upload."""
 
 import os
-import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -11,7 +10,6 @@ import pytest
 from limits import RateLimitItemPerMinute
 
 from llama_ui.hosting import security, uploads
-from tests.support.app_process import AppProcess
 from tests.support.fake_stack import FakeStack
 from tests.support.page import served
 
@@ -63,20 +61,8 @@ def test_nothing_that_was_uploaded_stays_for_long_whatever_became_of_it(
 
 
 def test_no_more_is_taken_than_there_is_room_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(security, "UPLOADED", RateLimitItemPerMinute(10 * security.LEAST_FILE, 6))
+    monkeypatch.setattr(security, "UPLOAD_RATE", RateLimitItemPerMinute(10 * security.MIN_FILE, 6))
     assert upload(url).is_success
     for _ in range(2):  # many small files take as much room as a few large ones
         refused = httpx.post(f"{url}/gradio_api/upload", files=[("files", ("a.txt", b"x"))] * 10, timeout=SECONDS)
         assert refused.status_code == 503 and "Add yours in a few minutes." in refused.json()["detail"]
-
-
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_no_file_of_a_visitor_outlives_the_app(
-    start_app: Callable[..., AppProcess], stack: FakeStack, tmp_path: Path, end: signal.Signals
-) -> None:
-    app = start_app("--base-url", stack.url, TMPDIR=str(tmp_path))
-    assert upload(app.url).is_success
-    assert "a.txt" in kept(tmp_path)
-    app.process.send_signal(end)
-    assert app.process.wait(SECONDS) == 0
-    assert kept(tmp_path) == []

@@ -17,7 +17,7 @@ from llama_ui.core.conversation import Turn
 from llama_ui.core.messages import Image
 from llama_ui.web.history import render_user
 from tests.support.fake_stack import FakeStack
-from tests.support.page import reply_event, said, served
+from tests.support.page import ask, reply_event, said, served
 from tests.support.servers.recorded import RecordedServer
 from tests.web.test_attachments import HOSTILE, PNG, corners, is_upright, oriented, saved
 
@@ -135,7 +135,7 @@ def test_a_hostile_file_gets_a_sentence_and_is_not_sent(hostile: tuple[str, Fake
     with httpx.Client(base_url=f"{url}gradio_api/", timeout=SECONDS, trust_env=False) as http:
         (path,) = http.post("upload", files={"files": ("a.bin", content)}).json()
         file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-        event = http.post("call/chat", json={"data": [{"text": "Look.", "files": [file]}]}).json()["event_id"]
+        event = http.post("call/v2/chat", json={"message": {"text": "Look.", "files": [file]}}).json()["event_id"]
         with http.stream("GET", f"call/chat/{event}") as answer:
             data = [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: ")]
     (note,) = json.loads(data[-1])[0]
@@ -155,11 +155,7 @@ def hostile() -> Iterator[tuple[str, FakeStack]]:
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../etc/passwd", "http://127.0.0.1:9/a.png", "data:image/png,x"])
 def test_a_path_that_was_not_uploaded_is_not_read(client: Client, stack: FakeStack, path: str) -> None:
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    url = f"{client.src.rstrip('/')}/gradio_api/call/chat"
-    event = httpx.post(url, json={"data": [{"text": "Look.", "files": [file]}]}).json()["event_id"]
-    with httpx.stream("GET", f"{url}/{event}") as answer:
-        told = "".join(answer.iter_text())
-    assert "root:" not in told
+    assert "root:" not in ask(client.src, {"text": "Look.", "files": [file]})
     assert stack.requests == []
 
 
