@@ -196,7 +196,7 @@ def test_a_page_that_a_long_link_led_to_works(url: str) -> None:
     """Gradio's page repeats the link's query whenever it sends something."""
     link = {"message": "é" * 1300}
     assert httpx.get(url, params=link).is_success
-    event = next(it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "others")
+    event = next(it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "second_models")
     join = {"data": [], "fn_index": event, "session_hash": "linked"}
     assert httpx.post(f"{url}/gradio_api/queue/join", params=link, json=join, timeout=SECONDS).is_success
 
