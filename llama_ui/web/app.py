@@ -50,35 +50,35 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
             with gr.Column(elem_id="settings"):
                 model, refresh, options = layout.render_model(settings)
             with gr.Column(elem_id="kept"):
-                shelf = layout.render_shelf()
-            entered = [system_prompt, model, *options]
+                saved = layout.render_conversation_list()
+            fields = [system_prompt, model, *options]
             with gr.Column(elem_id="chat"), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Chat"):
-                    chat, complaint = _chat(page, entered)
+                    chat, complaint = _chat(page, fields)
                 code = layout.render_code()
-                with gr.Tab("Time") as time:
-                    took = gr.HTML("", elem_id="took")
+                with gr.Tab("Time") as time_tab:
+                    timings = gr.HTML("", elem_id="took")
                 compare = layout.render_compare()
         details.expand(page.check, [model], [findings], **PRIVATE)
         refresh.click(page.watch, [model], [status, model], **PRIVATE)
-        time.select(None, chat.chatbot, took, js="timings", **PRIVATE)
-        conversation = [chat.chatbot, *entered]
+        time_tab.select(None, chat.chatbot, timings, js="timings", **PRIVATE)
+        conversation = [chat.chatbot, *fields]
         tabs = TabHandlers(settings, connection, turns)
-        _wire_shelf(shelf, tabs, chat, entered)
+        _wire_conversation_list(saved, tabs, chat, fields)
         _wire_compare(compare, tabs, conversation)
         code.tab.select(tabs.code, conversation, code.outputs, preprocess=False, **PRIVATE)
         demo.load(None, js="chat.begin", **PRIVATE)
         restored = demo.load(None, None, conversation, js="conversations.begin", **PRIVATE)
         filled = [status, model, system_prompt, *options, chat.textbox, complaint]
-        restored.then(page.arrive, [model, shelf.file], filled, js="conversations.arrive", **PRIVATE)
+        restored.then(page.arrive, [model, saved.file], filled, js="conversations.arrive", **PRIVATE)
     return demo
 
 
-def _chat(page: Handlers, entered: list[Any]) -> tuple[LlamaChatInterface, gr.HTML]:
+def _chat(page: Handlers, fields: list[Any]) -> tuple[LlamaChatInterface, gr.HTML]:
     complaint = gr.HTML("", elem_id="complaint", render=False)
     chat = LlamaChatInterface(
         page,
-        additional_inputs=entered,
+        additional_inputs=fields,
         examples=[[{"text": text}] for text in layout.EXAMPLES],
         cache_examples=False,  # a Space would call the model when it is built
         chatbot=layout.chatbot(),
@@ -94,24 +94,28 @@ def _chat(page: Handlers, entered: list[Any]) -> tuple[LlamaChatInterface, gr.HT
     return chat, complaint
 
 
-def _wire_shelf(shelf: layout.Shelf, tabs: TabHandlers, chat: LlamaChatInterface, entered: list[Any]) -> None:
-    conversation = [chat.chatbot, *entered]
-    shelf.restore.click(None, None, conversation, js="conversations.restored", **PRIVATE)
-    shelf.fresh.click(None, js="conversations.fresh", **PRIVATE)
-    shelf.link.click(None, [chat.chatbot, chat.textbox, *entered], js="conversations.link", **PRIVATE)
-    for button, function in ((shelf.json, "conversations.json"), (shelf.markdown, "conversations.markdown")):
-        exported = button.click(tabs.exported, [shelf.file, *conversation], shelf.file, js=function, **RAW)
-        exported.success(None, shelf.file, js="conversations.download", **PRIVATE)
+def _wire_conversation_list(
+    saved: layout.ConversationList, tabs: TabHandlers, chat: LlamaChatInterface, fields: list[Any]
+) -> None:
+    conversation = [chat.chatbot, *fields]
+    saved.restore.click(None, None, conversation, js="conversations.restored", **PRIVATE)
+    saved.fresh.click(None, js="conversations.fresh", **PRIVATE)
+    saved.link.click(None, [chat.chatbot, chat.textbox, *fields], js="conversations.link", **PRIVATE)
+    for button, function in ((saved.json, "conversations.json"), (saved.markdown, "conversations.markdown")):
+        exported = button.click(tabs.exported, [saved.file, *conversation], saved.file, js=function, **RAW)
+        exported.success(None, saved.file, js="conversations.download", **PRIVATE)
         exported.failure(None, js="conversations.failed", **PRIVATE)
-    imported = shelf.upload.upload(tabs.imported, shelf.upload, shelf.file, **RAW)
-    imported.success(None, shelf.file, js="conversations.imported", **PRIVATE)
+    imported = saved.upload.upload(tabs.imported, saved.upload, saved.file, **RAW)
+    imported.success(None, saved.file, js="conversations.imported", **PRIVATE)
     imported.failure(None, js="conversations.failed", **PRIVATE)
 
 
 def _wire_compare(compare: layout.CompareTab, tabs: TabHandlers, conversation: list[Any]) -> None:
     compare.tab.select(tabs.second_models, None, compare.second, **PRIVATE)
-    replayed = compare.replay.click(tabs.replay, conversation, compare.shown, **RAW)
-    both = compare.ask_both.click(tabs.ask_both, [compare.message, compare.second, *conversation], compare.shown, **RAW)
+    replayed = compare.replay.click(tabs.replay, conversation, compare.result, **RAW)
+    both = compare.ask_both.click(
+        tabs.ask_both, [compare.message, compare.second, *conversation], compare.result, **RAW
+    )
     compare.stop.click(None, cancels=[replayed, both], **PRIVATE)
 
 

@@ -114,7 +114,7 @@ def test_the_server_s_key_is_in_nothing_that_a_visitor_can_read(url: str, path: 
     assert KEY not in answer.text + str(answer.headers)
 
 
-def test_nobody_can_change_which_server_it_is(url: str, stack: FakeStack) -> None:
+def test_no_visitor_can_change_the_server(url: str, stack: FakeStack) -> None:
     """No parameter, position, header, model or link of a visitor's leads the app, and its key, elsewhere."""
     with FakeStack() as elsewhere, httpx.Client(base_url=url, timeout=SECONDS, trust_env=False) as http:
         for name in ("base_url", "api_key", "url", "server", "LLAMA_STACK_CLIENT_BASE_URL"):
@@ -133,7 +133,7 @@ def test_nobody_can_change_which_server_it_is(url: str, stack: FakeStack) -> Non
     assert not [name for name in labels | {item["label"] for item in info} if re.search(r"(?i)\burl|address|key", name)]
 
 
-def test_a_path_that_ends_with_a_slash_is_no_way_around(url: str) -> None:
+def test_a_trailing_slash_opens_no_closed_route(url: str) -> None:
     assert httpx.get(f"{url}/gradio_api/runs/").status_code == 404
     assert httpx.get(f"{url}/gradio_api/info/", follow_redirects=True).is_success
 
@@ -153,7 +153,7 @@ def test_a_path_that_ends_with_a_slash_is_no_way_around(url: str) -> None:
         ({"origin": "{url}", "sec-fetch-site": "cross-site"}, False),
     ],
 )
-def test_another_site_s_page_can_neither_ask_nor_upload_nor_read(
+def test_a_page_of_another_site_can_neither_send_nor_upload_nor_read(
     url: str, headers: dict[str, str], let_in: bool
 ) -> None:
     sent = {name: value.format(url=url) for name, value in headers.items()}
@@ -173,7 +173,7 @@ def test_another_site_s_page_can_neither_ask_nor_upload_nor_read(
     [{"sec-fetch-dest": "image", "sec-fetch-site": "same-origin"}, {"accept": "image/avif,image/webp,*/*;q=0.8"}],
     ids=["https", "http"],
 )
-def test_what_a_picture_in_a_reply_could_ask_for_is_not_answered(url: str, headers: dict[str, str]) -> None:
+def test_an_image_in_a_reply_can_request_static_files_only(url: str, headers: dict[str, str]) -> None:
     """It would log out whoever reads the reply, or hold connections to the app open."""
     for path in (
         "/logout",
@@ -192,22 +192,24 @@ def test_a_url_has_a_limit_that_keeps_session_names_short(url: str) -> None:
         assert httpx.get(f"{url}/gradio_api/{path}", timeout=SECONDS).status_code == 414
 
 
-def test_a_page_that_a_long_link_led_to_works(url: str) -> None:
+def test_a_long_link_to_the_page_works(url: str) -> None:
     """Gradio's page repeats the link's query whenever it sends something."""
     link = {"message": "é" * 1300}
     assert httpx.get(url, params=link).is_success
-    event = next(it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "second_models")
+    event = next(
+        it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "second_models"
+    )
     join = {"data": [], "fn_index": event, "session_hash": "linked"}
     assert httpx.post(f"{url}/gradio_api/queue/join", params=link, json=join, timeout=SECONDS).is_success
 
 
-def test_a_link_on_another_site_leads_to_the_page(url: str) -> None:
+def test_a_link_on_another_site_opens_the_page(url: str) -> None:
     followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert httpx.get(f"{url}/?message=Hi", headers=followed).is_success
 
 
 @pytest.mark.parametrize("host", ["evil.test", "evil.test:7860", "127.0.0.1.evil.test", "localhost.evil.test", "", "["])
-def test_on_one_s_own_machine_a_name_that_another_site_points_here_is_refused(own: str, host: str) -> None:
+def test_without_public_access_another_host_name_is_refused(own: str, host: str) -> None:
     """DNS rebinding: such a page is of the same origin for its browser."""
     answer = raw(own, f"GET /config HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 421 ")
@@ -217,19 +219,19 @@ def test_on_one_s_own_machine_a_name_that_another_site_points_here_is_refused(ow
 @pytest.mark.parametrize(
     "host", ["localhost", "localhost:7860", "127.0.0.1:80", "[::1]:7860", "LOCALHOST", "a.localhost"]
 )
-def test_on_one_s_own_machine_its_own_names_work(own: str, host: str) -> None:
+def test_without_public_access_the_machine_s_own_names_work(own: str, host: str) -> None:
     assert raw(own, f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
-def test_the_name_that_it_listens_on_is_its_own() -> None:
+def test_the_host_that_it_listens_on_is_its_own_name() -> None:
     assert is_own_host("my-laptop:7860", "my-laptop") and not is_own_host("my-laptop:7860", "127.0.0.1")
 
 
-def test_behind_a_proxy_every_name_works(url: str) -> None:
+def test_behind_a_proxy_every_host_name_works(url: str) -> None:
     assert raw(url, "GET /healthz HTTP/1.1\r\nHost: chat.test\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
-def test_all_answers_say_what_a_browser_may_do_with_them(url: str) -> None:
+def test_every_response_has_security_headers(url: str) -> None:
     for path in ("/", "/config", "/gradio_api/runs", "/static/img/logo.svg"):
         headers = httpx.get(url + path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -237,7 +239,7 @@ def test_all_answers_say_what_a_browser_may_do_with_them(url: str) -> None:
         assert "default-src 'none'" in headers["content-security-policy"]
 
 
-def test_the_page_loads_and_runs_nothing_from_elsewhere_and_no_script_written_into_it(url: str) -> None:
+def test_the_page_loads_nothing_from_elsewhere_and_runs_no_inserted_script(url: str) -> None:
     policy = httpx.get(url).headers["content-security-policy"]
     rules = {name: values for name, *values in map(str.split, policy.split(";"))}
     for name in ("img-src", "style-src", "media-src", "font-src", "connect-src", "form-action"):
@@ -247,7 +249,7 @@ def test_the_page_loads_and_runs_nothing_from_elsewhere_and_no_script_written_in
     assert "'unsafe-inline'" not in rules["script-src"]
 
 
-def test_on_a_space_hugging_face_may_show_the_page_in_its_own(stack: FakeStack) -> None:
+def test_on_a_space_hugging_face_may_frame_the_page(stack: FakeStack) -> None:
     with served(base_url=stack.url, space=True) as url:
         policy = httpx.get(url).headers["content-security-policy"]
     assert "frame-ancestors https://huggingface.co https://*.hf.space" in policy
@@ -281,7 +283,7 @@ def test_no_local_file_is_handed_out(url: str, stack: FakeStack, tmp_path: Path)
         assert httpx.get(f"{url}/{path}", timeout=SECONDS).status_code == 404
 
 
-def test_a_name_with_a_path_in_it_is_uploaded_to_no_other_place(url: str) -> None:
+def test_a_path_in_a_file_name_does_not_change_where_it_is_stored(url: str) -> None:
     answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("../../../etc/evil.txt", b"x")}, timeout=SECONDS)
     assert ".." not in answer.text and "/etc/" not in answer.text
 
@@ -305,7 +307,7 @@ def test_requests_and_uploads_of_one_address_are_limited_and_others_go_on(stack:
         assert other.post("gradio_api/queue/join", content=iter([b" " * 1_000_000] * 20)).status_code == 429
 
 
-def test_a_reply_cannot_be_asked_for_without_the_queue(url: str, stack: FakeStack) -> None:
+def test_no_reply_bypasses_the_queue(url: str, stack: FakeStack) -> None:
     """It would have nobody who ends it."""
     config = httpx.get(f"{url}/config").json()
     asked = {"role": "user", "content": "around the queue"}
@@ -316,7 +318,7 @@ def test_a_reply_cannot_be_asked_for_without_the_queue(url: str, stack: FakeStac
     assert "around the queue" not in str(stack.requests)
 
 
-def test_so_many_requests_of_one_address_are_open_at_once_and_others_come_in(stack: FakeStack) -> None:
+def test_concurrent_requests_of_one_address_are_limited_and_others_go_on(stack: FakeStack) -> None:
     headers = {"x-forwarded-for": "203.0.113.5"}
     with (
         served(base_url=stack.url, trusted_proxies="127.0.0.1", visitors_per_address=1) as url,
@@ -358,7 +360,7 @@ def test_an_exception_is_an_id_for_the_visitor_and_a_short_entry_in_the_log(
     assert "FORGED" not in caplog.text
 
 
-def test_who_is_no_proxy_cannot_say_under_which_name_the_app_was_asked(own: str) -> None:
+def test_only_a_proxy_can_set_the_public_address(own: str) -> None:
     headers = {"x-forwarded-host": "evil.test", "x-forwarded-proto": "https", "x-gradio-server": "http://evil.test"}
     for path in ("/", "/config", "/gradio_api/info"):
         assert "evil.test" not in httpx.get(own + path, headers=headers, timeout=SECONDS).text
@@ -366,7 +368,7 @@ def test_who_is_no_proxy_cannot_say_under_which_name_the_app_was_asked(own: str)
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '{"data":['])
-def test_a_body_that_is_nested_without_end_is_refused_and_breaks_nothing(url: str, opening: str) -> None:
+def test_a_deeply_nested_body_is_refused(url: str, opening: str) -> None:
     for path in ("queue/join", "run/predict", "call/chat"):
         answer = httpx.post(f"{url}/gradio_api/{path}", content=opening * 200_000, timeout=SECONDS)
         assert 400 <= answer.status_code <= 500

@@ -39,6 +39,12 @@ def said(output: list[dict[str, Any]]) -> str:
     return "\n".join(part["text"] for message in output for part in message["content"])
 
 
+def event_id(url: str, name: str) -> int:
+    """The ID of the event with this function behind it."""
+    config = httpx.get(f"{url}/config").json()
+    return next(int(event["id"]) for event in config["dependencies"] if event["api_name"] == name)
+
+
 def reply_event(config: dict[str, Any]) -> int:
     """The event of the page that replies to a message that was typed: the first that the box's Stop cancels."""
     stops = [

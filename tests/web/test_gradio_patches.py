@@ -11,7 +11,7 @@ import pytest
 
 from llama_ui.web.gradio_patches import Mailboxes
 from tests.support.fake_stack import FakeStack, Hold
-from tests.support.page import ask, served
+from tests.support.page import ask, event_id, served
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
@@ -76,8 +76,7 @@ async def test_the_reply_of_an_evicted_session_ends_and_other_visitors_are_serve
     async with httpx.AsyncClient(timeout=SECONDS, trust_env=False) as http:
         await http.post(call, json={"message": "nobody reads the reply"})
         await asyncio.to_thread(hold.reached.wait, SECONDS)
-        config = (await http.get(f"{url}/config")).json()
-        (event,) = [it["id"] for it in config["dependencies"] if it["api_name"] == "second_models"]
+        event = await asyncio.to_thread(event_id, url, "second_models")
         for number in range(220):
             join = {"data": [], "fn_index": event, "session_hash": f"made up {number}"}
             await http.post(f"{url}/gradio_api/queue/join", json=join)
@@ -88,7 +87,9 @@ async def test_the_reply_of_an_evicted_session_ends_and_other_visitors_are_serve
 def test_a_session_without_a_name_and_one_that_does_not_exist_break_nothing(
     url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    (event,) = [it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "second_models"]
+    (event,) = [
+        it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "second_models"
+    ]
     join = {"data": [], "fn_index": event, "session_hash": ""}
     assert httpx.post(f"{url}/gradio_api/queue/join", json=join, timeout=SECONDS).is_success
     told = httpx.get(f"{url}/gradio_api/queue/data?session_hash=nobody", timeout=SECONDS).text
