@@ -1,21 +1,39 @@
-"""What both front ends, the page and the terminal, do before anything of their own."""
+"""The start of both front ends, the page and the terminal."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from llama_ui import settings as options
 from llama_ui.core import logs
 from llama_ui.settings import Settings
 
 
-def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int:
-    """Reads the settings and runs the front end with them, or the doctor. Returns the exit status.
+def main() -> int:
+    """Serve the page: the console script `llama-ui`, and app.py. Return the exit status."""
+    prog = Path(sys.argv[0]).name
 
-    Raises SystemExit for `--help` and for a bad option, and KeyboardInterrupt where Python does.
+    def front(settings: Settings) -> int:
+        from llama_ui.web import server  # takes two seconds; a bad option is reported first
+
+        return server.run(settings, prog)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the app as Ctrl+C does
+    try:
+        return run(prog, sys.argv[1:], front)
+    except KeyboardInterrupt:
+        return 0
+
+
+def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int:
+    """Read the settings, and run the front end or the connection check with them. Return the exit status.
+
+    Raises SystemExit for `--help` and for an invalid option, and KeyboardInterrupt as Python does.
     """
     settings = options.load(argv, os.environ, prog=prog)
-    # Before the client library is imported, which would have every request printed.
+    # Before the client library is imported, which would otherwise log every request.
     logs.configure(settings.log_format)
     _reach_loopback_without_proxy()
     try:
@@ -30,12 +48,12 @@ def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int
 
 
 def _reach_loopback_without_proxy() -> None:
-    """Adds this machine to the addresses that no proxy is used for.
+    """Except this machine from the proxy.
 
-    Both spellings of the variable get the same joined value: libraries read `no_proxy` first, so setting that one alone
-    would override a person's `NO_PROXY`, and send the server's key to their proxy.
+    Both spellings of the variable get the same joined value: libraries read `no_proxy` first, so setting only that one
+    would override the user's `NO_PROXY` and send the server's key to the proxy.
     """
     entries = [entry.strip() for name in ("no_proxy", "NO_PROXY") for entry in os.environ.get(name, "").split(",")]
     joined = dict.fromkeys(filter(None, [*entries, "localhost", "127.0.0.1", "::1"]))
-    # Beside other entries urllib takes "*" for the name of a host.
+    # Among other entries, urllib takes "*" for a host name.
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = "*" if "*" in joined else ",".join(joined)

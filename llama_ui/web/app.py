@@ -1,4 +1,4 @@
-"""The chat page: what it is put together from, and how it is served."""
+"""The web application: the page as Gradio Blocks, and the FastAPI app that it is mounted in."""
 
 import json
 import os
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.tunneling import CURRENT_TUNNELS
+from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from llama_ui.core.images import MAX_IMAGES
 from llama_ui.hosting import health, uploads
@@ -21,21 +23,20 @@ from llama_ui.web.chat_interface import PRIVATE, RAW, LlamaChatInterface
 from llama_ui.web.handlers import Handlers
 from llama_ui.web.tab_handlers import TabHandlers
 
-# What may be uploaded at all. More than an attachment may have, so that one that is too large is told of in the page.
+# Larger than any attachment may be, so that the page can explain that a file is too large.
 MAX_UPLOAD = "25mb"
-# Gradio's limit on what is under way in the whole app, its lookups and those who wait in line included: 40 by default.
+# Gradio's limit on concurrent events counts them all: replies, lookups, and visitors who wait in the queue.
 EVENTS_PER_VISITOR = 10
-# Whose conversations are kept, between two of their messages; the page's are in the browser.
-PROGRAMS = 500
+# Sessions whose conversations stay in the app: those of programs. The page's conversations stay in the browser.
+PROGRAM_SESSIONS = 500
 TITLE = "Llama Stack Chat"
-QUIET: dict[str, Any] = PRIVATE | {"concurrency_limit": None}
 STATIC = Path(__file__).with_name("static")
 SCRIPTS = ("chat.js", "conversations.js", "timings.js")
 
 
 def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks:
-    """The page. What it shows of the server comes from `connection`, for every visitor anew."""
-    uploads.folder()  # where Gradio is to put them, before it looks for another place
+    """The page. What it shows of the server is looked up for each visitor."""
+    uploads.folder()  # sets the folder that Gradio puts uploads in
     page = Handlers(settings, connection, turns)
     demo = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(uploads.SWEEP_INTERVAL, uploads.MAX_AGE))
     with demo:
@@ -43,124 +44,124 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
         status = gr.HTML(html.status("wait", "Connecting…"), elem_id="status")
         with gr.Accordion("Check the connection", open=False, elem_id="details") as details:
             findings = gr.HTML("", elem_id="findings")
-        with gr.Row(elem_id="main"):  # laid out by style.css: on a narrow page the chat comes right after the prompt
+        with gr.Row(elem_id="main"):  # style.css puts the chat right after the prompt on a narrow page
             with gr.Column(elem_id="prompt"):
                 system_prompt = layout.render_system_prompt(settings)
             with gr.Column(elem_id="settings"):
                 model, refresh, options = layout.render_model(settings)
             with gr.Column(elem_id="kept"):
-                shelf = layout.render_shelf()
-            entered = [system_prompt, model, *options]
+                saved = layout.render_conversation_list()
+            fields = [system_prompt, model, *options]
             with gr.Column(elem_id="chat"), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Chat"):
-                    chat, complaint = _chat(page, entered)
+                    chat, complaint = _chat(page, fields)
                 code = layout.render_code()
-                with gr.Tab("Time") as time:
-                    took = gr.HTML("", elem_id="took")
+                with gr.Tab("Time") as time_tab:
+                    timings = gr.HTML("", elem_id="took")
                 compare = layout.render_compare()
-        details.expand(page.check, [model], [findings], **QUIET)
-        refresh.click(page.watch, [model], [status, model], **QUIET)
-        time.select(None, chat.chatbot, took, js="timings", **PRIVATE)
-        conversation = [chat.chatbot, *entered]
+        details.expand(page.check, [model], [findings], **PRIVATE)
+        refresh.click(page.watch, [model], [status, model], **PRIVATE)
+        time_tab.select(None, chat.chatbot, timings, js="timings", **PRIVATE)
+        conversation = [chat.chatbot, *fields]
         tabs = TabHandlers(settings, connection, turns)
-        _wire_shelf(shelf, tabs, chat, entered)
+        _wire_conversation_list(saved, tabs, chat, fields)
         _wire_compare(compare, tabs, conversation)
-        code.tab.select(tabs.code, conversation, code.outputs, **QUIET | {"preprocess": False})
+        code.tab.select(tabs.code, conversation, code.outputs, preprocess=False, **PRIVATE)
         demo.load(None, js="chat.begin", **PRIVATE)
         restored = demo.load(None, None, conversation, js="conversations.begin", **PRIVATE)
         filled = [status, model, system_prompt, *options, chat.textbox, complaint]
-        restored.then(page.arrive, [model, shelf.file], filled, js="conversations.arrive", **QUIET)
-    gradio_patches.mend(demo)
+        restored.then(page.arrive, [model, saved.file], filled, js="conversations.arrive", **PRIVATE)
     return demo
 
 
-def _chat(page: Handlers, entered: list[Any]) -> tuple[LlamaChatInterface, gr.HTML]:
+def _chat(page: Handlers, fields: list[Any]) -> tuple[LlamaChatInterface, gr.HTML]:
     complaint = gr.HTML("", elem_id="complaint", render=False)
     chat = LlamaChatInterface(
         page,
-        additional_inputs=entered,
+        additional_inputs=fields,
         examples=[[{"text": text}] for text in layout.EXAMPLES],
-        cache_examples=False,  # a Space would ask the model while it is built
+        cache_examples=False,  # a Space would call the model when it is built
         chatbot=layout.chatbot(),
         textbox=layout.message_box(),
         editable=True,
         complaint=complaint,
         api_name="chat",
-        api_description="Streams a reply. The message is a text, or one with files: pictures and text "
-        "files. Options that are left out are not sent to the server.",
+        api_description="Streams a reply. The message is a text, or a text with files: images and text files. "
+        "Omitted options are not sent to the server.",
         analytics_enabled=False,
     )
     complaint.render()
     return chat, complaint
 
 
-def _wire_shelf(shelf: layout.Shelf, tabs: TabHandlers, chat: LlamaChatInterface, entered: list[Any]) -> None:
-    conversation = [chat.chatbot, *entered]
-    shelf.restore.click(None, None, conversation, js="conversations.restored", **PRIVATE)
-    shelf.fresh.click(None, js="conversations.fresh", **PRIVATE)
-    shelf.link.click(None, [chat.chatbot, chat.textbox, *entered], js="conversations.link", **PRIVATE)
-    for button, function in ((shelf.json, "conversations.json"), (shelf.markdown, "conversations.markdown")):
-        exported = button.click(tabs.exported, [shelf.file, *conversation], shelf.file, js=function, **RAW)
-        exported.success(None, shelf.file, js="conversations.download", **PRIVATE)
+def _wire_conversation_list(
+    saved: layout.ConversationList, tabs: TabHandlers, chat: LlamaChatInterface, fields: list[Any]
+) -> None:
+    conversation = [chat.chatbot, *fields]
+    saved.restore.click(None, None, conversation, js="conversations.restored", **PRIVATE)
+    saved.fresh.click(None, js="conversations.fresh", **PRIVATE)
+    saved.link.click(None, [chat.chatbot, chat.textbox, *fields], js="conversations.link", **PRIVATE)
+    for button, function in ((saved.json, "conversations.json"), (saved.markdown, "conversations.markdown")):
+        exported = button.click(tabs.exported, [saved.file, *conversation], saved.file, js=function, **RAW)
+        exported.success(None, saved.file, js="conversations.download", **PRIVATE)
         exported.failure(None, js="conversations.failed", **PRIVATE)
-    imported = shelf.upload.upload(tabs.imported, shelf.upload, shelf.file, **RAW)
-    imported.success(None, shelf.file, js="conversations.imported", **PRIVATE)
+    imported = saved.upload.upload(tabs.imported, saved.upload, saved.file, **RAW)
+    imported.success(None, saved.file, js="conversations.imported", **PRIVATE)
     imported.failure(None, js="conversations.failed", **PRIVATE)
 
 
 def _wire_compare(compare: layout.CompareTab, tabs: TabHandlers, conversation: list[Any]) -> None:
-    raw = RAW | {"concurrency_limit": None}
-    compare.tab.select(tabs.second_models, None, compare.second, **QUIET)
-    replayed = compare.replay.click(tabs.replay, conversation, compare.shown, **raw)
-    both = compare.ask_both.click(tabs.ask_both, [compare.message, compare.second, *conversation], compare.shown, **raw)
+    compare.tab.select(tabs.second_models, None, compare.second, **PRIVATE)
+    replayed = compare.replay.click(tabs.replay, conversation, compare.result, **RAW)
+    both = compare.ask_both.click(
+        tabs.ask_both, [compare.message, compare.second, *conversation], compare.result, **RAW
+    )
     compare.stop.click(None, cancels=[replayed, both], **PRIVATE)
 
 
-def launch(demo: gr.Blocks, settings: Settings, connection: Connection, turns: Turns) -> str:
-    """Serves the page in the background. Returns its address. Raises OSError with a sentence where it cannot listen."""
-    script = _script(settings)
-    gate = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
-    os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies  # read by uvicorn, which believes this machine else
-    gradio_patches.expect_slow_clients()
-    try:
-        app, url, _ = demo.launch(
-            server_name=settings.host,
-            server_port=settings.port,
-            share=settings.share,
-            prevent_thread_lock=True,
-            quiet=True,
-            max_file_size=MAX_UPLOAD,
-            max_threads=EVENTS_PER_VISITOR * settings.max_visitors + 100,
-            show_error=False,
-            state_session_capacity=PROGRAMS,
-            run_history=False,  # it would list what visitors sent
-            ssr_mode=False,
-            footer_links=["api", "settings"],
-            theme=layout.theme(),
-            head=f"<script>{script}</script>",
-            auth=Logins(settings.logins).check if settings.logins else None,  # type: ignore[arg-type] # it is awaited
-            auth_message="After several wrong passwords wait a minute." if settings.logins else None,
-            app_kwargs={"middleware": [gate], "routes": health.routes(connection, turns)},
-            css=(STATIC / "style.css").read_text(),
-        )
-    except OSError as error:
-        if settings.port is None:
-            raise OSError("no free port was found from 7860 on; choose one with --port.") from error
-        raise OSError(
-            f"port {settings.port} on {settings.host} is in use or cannot be listened on; "
-            "choose another with --port (GRADIO_SERVER_PORT)."
-        ) from error
-    gradio_patches.after_launch(demo, app)
-    return url
+def create_app(settings: Settings, connection: Connection, turns: Turns) -> FastAPI:
+    """The page and the routes for operators, with the security middleware in front."""
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)  # summarizing with pandas after each event, unused
+    demo = build(settings, connection, turns)
+    demo.state_session_capacity = PROGRAM_SESSIONS
+    demo.max_threads = EVENTS_PER_VISITOR * settings.max_visitors + 100  # read by `queue`: concurrent events
+    # `api_open`: a reply that does not go through the queue cannot be stopped. `max_size`: 1 on ZeroGPU by default.
+    demo.queue(api_open=False, default_concurrency_limit=None, max_size=10 * demo.max_threads)
+    demo.max_threads = 40  # Gradio's default; read at startup: threads
+    demo.has_launched = True  # otherwise Gradio hands out any local file that a caller names (`_check_allowed`)
+    gradio_patches.apply(demo)
+    script = page_script(settings)
+    security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
+    routes = [*health.routes(connection, turns), *map(_script_route, gradio_patches.edited_scripts().items())]
+    if settings.share:
+        routes.append(Route("/robots.txt", lambda _: PlainTextResponse("User-agent: *\nDisallow: /")))
+    app = FastAPI(openapi_url=None)
+    gr.mount_gradio_app(
+        app,
+        demo,
+        path="/",
+        app_kwargs={"middleware": [security], "routes": routes},
+        auth=Logins(settings.logins).check if settings.logins else None,
+        auth_message="After several wrong passwords wait a minute." if settings.logins else None,
+        css=(STATIC / "style.css").read_text(encoding="utf-8"),
+        footer_links=["api", "settings"],
+        head=f"<script>{script}</script>",
+        max_file_size=MAX_UPLOAD,
+        pwa=settings.space,
+        run_history=False,  # a public list of what visitors sent
+        show_error=False,
+        ssr_mode=False,
+        theme=layout.theme(),
+    )
+    return app
 
 
-def _script(settings: Settings) -> str:
+def page_script(settings: Settings) -> str:
     limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
     scripts = [(STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS]
     return f"const LIMITS = {limits};\n{'\n'.join(scripts)}"
 
 
-def close_tunnels() -> None:
-    """Ends the child processes behind public links."""
-    for tunnel in CURRENT_TUNNELS:
-        tunnel.kill()
+def _script_route(script: tuple[str, str]) -> Route:
+    name, text = script
+    return Route(f"/assets/{name}", lambda _: Response(text, media_type="text/javascript"))

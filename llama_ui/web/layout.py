@@ -1,4 +1,4 @@
-"""The parts of the page: Gradio's components, with their texts."""
+"""The components of the page, with their texts."""
 
 import json
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ PRESETS = {
     "Explainer": "You are a friendly assistant that explains complex topics simply.",
 }
 REPLAY = (
-    "**Replay** answers the messages of the conversation again, with the settings as they are now: change the system "
-    "prompt, the model or the sampling first. **Ask both** has the chosen model and a second one answer one message."
+    "**Replay** answers the messages of the conversation again, with the current settings: change the system prompt, "
+    "the model or the sampling first. **Ask both** sends one message to two models."
 )
 
 
 def theme() -> gr.themes.Base:
-    # Fonts that every system has: a web font would be asked of another server.
+    # Fonts that every system has: a web font would be requested from another server.
     return gr.themes.Default(
         primary_hue="indigo",
         neutral_hue="slate",
@@ -47,14 +47,14 @@ def render_system_prompt(settings: Settings) -> gr.Textbox:
     system_prompt = gr.Textbox(
         settings.system_prompt,
         label="System prompt",
-        placeholder="None. The model behaves as it was trained.",
+        placeholder="No system prompt",
         lines=2,
         max_lines=10,
         elem_id="system-prompt",
     )
     with gr.Row(elem_id="presets"):
         for label, prompt in PRESETS.items():
-            # In the browser alone: no round trip, and nothing for other programs to call.
+            # Only in the browser: no request, and no endpoint for programs.
             gr.Button(label, size="sm", min_width=60).click(
                 None, None, system_prompt, js=f"() => {json.dumps(prompt)}", **PRIVATE
             )
@@ -66,23 +66,23 @@ def render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.Te
         [settings.model] if settings.model else [],
         value=settings.model,
         label="Model",
-        info="Choose one, or type an id.",
+        info="Search models or paste an ID",
         allow_custom_value=True,
         interactive=True,
         elem_id="model",
     )
     refresh = gr.Button("Refresh models", size="sm", elem_id="refresh")
     with gr.Accordion("Sampling", open=False), gr.Row(elem_id="sampling"):
-        # Text boxes, since a number box that is left alone sends 0 (Gradio 6.31).
+        # Text boxes, because an empty number box sends 0 (Gradio 6.31).
         sampling = [
-            gr.Textbox(label=label, placeholder="default", max_lines=1, min_width=110)
+            gr.Textbox(label=label, placeholder="Server default", max_lines=1, min_width=110)
             for label in ("Temperature", "Top p", "Max tokens", "Seed")
         ]
     effort = gr.Dropdown(
-        [("default", ""), *REASONING_EFFORTS],
+        [("Server default", ""), *REASONING_EFFORTS],
         value="",
         label="Reasoning effort",
-        info="For models that think before they answer.",
+        info="Reasoning models only",
         interactive=True,
     )
     return model, refresh, [*sampling, effort]
@@ -95,10 +95,11 @@ def chatbot() -> gr.Chatbot:
         height="var(--conversation-height)",
         buttons=["copy", "copy_all"],
         latex_delimiters=LATEX,
-        placeholder="**Say something, or begin with an example.**",
+        placeholder="**What would you like to try?**",
         elem_id="conversation",
     )
-    chatbot.data_model = ChatHistory  # type: ignore[assignment] # in the place of its own
+    # Not a subclass: for each one, Gradio writes a .pyi file beside this one (gradio/component_meta.py).
+    chatbot.data_model = ChatHistory  # type: ignore[assignment] # another model, of the same JSON
     return chatbot
 
 
@@ -109,20 +110,20 @@ def message_box() -> gr.MultimodalTextbox:
         file_count="multiple",
         lines=1,
         max_lines=8,
-        max_plain_text_length=10**9,  # a long text that is pasted stays one
+        max_plain_text_length=10**9,  # Gradio would turn a long pasted text into a file
         submit_btn=True,
         stop_btn=True,
-        autofocus=False,  # it would scroll a narrow page; FOCUS does not
+        autofocus=False,  # it would scroll a narrow page; chat.js sets the focus without scrolling
         scale=7,
         elem_id="message",
     )
-    box.data_model = MessageInput
+    box.data_model = MessageInput  # not a subclass, as in `chatbot`
     return box
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """The conversations that are kept, and what is done with the one that is shown."""
+class ConversationList:
+    """The list of saved conversations, and the actions on the current one."""
 
     fresh: gr.Button
     markdown: gr.Button
@@ -133,10 +134,10 @@ class Shelf:
     file: gr.JSON
 
 
-def render_shelf() -> Shelf:
+def render_conversation_list() -> ConversationList:
     gr.HTML('<h2>Conversations</h2><ul id="kept-list"></ul>', elem_id="shelf")
     with gr.Row(elem_id="shelf-buttons"):
-        return Shelf(
+        return ConversationList(
             fresh=gr.Button("New", size="sm", min_width=60),
             link=gr.Button("Copy link", size="sm", min_width=60),
             upload=gr.UploadButton("Import", size="sm", min_width=60, file_types=[".json"]),
@@ -149,7 +150,7 @@ def render_shelf() -> Shelf:
 
 @dataclass(frozen=True)
 class CodeTab:
-    """The last turn's request as code."""
+    """The request of the last turn as code."""
 
     tab: gr.Tab
     outputs: list[gr.Code | gr.HTML]
@@ -173,7 +174,7 @@ def _code(label: str, language: Literal["python", "shell", "json"]) -> gr.Code:
 
 @dataclass(frozen=True)
 class CompareTab:
-    """The same messages answered twice, side by side."""
+    """Two answers to the same messages, side by side."""
 
     tab: gr.Tab
     replay: gr.Button
@@ -181,7 +182,7 @@ class CompareTab:
     second: gr.Dropdown
     ask_both: gr.Button
     stop: gr.Button
-    shown: gr.HTML
+    result: gr.HTML
 
 
 def render_compare() -> CompareTab:
@@ -189,7 +190,7 @@ def render_compare() -> CompareTab:
         gr.Markdown(REPLAY)
         with gr.Row(equal_height=True):
             message = gr.Textbox(
-                label="Message to both", placeholder="Blank: those of the conversation.", scale=3, min_width=250
+                label="Message to both", placeholder="Empty: the messages of the conversation", scale=3, min_width=250
             )
             second = gr.Dropdown(
                 [],

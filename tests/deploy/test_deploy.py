@@ -1,11 +1,11 @@
-"""Past one process, and on other people's machines: the configurations in deploy/, and the Space."""
+"""Several replicas, and other people's machines: the configurations in deploy/, and the Space."""
 
 import asyncio
 import contextlib
 import os
 import re
 import shutil
-import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,12 +17,13 @@ import pytest
 import yaml
 
 from llama_ui.core.images import MAX_BYTES, MAX_IMAGES
-from llama_ui.hosting.security import MOST_UPLOADED
+from llama_ui.hosting.security import MAX_BODY, MAX_UPLOAD_BODY
 from llama_ui.settings import OPTIONS, Settings, load
 from tests.hosting.test_health import measured
 from tests.hosting.test_load import SECONDS, first_with, until
 from tests.support.app_process import ROOT, STARTUP_SECONDS, AppProcess, clean, free_port
 from tests.support.fake_stack import FakeStack, Hold
+from tests.support.page import ask
 
 DEPLOY = ROOT / "deploy"
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH')}:/usr/sbin")
@@ -31,6 +32,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 DEPLOYMENT, SERVICE = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
 GRACE = 30
 StartApp = Callable[..., AppProcess]
+pytestmark = [pytest.mark.slow, pytest.mark.loopback]
 
 needs_nginx = pytest.mark.skipif(
     NGINX is None and not os.environ.get("CI"), reason="no nginx found (Debian: apt install nginx-light)"
@@ -38,13 +40,14 @@ needs_nginx = pytest.mark.skipif(
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, *replicas: AppProcess) -> Iterator[str]:
-    """The address of nginx with deploy/nginx.conf in front of these; nothing of it is changed but the addresses."""
+def nginx(folder: Path, *replicas: AppProcess, client_timeout: str = "20s") -> Iterator[str]:
+    """The URL of nginx with deploy/nginx.conf in front of these apps, with only addresses and timeouts replaced."""
     port = free_port()
     text = (DEPLOY / "nginx.conf").read_text()
     (replica,) = re.findall(r"server app:7860( .*;)", text)
     lines = "\n".join(f"server 127.0.0.1:{app.port}{replica}" for app in replicas)
     text = text.replace(f"server app:7860{replica}", lines).replace("listen 80;", f"listen 127.0.0.1:{port};")
+    text = re.sub(r"(client_\w+_timeout) 20s;", rf"\1 {client_timeout};", text)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     scratch = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in kinds)
     text = text.replace("http {", f"http {{ {scratch}", 1).replace("/var/log/nginx/", f"{folder}/")
@@ -64,7 +67,7 @@ def nginx(folder: Path, *replicas: AppProcess) -> Iterator[str]:
 
 
 class Guest:
-    """A visitor behind nginx, with a cookie of the own."""
+    """A visitor behind nginx, with a cookie of its own."""
 
     def __init__(self, url: str) -> None:
         limits = httpx.Limits(max_connections=None)
@@ -72,11 +75,11 @@ class Guest:
         self.told = ""
 
     async def comes_and_asks(self, begun: asyncio.Event) -> str:
-        """All of a reply, or what there was of it when the connection was lost. `begun` is set when it begins."""
+        """A reply, or the part of it that arrived before the connection was lost. `begun` is set when it begins."""
         async with self._http as http:
             assert (await http.get("/")).is_success
             assert len(http.cookies) == 1
-            joined = await http.post("/gradio_api/call/chat", json={"data": ["Hi"]})
+            joined = await http.post("/gradio_api/call/v2/chat", json={"message": "Hi"})
             with contextlib.suppress(httpx.TransportError):
                 async with http.stream("GET", f"/gradio_api/call/chat/{joined.json()['event_id']}") as stream:
                     lines = stream.aiter_lines()
@@ -88,52 +91,55 @@ class Guest:
         return self.told
 
 
-@pytest.fixture
-def replicas(stack: FakeStack, start_app: StartApp) -> list[AppProcess]:
-    apps = [start_app("--base-url", stack.url, "--trusted-proxies", "127.0.0.1") for _ in range(2)]
+@needs_nginx
+async def test_when_replicas_stop_the_others_replies_go_on_and_new_visitors_are_served(
+    stack: FakeStack, start_app: StartApp, tmp_path: Path
+) -> None:
+    """One replica is killed and one shuts down, which lets its replies finish."""
+    apps = [start_app("--base-url", stack.url, "--trusted-proxies", "127.0.0.1") for _ in range(3)]
     for app in apps:
         app.await_line("Server: ")
-    return apps
-
-
-@needs_nginx
-@pytest.mark.loopback
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-async def test_of_two_replicas_one_is_stopped_the_others_replies_go_on_and_new_visitors_are_served(
-    replicas: list[AppProcess], stack: FakeStack, tmp_path: Path, how: signal.Signals
-) -> None:
-    holds = [Hold() for _ in range(100)]
+    killed, terminated, other = apps
+    holds = [Hold() for _ in range(45)]
     for hold in holds:
         stack.enqueue("first ", hold, "and last")
-    with nginx(tmp_path, *replicas) as url:
+    with nginx(tmp_path, *apps) as url:
         guests, begun = [Guest(url) for _ in holds], [asyncio.Event() for _ in holds]
         running = [asyncio.create_task(guest.comes_and_asks(it)) for guest, it in zip(guests, begun, strict=True)]
         async with asyncio.timeout(2 * SECONDS):
-            for event in begun:  # nothing is held back on the way: the rest has not been said yet
+            for event in begun:  # nothing is buffered on the way: the rest of the reply does not exist yet
                 await event.wait()
-        shares = [measured(app.url)["llama_ui_replies",] for app in replicas]
-        assert sum(shares) == 100 and min(shares) >= 20
-        stopped, other = replicas
-        stopped.process.send_signal(how)
-        if how == signal.SIGKILL:
-            await asyncio.to_thread(stopped.process.wait, SECONDS)
-        else:
-            await asyncio.to_thread(stopped.await_line, "Ending, as soon as")
-        # In the middle of it others come, one after the other: whoever it would have been, somebody answers.
-        for _ in range(20):
+        lost, *shares = [int(measured(app.url)["llama_ui_replies",]) for app in apps]
+        assert lost + sum(shares) == 45 and min(lost, *shares) > 0
+        killed.process.kill()
+        await asyncio.to_thread(killed.process.wait, SECONDS)
+        terminated.process.terminate()
+        await asyncio.to_thread(terminated.await_line, "Shutting down")
+        for _ in range(20):  # whichever replica each would have had
             stack.enqueue("first words")
             assert "first words" in await Guest(url).comes_and_asks(asyncio.Event())
         for hold in holds:
             hold.release.set()
-        told = await asyncio.gather(*running)
-        whole = sum("first and last" in text for text in told)
-        assert whole == (100 if how == signal.SIGTERM else shares[1])
-        await until(lambda: measured(other.url)["llama_ui_replies",] == 0, "all have been told")
+        received = await asyncio.gather(*running)
+        assert sum("first and last" in text for text in received) == sum(shares)
+        await until(lambda: measured(other.url)["llama_ui_replies",] == 0, "all have ended")
+    assert await asyncio.to_thread(terminated.process.wait, SECONDS) == 0
+
+
+def raw(url: str, request: bytes) -> bytes:
+    """The response to exactly these bytes, after which nothing is sent. It ends when the other side closes."""
+    there = httpx.URL(url)
+    with socket.create_connection((there.host, there.port or 80), SECONDS) as connection:
+        connection.sendall(request)
+        response = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := connection.recv(65536):
+                response += more
+    return response
 
 
 @needs_nginx
-@pytest.mark.loopback
-def test_through_nginx_addresses_are_told_by_it_alone_and_its_operators_pages_are_closed(
+def test_nginx_sets_the_address_closes_operator_routes_and_ends_slow_or_large_requests(
     stack: FakeStack, start_app: StartApp, tmp_path: Path
 ) -> None:
     app = start_app(
@@ -141,14 +147,19 @@ def test_through_nginx_addresses_are_told_by_it_alone_and_its_operators_pages_ar
         *("--messages-per-minute", "1", "--visitors-per-address", "2"),
     )
     app.await_line("Server: ")
-    with nginx(tmp_path, app) as url:
-        told = []
+    with nginx(tmp_path, app, client_timeout="2s") as url:
+        received = []
         for number in range(3):
-            with httpx.Client(headers={"x-forwarded-for": f"203.0.113.{number}"}, timeout=SECONDS) as http:
-                event = http.post(f"{url}/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
-                told.append(http.get(f"{url}/gradio_api/call/chat/{event}").text)
-        assert ["Hello there." in text for text in told] == [True, True, False]
-        assert "Your network may send 2 messages a minute here." in told[2]
+            headers = {"x-forwarded-for": f"203.0.113.{number}"}
+            with httpx.Client(base_url=url, headers=headers, timeout=SECONDS, trust_env=False) as http:
+                received.append(ask(http, "Hi"))
+        assert ["Hello there." in text for text in received] == [True, True, False]
+        assert "Your network may send 2 messages a minute here." in received[2]
+        assert raw(url, b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ") == b""  # closed before the head is complete
+        head = b"POST /gradio_api/queue/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+        assert raw(url, head % 100 + b'{"data":') == b""
+        assert raw(url, head % (MAX_BODY * 2)).startswith(b"HTTP/1.1 413 ")
+        assert raw(url, head.replace(b"gradio_api/queue/join", b"login") % 20_000).startswith(b"HTTP/1.1 413 ")
         for path in ("metrics", "readyz", "healthz"):
             assert httpx.get(f"{url}/{path}").status_code == 404
             assert httpx.get(f"{app.url}/{path}").is_success
@@ -156,11 +167,10 @@ def test_through_nginx_addresses_are_told_by_it_alone_and_its_operators_pages_ar
         logged = (tmp_path / "access.log").read_text()
         assert '"GET /" 200' in logged and "a-secret" not in logged
         assert re.fullmatch(r"visitor=[0-9a-f]{32}; Path=/; HttpOnly; SameSite=Lax", page.headers["set-cookie"])
-        again = httpx.get(url, cookies={"visitor": "x" * 32})  # one that somebody made up is not taken
+        again = httpx.get(url, cookies={"visitor": "x" * 32})  # not one of nginx's
         assert "x" * 32 not in again.headers["set-cookie"]
 
 
-@pytest.mark.loopback
 def test_the_ogx_server_of_the_compose_file_answers_the_app(stack: FakeStack, tmp_path: Path) -> None:
     """The real one, with a scripted engine behind it."""
     port = free_port()
@@ -187,8 +197,7 @@ def test_the_ogx_server_of_the_compose_file_answers_the_app(stack: FakeStack, tm
             assert listed == ["engine/llama3.2:1b"]
         with AppProcess(("--base-url", url), {}, tmp_path) as app:
             app.await_line("Server: ")
-            event = httpx.post(f"{app.url}/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
-            assert "Hello there." in httpx.get(f"{app.url}/gradio_api/call/chat/{event}", timeout=SECONDS).text
+            assert "Hello there." in ask(app.url, "Hi")
             assert httpx.get(f"{app.url}/readyz", timeout=SECONDS).text == "ready\n"
     finally:
         server.terminate()
@@ -217,18 +226,6 @@ def test_only_settings_that_there_are_are_set(text: str) -> None:
     known = {option.variable for option in OPTIONS.values()}
     named = set(re.findall(r"\b(?:LLAMA_\w+|GRADIO_\w+|FORWARDED_\w+)", text))
     assert named and named <= known
-
-
-@pytest.mark.loopback
-def test_the_health_check_of_the_image_passes_while_the_app_lives(start_app: StartApp, stack: FakeStack) -> None:
-    app = start_app("--base-url", stack.url)
-    (code,) = re.findall(r'CMD \["python", "-c", "(.*)"\]', DOCKERFILE)
-    command = [sys.executable, "-c", code]
-    elsewhere = {"GRADIO_SERVER_PORT": str(app.port), "http_proxy": "http://127.0.0.1:9"}  # as Docker may set one
-    assert subprocess.run(command, check=False, env=elsewhere).returncode == 0
-    app.process.kill()
-    app.process.wait(20)
-    assert subprocess.run(command, check=False, env=elsewhere, stderr=subprocess.DEVNULL).returncode != 0
 
 
 def test_replies_have_the_time_to_finish_wherever_it_runs() -> None:
@@ -264,42 +261,52 @@ def test_kubernetes_keeps_a_visitor_with_one_replica_and_asks_for_its_health() -
     assert DEPLOYMENT["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
 
 
-def test_nginx_lets_through_what_the_app_takes_and_waits_as_long_as_it_does() -> None:
+def test_nginx_lets_through_what_the_app_accepts_and_waits_as_long_as_it_does() -> None:
     text = (DEPLOY / "nginx.conf").read_text()
-    (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", text)
-    assert int(megabytes) * 2**20 >= MOST_UPLOADED >= MAX_IMAGES * MAX_BYTES
+    body, upload = (int(megabytes) * 2**20 for megabytes in re.findall(r"client_max_body_size (\d+)m;", text))
+    assert body >= MAX_BODY and upload >= MAX_UPLOAD_BODY >= MAX_IMAGES * MAX_BYTES
     (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
     assert int(seconds) > Settings().timeout
-    assert "proxy_buffering off;" in text  # small replies come through at once without it, too
+    assert "proxy_buffering off;" in text  # small replies are not delayed without it either
 
 
-@pytest.mark.loopback
-def test_the_app_needs_to_write_nothing_where_it_lies(stack: FakeStack, tmp_path: Path) -> None:
-    """As in the image, where its folder is not its own."""
-    before = {path: path.stat().st_mtime for path in (ROOT / "llama_ui").iterdir() if path.is_file()}
-    with AppProcess(("--base-url", stack.url), {}, tmp_path) as app:
-        app.await_line("Server: ")
-        assert httpx.get(app.url).is_success
-    assert list(tmp_path.iterdir()) == []
-    assert {path: path.stat().st_mtime for path in (ROOT / "llama_ui").iterdir() if path.is_file()} == before
+def sources() -> dict[Path, float]:
+    """When each file of the app was written, without Python's cache."""
+    files = (path for path in (ROOT / "llama_ui").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path: path.stat().st_mtime for path in files}
+
+
+def test_the_image_s_health_check_passes_while_the_app_runs_which_writes_nothing_to_its_folder(
+    stack: FakeStack, start_app: StartApp, tmp_path: Path
+) -> None:
+    """In the image, its folder is not its own, and Docker may set a proxy."""
+    before = sources()
+    app = start_app("--base-url", stack.url)
+    app.await_line("Server: ")
+    assert httpx.get(app.url).is_success
+    assert list(tmp_path.iterdir()) == [] and sources() == before
+    (code,) = re.findall(r'CMD \["python", "-c", "(.*)"\]', DOCKERFILE)
+    variables = {"GRADIO_SERVER_PORT": str(app.port), "http_proxy": "http://127.0.0.1:9"}
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, check=False, env=variables).returncode == 0
+    app.process.kill()
+    app.process.wait(20)
+    assert subprocess.run(command, check=False, env=variables, stderr=subprocess.DEVNULL).returncode != 0
 
 
 SPACE = {"SYSTEM": "spaces", "SPACE_ID": "somebody/chat", "GRADIO_SERVER_NAME": "127.0.0.1"}
 
 
 def answered(app: AppProcess) -> str:
-    """The line of the log for a turn that was answered."""
-    call = f"{app.url}/gradio_api/call/chat"
-    with httpx.Client(timeout=STARTUP_SECONDS, headers={"host": "somebody-chat.hf.space"}) as http:
-        data = ["Hi", "", "", "0", "1", "5"]
-        assert http.get(app.url).is_success
-        http.get(f"{call}/{http.post(call, json={'data': data}).json()['event_id']}")
+    """The log line of an answered turn."""
+    with httpx.Client(base_url=app.url, timeout=STARTUP_SECONDS, headers={"host": "somebody-chat.hf.space"}) as http:
+        assert http.get("/").is_success
+        ask(http, "Hi", system_prompt="", temperature="0", top_p="1", max_tokens="5")
     line = app.await_line("event=turn .*outcome=answered")
     assert "Traceback" not in "".join(app.output)
     return line
 
 
-@pytest.mark.loopback
 def test_a_space_uses_the_server_of_its_secrets(start_app: StartApp, stack: FakeStack) -> None:
     secrets = {"LLAMA_STACK_CLIENT_BASE_URL": stack.url, "LLAMA_STACK_CLIENT_API_KEY": "a-key"}
     app = start_app(**SPACE, **secrets)

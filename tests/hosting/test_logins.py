@@ -12,7 +12,7 @@ from llama_ui.hosting import logins
 from llama_ui.hosting.logins import ADDRESS, Logins
 from llama_ui.settings import load
 from tests.support.fake_stack import FakeStack, Hold
-from tests.support.page import served
+from tests.support.page import ask, served
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
@@ -86,8 +86,7 @@ def test_each_user_logs_in_with_their_password(url: str, user: str, password: st
     http = visitor(url, "203.0.113.4")
     assert login(http, user, password).json() == {"success": True}
     assert http.get("/config").is_success
-    event = http.post("/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
-    assert "Hello there." in http.get(f"/gradio_api/call/chat/{event}").text
+    assert "Hello there." in ask(http, "Hi")
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,19 @@
-"""What every request passes: which routes there are, who may use them from where, and how much a request may be."""
+"""The checks on every request: which routes exist, who may use them from where, and how large a request may be."""
 
 import contextlib
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from llama_ui.hosting import security
-from llama_ui.hosting.security import is_own_name
-from llama_ui.web import gradio_patches
-from tests.support.app_process import AppProcess
+from llama_ui.hosting.security import is_own_host
 from tests.support.fake_stack import FakeStack
-from tests.support.page import reply_event, served
+from tests.support.page import ask, reply_event, served
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
@@ -115,23 +114,18 @@ def test_the_server_s_key_is_in_nothing_that_a_visitor_can_read(url: str, path: 
     assert KEY not in answer.text + str(answer.headers)
 
 
-def test_nobody_can_change_which_server_it_is(url: str, stack: FakeStack) -> None:
+def test_no_visitor_can_change_the_server(url: str, stack: FakeStack) -> None:
     """No parameter, position, header, model or link of a visitor's leads the app, and its key, elsewhere."""
-    call = f"{url}/gradio_api/call"
-    with FakeStack() as elsewhere, httpx.Client(timeout=SECONDS, trust_env=False) as http:
-
-        def told(*data: str, header: str = "x-nothing") -> str:
-            joined = http.post(f"{call}/chat", json={"data": data}, headers={header: elsewhere.url})
-            return http.get(f"{call}/chat/{joined.json()['event_id']}").text
-
+    with FakeStack() as elsewhere, httpx.Client(base_url=url, timeout=SECONDS, trust_env=False) as http:
         for name in ("base_url", "api_key", "url", "server", "LLAMA_STACK_CLIENT_BASE_URL"):
-            refused = http.post(f"{call}/v2/chat", json={"message": "Hi", name: elsewhere.url})
+            refused = http.post("/gradio_api/call/v2/chat", json={"message": "Hi", name: elsewhere.url})
             assert refused.status_code == 422 and f"`{name}` is not a valid" in refused.json()["detail"]
-            http.get(url, params={name: elsewhere.url})
+            http.get("/", params={name: elsewhere.url})
         for header in ("x-gradio-server", "x-forwarded-host", "x-forwarded-server", "base-url"):
-            assert "Hello there." in told("Hi", header=header)
-        for place in range(12):
-            assert told("Hi", *[""] * place, elsewhere.url)
+            http.headers[header] = elsewhere.url
+        assert "Hello there." in ask(http, "Hi")
+        for option in ("system_prompt", "model", "temperature", "reasoning_effort"):
+            assert ask(http, "Hi", **{option: elsewhere.url})
         assert elsewhere.asked == []
     config = httpx.get(f"{url}/config").json()
     labels = {str(item["props"].get("label")) for item in config["components"]}
@@ -139,7 +133,7 @@ def test_nobody_can_change_which_server_it_is(url: str, stack: FakeStack) -> Non
     assert not [name for name in labels | {item["label"] for item in info} if re.search(r"(?i)\burl|address|key", name)]
 
 
-def test_a_path_that_ends_with_a_slash_is_no_way_around(url: str) -> None:
+def test_a_trailing_slash_opens_no_closed_route(url: str) -> None:
     assert httpx.get(f"{url}/gradio_api/runs/").status_code == 404
     assert httpx.get(f"{url}/gradio_api/info/", follow_redirects=True).is_success
 
@@ -159,7 +153,7 @@ def test_a_path_that_ends_with_a_slash_is_no_way_around(url: str) -> None:
         ({"origin": "{url}", "sec-fetch-site": "cross-site"}, False),
     ],
 )
-def test_another_site_s_page_can_neither_ask_nor_upload_nor_read(
+def test_a_page_of_another_site_can_neither_send_nor_upload_nor_read(
     url: str, headers: dict[str, str], let_in: bool
 ) -> None:
     sent = {name: value.format(url=url) for name, value in headers.items()}
@@ -179,7 +173,7 @@ def test_another_site_s_page_can_neither_ask_nor_upload_nor_read(
     [{"sec-fetch-dest": "image", "sec-fetch-site": "same-origin"}, {"accept": "image/avif,image/webp,*/*;q=0.8"}],
     ids=["https", "http"],
 )
-def test_what_a_picture_in_a_reply_could_ask_for_is_not_answered(url: str, headers: dict[str, str]) -> None:
+def test_an_image_in_a_reply_can_request_static_files_only(url: str, headers: dict[str, str]) -> None:
     """It would log out whoever reads the reply, or hold connections to the app open."""
     for path in (
         "/logout",
@@ -193,30 +187,29 @@ def test_what_a_picture_in_a_reply_could_ask_for_is_not_answered(url: str, heade
         assert httpx.get(url + path, headers=headers, timeout=SECONDS).is_success
 
 
-def test_sessions_have_names_and_no_novels(url: str) -> None:
-    sent = {"data": [], "fn_index": 0, "session_hash": "x" * 65}
-    for path in ("queue/join", "run/predict", "call/chat"):
-        assert httpx.post(f"{url}/gradio_api/{path}", json=sent, timeout=SECONDS).status_code == 422
+def test_a_url_has_a_limit_that_keeps_session_names_short(url: str) -> None:
     for path in (f"heartbeat/{'x' * 2000}", f"queue/data?session_hash={'x' * 2000}"):
         assert httpx.get(f"{url}/gradio_api/{path}", timeout=SECONDS).status_code == 414
 
 
-def test_a_page_that_a_long_link_led_to_works(url: str) -> None:
+def test_a_long_link_to_the_page_works(url: str) -> None:
     """Gradio's page repeats the link's query whenever it sends something."""
     link = {"message": "é" * 1300}
     assert httpx.get(url, params=link).is_success
-    event = next(it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "others")
+    event = next(
+        it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "second_models"
+    )
     join = {"data": [], "fn_index": event, "session_hash": "linked"}
     assert httpx.post(f"{url}/gradio_api/queue/join", params=link, json=join, timeout=SECONDS).is_success
 
 
-def test_a_link_on_another_site_leads_to_the_page(url: str) -> None:
+def test_a_link_on_another_site_opens_the_page(url: str) -> None:
     followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert httpx.get(f"{url}/?message=Hi", headers=followed).is_success
 
 
 @pytest.mark.parametrize("host", ["evil.test", "evil.test:7860", "127.0.0.1.evil.test", "localhost.evil.test", "", "["])
-def test_on_one_s_own_machine_a_name_that_another_site_points_here_is_refused(own: str, host: str) -> None:
+def test_without_public_access_another_host_name_is_refused(own: str, host: str) -> None:
     """DNS rebinding: such a page is of the same origin for its browser."""
     answer = raw(own, f"GET /config HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 421 ")
@@ -226,19 +219,19 @@ def test_on_one_s_own_machine_a_name_that_another_site_points_here_is_refused(ow
 @pytest.mark.parametrize(
     "host", ["localhost", "localhost:7860", "127.0.0.1:80", "[::1]:7860", "LOCALHOST", "a.localhost"]
 )
-def test_on_one_s_own_machine_its_own_names_work(own: str, host: str) -> None:
+def test_without_public_access_the_machine_s_own_names_work(own: str, host: str) -> None:
     assert raw(own, f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
-def test_the_name_that_it_listens_on_is_its_own() -> None:
-    assert is_own_name("my-laptop:7860", "my-laptop") and not is_own_name("my-laptop:7860", "127.0.0.1")
+def test_the_host_that_it_listens_on_is_its_own_name() -> None:
+    assert is_own_host("my-laptop:7860", "my-laptop") and not is_own_host("my-laptop:7860", "127.0.0.1")
 
 
-def test_behind_a_proxy_every_name_works(url: str) -> None:
+def test_behind_a_proxy_every_host_name_works(url: str) -> None:
     assert raw(url, "GET /healthz HTTP/1.1\r\nHost: chat.test\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
-def test_all_answers_say_what_a_browser_may_do_with_them(url: str) -> None:
+def test_every_response_has_security_headers(url: str) -> None:
     for path in ("/", "/config", "/gradio_api/runs", "/static/img/logo.svg"):
         headers = httpx.get(url + path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -246,7 +239,7 @@ def test_all_answers_say_what_a_browser_may_do_with_them(url: str) -> None:
         assert "default-src 'none'" in headers["content-security-policy"]
 
 
-def test_the_page_loads_and_runs_nothing_from_elsewhere_and_no_script_written_into_it(url: str) -> None:
+def test_the_page_loads_nothing_from_elsewhere_and_runs_no_inserted_script(url: str) -> None:
     policy = httpx.get(url).headers["content-security-policy"]
     rules = {name: values for name, *values in map(str.split, policy.split(";"))}
     for name in ("img-src", "style-src", "media-src", "font-src", "connect-src", "form-action"):
@@ -256,7 +249,7 @@ def test_the_page_loads_and_runs_nothing_from_elsewhere_and_no_script_written_in
     assert "'unsafe-inline'" not in rules["script-src"]
 
 
-def test_on_a_space_hugging_face_may_show_the_page_in_its_own(stack: FakeStack) -> None:
+def test_on_a_space_hugging_face_may_frame_the_page(stack: FakeStack) -> None:
     with served(base_url=stack.url, space=True) as url:
         policy = httpx.get(url).headers["content-security-policy"]
     assert "frame-ancestors https://huggingface.co https://*.hf.space" in policy
@@ -265,7 +258,7 @@ def test_on_a_space_hugging_face_may_show_the_page_in_its_own(stack: FakeStack) 
 @pytest.mark.parametrize("path", ["/gradio_api/call/chat", "/gradio_api/queue/join", "/gradio_api/run/predict"])
 def test_a_request_that_is_too_large_is_refused_before_it_is_read(url: str, path: str) -> None:
     def body() -> Iterator[bytes]:
-        for _ in range(security.MOST_BYTES // 1_000_000 + 1):
+        for _ in range(security.MAX_BODY // 1_000_000 + 1):
             yield b" " * 1_000_000
 
     with contextlib.suppress(httpx.WriteError):  # it is not read to its end
@@ -275,54 +268,28 @@ def test_a_request_that_is_too_large_is_refused_before_it_is_read(url: str, path
     assert httpx.get(f"{url}/healthz").text == "ok\n"
 
 
-@pytest.mark.parametrize("part", ["[],", '{"":1},', "1,"])
-def test_a_request_of_nothing_but_parts_is_refused_before_they_are_made(url: str, part: str) -> None:
-    """Each would take many times its length in memory."""
-    body = f'{{"fn_index": 0, "session_hash": "x", "data": [{part * 700_000}1]}}'
-    assert len(body) < security.MOST_BYTES
-    answer = httpx.post(f"{url}/gradio_api/queue/join", content=body, timeout=SECONDS)
-    assert answer.status_code == 413 and "too many parts" in answer.text
-
-
 def test_a_file_that_is_too_large_is_refused(url: str) -> None:
     answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("a.txt", b"x" * 27_000_000)}, timeout=SECONDS)
     assert answer.status_code == 413
 
 
-def test_a_name_with_a_path_in_it_is_uploaded_to_no_other_place(url: str) -> None:
+def test_no_local_file_is_handed_out(url: str, stack: FakeStack, tmp_path: Path) -> None:
+    """Not even where Gradio, mounted, would take the path of any file for that of an upload."""
+    (tmp_path / "secret.txt").write_text("a secret")
+    file = {"path": str(tmp_path / "secret.txt"), "meta": {"_type": "gradio.FileData"}}
+    assert "The request cannot be read." in ask(url, {"text": "Hi", "files": [file]})
+    assert "a secret" not in str(stack.requests)
+    for path in (f"gradio_api/file={tmp_path}/secret.txt", f"file={tmp_path}/secret.txt"):
+        assert httpx.get(f"{url}/{path}", timeout=SECONDS).status_code == 404
+
+
+def test_a_path_in_a_file_name_does_not_change_where_it_is_stored(url: str) -> None:
     answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("../../../etc/evil.txt", b"x")}, timeout=SECONDS)
     assert ".." not in answer.text and "/etc/" not in answer.text
 
 
-def test_a_request_whose_head_does_not_come_is_not_waited_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gradio_patches, "HEAD_TIMEOUT", 0.2)
-    for begun in ("", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "):
-        assert raw(url, begun) == b""  # closed
-
-
-def test_a_request_whose_body_does_not_come_is_not_waited_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(security, "CHUNK_TIMEOUT", 0.2)
-    head = "POST /gradio_api/queue/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nConnection: close\r\n\r\n"
-    assert raw(url, head + '{"data":').startswith(b"HTTP/1.1 408 ")
-
-
-def test_a_body_that_comes_byte_by_byte_is_not_waited_for_either(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(security, "REQUEST_TIMEOUT", 0.3)
-    there = httpx.URL(url)
-    with socket.create_connection((there.host, there.port or 80), SECONDS) as connection:
-        connection.sendall(b"POST /gradio_api/queue/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
-        with contextlib.suppress(OSError):
-            for _ in range(100_000):
-                connection.sendall(b" ")
-                connection.settimeout(0.01)
-                with contextlib.suppress(TimeoutError):
-                    assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
-                    return
-    raise AssertionError("it was waited for")
-
-
 def test_requests_and_uploads_of_one_address_are_limited_and_others_go_on(stack: FakeStack) -> None:
-    most = security.REQUESTS * security.LEAST
+    most = security.REQUESTS_PER_MESSAGE * security.MIN_MESSAGES
     with (
         served(base_url=stack.url, trusted_proxies="127.0.0.1", messages_per_minute=1) as url,
         httpx.Client(base_url=url, timeout=SECONDS, headers={"x-forwarded-for": "203.0.113.5"}) as flood,
@@ -340,7 +307,7 @@ def test_requests_and_uploads_of_one_address_are_limited_and_others_go_on(stack:
         assert other.post("gradio_api/queue/join", content=iter([b" " * 1_000_000] * 20)).status_code == 429
 
 
-def test_a_reply_cannot_be_asked_for_without_the_queue(url: str, stack: FakeStack) -> None:
+def test_no_reply_bypasses_the_queue(url: str, stack: FakeStack) -> None:
     """It would have nobody who ends it."""
     config = httpx.get(f"{url}/config").json()
     asked = {"role": "user", "content": "around the queue"}
@@ -351,14 +318,14 @@ def test_a_reply_cannot_be_asked_for_without_the_queue(url: str, stack: FakeStac
     assert "around the queue" not in str(stack.requests)
 
 
-def test_so_many_requests_of_one_address_are_open_at_once_and_others_come_in(stack: FakeStack) -> None:
+def test_concurrent_requests_of_one_address_are_limited_and_others_go_on(stack: FakeStack) -> None:
     headers = {"x-forwarded-for": "203.0.113.5"}
     with (
         served(base_url=stack.url, trusted_proxies="127.0.0.1", visitors_per_address=1) as url,
         contextlib.ExitStack() as pages,
     ):
         beats = []
-        for number in range(security.AT_ONCE):
+        for number in range(security.REQUESTS_PER_VISITOR):
             page = httpx.stream("GET", f"{url}gradio_api/heartbeat/page-{number}", headers=headers, timeout=SECONDS)
             beats.append(pages.enter_context(page).iter_text())
             assert "ALIVE" in next(beats[-1])
@@ -370,45 +337,30 @@ def test_so_many_requests_of_one_address_are_open_at_once_and_others_come_in(sta
             pass
 
 
-FORGED = {"x\nts=2026-11-27 event=turn id=FORGED outcome=answered\n\x1b[2J": 1}
-STUMBLED_OVER: list[tuple[str, dict[str, Any]]] = [
-    ("call/v2/nothing", {}),
-    ("call/nothing", {"data": []}),
-    ("queue/join", {"data": [], "fn_index": 9999, "session_hash": "x"}),
-    ("run/predict", {"data": []}),
+# Requests that Gradio answers with an exception, and one whose option would forge a log line.
+FAILING: list[tuple[str, dict[str, Any], int]] = [
+    ("call/v2/chat", {"x\nts=2026-11-27 event=turn id=FORGED outcome=answered\n\x1b[2J": 1}, 422),
+    ("call/v2/nothing", {}, 500),
+    ("call/nothing", {"data": []}, 500),
+    ("queue/join", {"data": [], "fn_index": 9999, "session_hash": "x"}, 500),
+    ("run/predict", {"data": []}, 500),
 ]
 
 
-def test_what_gradio_stumbles_over_is_an_id_for_who_asks_and_some_lines_in_the_log(
-    start_app: Callable[..., AppProcess], stack: FakeStack
+@pytest.mark.parametrize(("path", "sent", "status"), FAILING)
+def test_an_exception_is_an_id_for_the_visitor_and_a_short_entry_in_the_log(
+    url: str, path: str, sent: dict[str, Any], status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = start_app("--base-url", stack.url, LLAMA_STACK_CLIENT_API_KEY=KEY)
-    assert httpx.post(f"{app.url}/gradio_api/call/v2/chat", json=FORGED, timeout=SECONDS).status_code == 422
-    for path, sent in STUMBLED_OVER:
-        answer = httpx.post(f"{app.url}/gradio_api/{path}", json=sent, timeout=SECONDS)
-        assert answer.status_code == 500
+    answer = httpx.post(f"{url}/gradio_api/{path}", json=sent, timeout=SECONDS)
+    assert answer.status_code == status
+    if status == 500:
         (reference,) = re.findall(r"^Something went wrong in this app \(error (\w+)\)\.", answer.json()["detail"])
-        app.await_line(f"Error {reference} while answering a request")
-    event = httpx.post(f"{app.url}/gradio_api/call/chat", json={"data": ["Hi"]}).json()["event_id"]
-    assert "Hello there." in httpx.get(f"{app.url}/gradio_api/call/chat/{event}", timeout=SECONDS).text
-    app.await_line("event=turn .*outcome=answered .*tokens")
-    lines = "".join(app.output).split("\n")
-    assert len(lines) < 40 * len(STUMBLED_OVER) and not [line for line in lines if "\x1b" in line]
-    assert len([line for line in lines if line.startswith("ts=")]) == 1
+        (record,) = caplog.records
+        assert record.getMessage() == f"Error {reference} while answering a request"
+    assert "FORGED" not in caplog.text
 
 
-def test_a_session_without_a_name_or_one_that_is_not_there_breaks_nothing(
-    url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    (event,) = [it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "others"]
-    join = {"data": [], "fn_index": event, "session_hash": ""}
-    assert httpx.post(f"{url}/gradio_api/queue/join", json=join, timeout=SECONDS).is_success
-    told = httpx.get(f"{url}/gradio_api/queue/data?session_hash=nobody", timeout=SECONDS).text
-    assert '"session_not_found":true' in told
-    assert "Traceback" not in capfd.readouterr().err + caplog.text
-
-
-def test_who_is_no_proxy_cannot_say_under_which_name_the_app_was_asked(own: str) -> None:
+def test_only_a_proxy_can_set_the_public_address(own: str) -> None:
     headers = {"x-forwarded-host": "evil.test", "x-forwarded-proto": "https", "x-gradio-server": "http://evil.test"}
     for path in ("/", "/config", "/gradio_api/info"):
         assert "evil.test" not in httpx.get(own + path, headers=headers, timeout=SECONDS).text
@@ -416,7 +368,7 @@ def test_who_is_no_proxy_cannot_say_under_which_name_the_app_was_asked(own: str)
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '{"data":['])
-def test_a_body_that_is_nested_without_end_is_refused_and_breaks_nothing(url: str, opening: str) -> None:
+def test_a_deeply_nested_body_is_refused(url: str, opening: str) -> None:
     for path in ("queue/join", "run/predict", "call/chat"):
         answer = httpx.post(f"{url}/gradio_api/{path}", content=opening * 200_000, timeout=SECONDS)
         assert 400 <= answer.status_code <= 500

@@ -29,7 +29,7 @@ from llama_ui.web.tab_handlers import TabHandlers
 from tests.core.test_conversation import ICON as PICTURE
 from tests.hosting.test_load import until
 from tests.support.fake_stack import MODEL, FakeStack, Hold
-from tests.support.page import reply_event, said, served
+from tests.support.page import ask, reply_event, said, served
 from tests.web.test_tab_handlers import NOW, REQUEST, conversation, last
 
 pytestmark = pytest.mark.loopback
@@ -332,8 +332,7 @@ def test_the_api_refuses_what_is_no_message_with_a_sentence(
     file = {"path": "/etc/a secret", "meta": {"_type": "gradio.FileData"}}
     for message in (5, {"text": ["a secret"]}, {"files": "a secret"}, [["a secret"]], {"text": "Hi", "files": [file]}):
         http = Stranger(url).http
-        event = http.post("/gradio_api/call/chat", json={"data": [message]}).json()["event_id"]
-        answer = http.get(f"/gradio_api/call/chat/{event}").text
+        answer = ask(http, message)
         assert "The request cannot be read." in answer or "The message is blank." in answer
         assert "a secret" not in answer + caplog.text and "Traceback" not in answer
     assert "A request was refused" in caplog.text

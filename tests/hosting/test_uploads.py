@@ -1,9 +1,8 @@
 """Uploaded files are deleted: old ones while the app runs, all of them at exit."""
 
 import os
-import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -11,7 +10,6 @@ import pytest
 from limits import RateLimitItemPerMinute
 
 from llama_ui.hosting import security, uploads
-from tests.support.app_process import AppProcess
 from tests.support.fake_stack import FakeStack
 from tests.support.page import served
 
@@ -61,17 +59,8 @@ def test_old_files_are_deleted_also_those_of_broken_off_uploads(url: str, monkey
 
 
 def test_the_bytes_of_all_uploads_are_limited(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(security, "UPLOADED", RateLimitItemPerMinute(10 * security.LEAST_FILE, 6))
+    monkeypatch.setattr(security, "UPLOAD_RATE", RateLimitItemPerMinute(10 * security.MIN_FILE, 6))
     assert upload(url).is_success
     for _ in range(2):  # many small files take as much room as a few large ones
         refused = httpx.post(f"{url}/gradio_api/upload", files=[("files", ("a.txt", b"x"))] * 10, timeout=SECONDS)
         assert refused.status_code == 503 and "Add yours in a few minutes." in refused.json()["detail"]
-
-
-def test_all_files_are_deleted_at_exit(start_app: Callable[..., AppProcess], stack: FakeStack, tmp_path: Path) -> None:
-    app = start_app("--base-url", stack.url, TMPDIR=str(tmp_path))
-    assert upload(app.url).is_success
-    assert "a.txt" in files_in(tmp_path)
-    app.process.send_signal(signal.SIGINT)
-    assert app.process.wait(SECONDS) == 0
-    assert files_in(tmp_path) == []

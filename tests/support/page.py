@@ -1,14 +1,16 @@
-"""The page in this process, served as the app serves it, for tests that talk to its API."""
+"""The page, served in this process for tests that use its API."""
 
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import wait
 from typing import Any
 
+import httpx
+
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
-from llama_ui.web import app
+from llama_ui.web.server import PageServer
 
 
 @contextlib.contextmanager
@@ -17,19 +19,30 @@ def served(**values: Any) -> Iterator[str]:
     settings = Settings(**values)
     connection = Connection(settings)
     turns = Turns(settings, connection)
-    page = app.build(settings, connection, turns)
-    url = app.launch(page, settings, connection, turns)
     try:
-        wait([connection.start()])
-        yield url
+        with PageServer(settings, connection, turns) as server:
+            wait([connection.start()])
+            yield server.url
     finally:
-        page.close(verbose=False)
         connection.close()
+
+
+def ask(site: str | httpx.Client, message: object, **options: object) -> str:
+    """The event stream of a reply from /chat, as a program without gradio_client reads it."""
+    http = httpx.Client(base_url=site, timeout=40.0, trust_env=False) if isinstance(site, str) else site
+    started = http.post("/gradio_api/call/v2/chat", json={"message": message, **options})
+    return http.get(f"/gradio_api/call/chat/{started.raise_for_status().json()['event_id']}").text
 
 
 def said(output: list[dict[str, Any]]) -> str:
     """What one output of /chat shows, notes included."""
     return "\n".join(part["text"] for message in output for part in message["content"])
+
+
+def event_id(url: str, name: str) -> int:
+    """The ID of the event with this function behind it."""
+    config = httpx.get(f"{url}/config").json()
+    return next(int(event["id"]) for event in config["dependencies"] if event["api_name"] == name)
 
 
 def reply_event(config: dict[str, Any]) -> int:

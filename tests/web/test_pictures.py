@@ -15,6 +15,7 @@ from llama_ui.core.conversation import Turn
 from llama_ui.core.messages import Image
 from llama_ui.web.history import render_user
 from tests.support.fake_stack import FakeStack
+from tests.support.page import ask as ask_as_program
 from tests.support.page import reply_event, said, served
 from tests.web.test_attachments import HOSTILE, PNG, corners, is_upright, oriented, saved
 
@@ -98,13 +99,6 @@ def test_a_message_with_too_many_images_is_not_sent(client: Client, stack: FakeS
     assert len(stack.requests[0]["messages"][0]["content"]) == 5
 
 
-def call_chat(client: Client, file: dict[str, object]) -> str:
-    """What a program reads that names a file by its path."""
-    url = f"{client.src.rstrip('/')}/gradio_api/call/chat"
-    event = httpx.post(url, json={"data": [{"text": "Look.", "files": [file]}]}, timeout=SECONDS).json()["event_id"]
-    return httpx.get(f"{url}/{event}", timeout=SECONDS).text
-
-
 SAMPLE = ["bomb in the header", "jpeg of many scans", "svg with a script", "png as jpeg", "moving gif", "11 MB"]
 
 
@@ -113,7 +107,8 @@ def test_a_hostile_file_gets_a_sentence_and_is_not_sent(client: Client, stack: F
     name, content, sentence = HOSTILE[key]
     upload = f"{client.src.rstrip('/')}/gradio_api/upload"
     (path,) = httpx.post(upload, files={"files": ("a.bin", content)}, timeout=SECONDS).json()
-    answer = call_chat(client, {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}})
+    file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+    answer = ask_as_program(client.src, {"text": "Look.", "files": [file]})
     (note,) = json.loads(answer.rpartition("data: ")[2])[0]
     assert note["metadata"] == {"id": "error"}
     assert sentence in said([note])
@@ -122,7 +117,8 @@ def test_a_hostile_file_gets_a_sentence_and_is_not_sent(client: Client, stack: F
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../etc/passwd", "http://127.0.0.1:9/a.png", "data:image/png,x"])
 def test_a_path_that_was_not_uploaded_is_not_read(client: Client, stack: FakeStack, path: str) -> None:
-    assert "root:" not in call_chat(client, {"path": path, "meta": {"_type": "gradio.FileData"}})
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    assert "root:" not in ask_as_program(client.src, {"text": "Look.", "files": [file]})
     assert stack.requests == []
 
 
@@ -130,7 +126,7 @@ def test_a_path_that_was_not_uploaded_is_not_read(client: Client, stack: FakeSta
 def test_an_image_that_no_attachment_became_is_not_sent(client: Client, stack: FakeStack, data: str) -> None:
     message = render_user(Turn(images=(Image("image/png", data),)))
     with httpx.Client(base_url=client.src, timeout=SECONDS, trust_env=False) as http:
-        call = {"fn_index": reply_event(http.get("config").json()), "session_hash": "x", "data": [[message]]}
+        call = {"fn_index": reply_event(http.get("config").json()), "session_hash": "x", "data": [[message], *[""] * 7]}
         http.post("gradio_api/queue/join", json=call)
         with http.stream("GET", "gradio_api/queue/data", params={"session_hash": "x"}) as answer:
             assert any("A picture in the conversation cannot be sent." in line for line in answer.iter_lines())

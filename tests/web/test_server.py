@@ -1,95 +1,275 @@
-"""app.py as a person starts it: what the console says, how it ends, and the real local stack behind it."""
+"""The server: where it listens, what app.py prints, how a signal ends it, and the real local stack behind it."""
 
 import itertools
+import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import psutil
 import pytest
+from gradio import networking, tunneling
 from gradio_client import Client
 
+from llama_ui.settings import Settings
+from llama_ui.web import server
 from tests.support.app_process import ROOT, AppProcess, clean
-from tests.support.fake_stack import FakeStack
-from tests.web.test_web import said
+from tests.support.fake_stack import FakeStack, Hold
+from tests.support.page import ask, said
 
+pytestmark = pytest.mark.loopback
 SECONDS = 60.0
 StartApp = Callable[..., AppProcess]
 
 
-def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "app.py"), *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env=clean(os.environ) | variables, capture_output=True, text=True, timeout=SECONDS
+def test_a_port_in_use_is_named_in_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"port {port} on 127.0.0.1 is in use .* --port .GRADIO_SERVER_PORT."):
+            server.listen("127.0.0.1", port)
+
+
+def test_without_a_port_the_next_free_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
+        ports = [taken.getsockname()[1], free.getsockname()[1]]
+        monkeypatch.setattr(server, "PORTS", ports)
+        with pytest.raises(OSError, match="no free port was found"):
+            server.listen("127.0.0.1", None)
+        free.close()
+        with server.listen("127.0.0.1", None) as listening:
+            assert listening.getsockname()[1] == ports[1]
+
+
+def test_a_low_limit_of_open_files_is_raised_for_the_visitors(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    for visitors in (200, 2000):
+        server._raise_file_limit(visitors)
+    assert limits == [(1500, 4096), (4096, 4096)]
+
+
+@pytest.mark.parametrize(("binary", "reason"), [("frpc", "status.gradio.app"), ("nothing", "Missing file: ")])
+def test_without_a_public_link_the_app_stays_local_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, binary: str, reason: str
+) -> None:
+    def fail(*_: object) -> str:
+        raise RuntimeError("Could not get share link from Gradio API Server.")
+
+    (tmp_path / "frpc").touch()
+    monkeypatch.setattr(tunneling, "BINARY_PATH", str(tmp_path / binary))
+    monkeypatch.setattr(networking, "setup_tunnel", fail)
+    server._share("127.0.0.1", 7860)
+    assert f"Could not create share link. {reason}" in re.sub(
+        r"Please check .* page: https://", "", capsys.readouterr().out
     )
 
 
 @pytest.mark.parametrize(
-    ("arguments", "variables", "named"),
+    ("settings", "warning"),
     [
-        (["--port", "abc"], {}, ["--port", "'abc'"]),
-        (["--base-url", "localhost:8321"], {}, ["--base-url", "'localhost:8321'"]),
-        ([], {"GRADIO_SERVER_PORT": "70000"}, ["--port", "GRADIO_SERVER_PORT", "'70000'"]),
-        (["--local-model", "no.gguf"], {}, ["--local-model", "'no.gguf'"]),
-        (["--frobnicate"], {}, ["--frobnicate"]),
-        (["--host", "203.0.113.5"], {}, ["--host", "'203.0.113.5'"]),
-        (["--host", "nonsense.invalid"], {}, ["--host", "'nonsense.invalid'"]),
+        (Settings(trusted_proxies="127.0.0.1"), "--auth FILE adds a login."),
+        (Settings(space=True), "The secret LLAMA_UI_AUTH adds a login."),
+        (Settings(space=True, auth_pairs=(("alice", "wonder"),)), ""),
+        (Settings(), ""),
     ],
+    ids=["public", "space", "with a login", "own machine"],
 )
-def test_a_bad_option_is_named_in_one_line_before_anything_starts(
-    arguments: list[str], variables: dict[str, str], named: list[str], tmp_path: Path
+def test_a_public_app_without_a_login_says_so(
+    settings: Settings, warning: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ended = run(*arguments, cwd=tmp_path, **variables)
+    server._warn_if_public(settings, "app.py")
+    start = "app.py: Anyone with this page's address can use your server. "
+    assert capsys.readouterr().err == (f"{start}{warning}\n" if warning else "")
+
+
+@pytest.mark.parametrize("zero_gpu", [True, False])
+def test_the_start_of_a_zero_gpu_space_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, zero_gpu: bool
+) -> None:
+    """The package `spaces` does that in `Blocks.launch`, and only if a function is decorated."""
+    calls: list[str] = []
+    spaces = SimpleNamespace(GPU=lambda function: calls.append("GPU"), __spec__=True)
+    monkeypatch.setitem(sys.modules, "spaces", spaces)
+    monkeypatch.setitem(sys.modules, "spaces.config", SimpleNamespace(Config=SimpleNamespace(zero_gpu=zero_gpu)))
+    monkeypatch.setitem(sys.modules, "spaces.zero", SimpleNamespace(startup=lambda: calls.append("startup")))
+    server._report_zero_gpu_start()
+    assert calls == (["GPU", "startup"] if zero_gpu else [])
+
+
+def test_a_zero_gpu_space_starts_even_if_that_cannot_be_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(__spec__=True))  # without what is needed of it
+    server._report_zero_gpu_start()
+    assert "could not be reported" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_bad_option_is_named_in_one_line_before_anything_starts(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "app.py"), "--port", "abc"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=clean(os.environ), capture_output=True, text=True, timeout=SECONDS, check=False
+    )
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
-    assert all(name in ended.stderr for name in named), ended.stderr
+    assert ended.stderr.startswith("app.py: --port") and "'abc'" in ended.stderr
 
 
-def test_help_names_every_option_and_its_variable(tmp_path: Path) -> None:
-    text = run("--help", cwd=tmp_path).stdout
-    for name in ("--base-url", "--model", "--system-prompt", "--host", "--port", "--share", "--no-local"):
-        assert name in text
-    for name in ("LLAMA_STACK_CLIENT_BASE_URL", "GRADIO_SERVER_PORT", "GRADIO_SHARE", "LLAMA_UI_NO_LOCAL"):
-        assert name in text
-    assert "--api-key" not in text
+KEY = "s3cr3t-k3y-0f-the-server"
 
 
-@pytest.mark.loopback
-def test_a_port_in_use_is_named_in_one_line(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        ended = run("--no-local", "--port", str(port), cwd=tmp_path)
-    assert ended.returncode == 1
-    assert ended.stderr.count("\n") == 1
-    assert str(port) in ended.stderr and "--port" in ended.stderr
+@contextmanager
+def half_a_reply(app: AppProcess, stack: FakeStack) -> Iterator[tuple[Hold, Future[str]]]:
+    """What holds up the rest of a reply, and what its visitor receives."""
+    app.await_line("Server: ")
+    hold = Hold()
+    stack.enqueue("half ", hold, "whole")
+    with ThreadPoolExecutor() as pool:
+        reply = pool.submit(ask, app.url, "Hi")
+        assert hold.reached.wait(SECONDS)
+        try:
+            yield hold, reply
+        finally:
+            hold.release.set()
 
 
-@pytest.mark.loopback
-def test_the_env_file_configures_the_app_and_the_key_stays_out_of_sight(
+@contextmanager
+def open_page(app: AppProcess) -> Iterator[None]:
+    """A page that is open in a browser, as far as the app sees it."""
+    with httpx.stream("GET", f"{app.url}/gradio_api/heartbeat/a-session", timeout=SECONDS) as page:
+        assert "ALIVE" in next(page.iter_text())
+        yield
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def assert_clean_end(app: AppProcess) -> None:
+    assert app.process.wait(SECONDS) == 0
+    printed = "".join(app.output)
+    assert "Traceback" not in printed and "ERROR" not in printed and "Exception" not in printed
+    assert KEY not in printed
+
+
+@pytest.mark.slow
+def test_sigterm_lets_active_replies_finish_and_rejects_new_ones(
     start_app: StartApp, stack: FakeStack, tmp_path: Path
 ) -> None:
-    stack.key = "s3cr3t"
-    (tmp_path / ".env").write_text(f"LLAMA_STACK_CLIENT_BASE_URL={stack.url}\nLLAMA_STACK_CLIENT_API_KEY=s3cr3t\n")
-    app = start_app()
-    app.await_line(f"Server: {stack.url}")
-    assert said(Client(app.url, verbose=False).predict("Hi", api_name="/chat")) == "Hello there."
-    assert "s3cr3t" not in "".join(app.output)
+    """The app is configured by a .env file, and logs content, but never the key."""
+    stack.key = KEY
+    (tmp_path / ".env").write_text(f"LLAMA_STACK_CLIENT_BASE_URL={stack.url}\nLLAMA_STACK_CLIENT_API_KEY={KEY}\n")
+    (tmp_path / "uploads").mkdir()
+    app = start_app("--log-content", "--trusted-proxies", "127.0.0.1", TMPDIR=str(tmp_path / "uploads"))
+    assert "app.py: Anyone with this page's address can use your server. --auth FILE adds a login.\n" in app.output
+    with half_a_reply(app, stack) as (hold, reply), open_page(app):
+        upload = httpx.post(f"{app.url}/gradio_api/upload", files={"files": ("a.txt", b"x")}, timeout=SECONDS)
+        assert upload.is_success and files(tmp_path / "uploads")
+        app.process.send_signal(signal.SIGTERM)
+        app.await_line("Shutting down; waiting up to 30 s for active replies")
+        page = httpx.get(app.url)
+        assert page.status_code == 503 and "being restarted" in page.text
+        assert httpx.get(f"{app.url}/healthz").is_success
+        assert httpx.get(f"{app.url}/readyz").text == "not ready: Restarting\n"
+        assert "This app is being restarted. Send it again in a minute." in ask(app.url, "Hi")
+        assert app.process.poll() is None
+        hold.release.set()
+        assert "half whole" in reply.result(SECONDS)
+    assert_clean_end(app)
+    assert len(stack.requests) == 1 and stack.keys[-1] == f"Bearer {KEY}"
+    assert files(tmp_path / "uploads") == []
 
 
-@pytest.mark.loopback
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_app_ends_when_told_to_without_a_traceback(start_app: StartApp, stack: FakeStack, end: int) -> None:
+@pytest.mark.slow
+def test_a_second_signal_ends_active_replies_with_a_sentence(start_app: StartApp, stack: FakeStack) -> None:
     app = start_app("--base-url", stack.url)
-    client = Client(app.url, verbose=False)
-    client.predict("Hi", api_name="/chat")
-    app.process.send_signal(end)
-    assert app.process.wait(SECONDS) == 0
-    assert "Traceback" not in "".join(app.output)
+    with half_a_reply(app, stack) as (_, reply), open_page(app):
+        app.process.send_signal(signal.SIGTERM)
+        app.await_line("Shutting down")
+        app.process.send_signal(signal.SIGTERM)
+        told = reply.result(SECONDS).rpartition("data: ")[2]
+        app.await_line("event=turn .*outcome=failed kind=Restarting")
+        assert_clean_end(app)
+    assert "half " in told and "ended before the reply was complete. Try again in a minute." in told
+    assert len([line for line in app.output if "event=turn" in line]) == 1
+    assert "Anyone with this page's address" not in "".join(app.output)
+
+
+@pytest.mark.slow
+def test_sigterm_waits_until_a_slow_reader_has_received_the_reply(start_app: StartApp, stack: FakeStack) -> None:
+    app = start_app("--base-url", stack.url)
+    app.await_line("Server: ")
+    stack.enqueue("much " * 1_000_000, "and last")
+    started = httpx.post(f"{app.url}/gradio_api/call/v2/chat", json={"message": "Hi"}).json()
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        slow.connect(("127.0.0.1", app.port))
+        slow.sendall(f"GET /gradio_api/call/chat/{started['event_id']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        app.await_line("event=turn .*outcome=answered")
+        app.process.send_signal(signal.SIGTERM)
+        app.await_line("Shutting down")
+        slow.settimeout(SECONDS)
+        last = b""
+        while b"0\r\n\r\n" not in last and (part := slow.recv(1_000_000)):
+            last = last[-1000:] + part
+        assert b"and last" in last and last.endswith(b"\r\n0\r\n\r\n")
+    assert_clean_end(app)
+
+
+# As Gradio's tunnel client, which it runs once for each public link.
+TUNNEL = "#!/bin/sh\necho 'start proxy success: http://abc.gradio.live'\nexec sleep 600\n"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_tunnel_and_a_reply_that_nobody_reads(
+    start_app: StartApp, stack: FakeStack, tmp_path: Path
+) -> None:
+    """Everything is logged as JSON: by the app, the web server and Gradio."""
+    binary = tmp_path / "gradio" / "frpc" / tunneling.BINARY_FILENAME
+    binary.parent.mkdir(parents=True)
+    binary.write_text(TUNNEL)
+    binary.chmod(0o700)
+    share = {"HF_HOME": str(tmp_path), "GRADIO_SHARE_SERVER_ADDRESS": "127.0.0.1:9"}
+    app = start_app("--base-url", stack.url, "--share", "--log-format", "json", **share)
+    app.await_line("Server: ")
+    assert "* Running on public URL: https://abc.gradio.live\n" in app.output
+    children = psutil.Process(app.process.pid).children(recursive=True)
+    assert [child.name() for child in children] == ["sleep"]
+    begun = len(app.output)
+    with socket.create_connection(("127.0.0.1", app.port), SECONDS) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        assert b" 400 " in connection.recv(1000)
+    assert httpx.post(f"{app.url}/gradio_api/call/nothing", json={"data": []}).status_code == 500
+    ask(app.url, "Hi")
+    app.await_line('"turn"')
+    logged = [json.loads(line) for line in app.output[begun:]]
+    assert {line.get("logger") for line in logged} == {"uvicorn.error", "llama_ui.core.logs", None}
+    stack.enqueue("x" * 8_000_000, Hold())  # more than the kernel buffers
+    started = httpx.post(f"{app.url}/gradio_api/call/v2/chat", json={"message": "Hi"}).json()
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", app.port))
+        deaf.sendall(f"GET /gradio_api/call/chat/{started['event_id']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        while b"xxxx" not in deaf.recv(4096, socket.MSG_PEEK):
+            pass
+        begun = len(app.output)
+        app.process.send_signal(signal.SIGINT)
+        app.await_line('"turn"')
+        app.process.send_signal(signal.SIGTERM)  # once more, while it ends
+        assert app.process.wait(SECONDS) == 0
+    assert not any(line for line in app.output[begun:] if '"level"' in line or "Traceback" in line)
+    assert not psutil.wait_procs(children, timeout=SECONDS)[1]
 
 
 @pytest.mark.real_stack
@@ -106,7 +286,7 @@ def test_a_reply_from_the_real_local_stack_is_streamed_and_a_message_sent_early_
 
 
 @pytest.mark.real_stack
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_no_child_process_outlives_the_app(start_app: StartApp, end: int) -> None:
     app = start_app()
     app.await_line("Server: ")
@@ -139,12 +319,3 @@ def test_without_network_at_the_first_start_one_line_says_what_is_missing(start_
     line = app.await_line("app.py: ")
     assert "demonstration model could not be downloaded" in line and "--base-url" in line
     assert "Traceback" not in "".join(app.output)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
-def test_a_small_limit_of_open_files_does_not_keep_visitors_out() -> None:
-    limits = "resource.getrlimit(resource.RLIMIT_NOFILE)"
-    few = f"resource.setrlimit(resource.RLIMIT_NOFILE, (256, {limits}[1]))"
-    code = f"import resource, app; {few}; app._make_room(200); print({limits}[0])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
-    assert int(done.stdout) >= 200 * 3

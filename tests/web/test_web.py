@@ -14,28 +14,43 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from llama_ui.hosting.turns import Turns
-from llama_ui.llama_stack.connection import Connection
-from llama_ui.settings import Settings
-from llama_ui.web import app, gradio_patches
-from tests.hosting.test_load import SETTINGS, connections, ended, first_with, readers, until, visitors
+from tests.hosting.test_load import connections, ended, first_with, readers, until, visitors
 from tests.support.fake_stack import MODEL, Endless, FakeStack, Hold
-from tests.support.page import reply_event, said, served
+from tests.support.page import ask, reply_event, said, served
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
+UNSET = ("", MODEL, "", "", "", "", "")  # system prompt, model and sampling options
+
+
+@pytest.fixture(scope="module")
+def module_stack() -> Iterator[FakeStack]:
+    with FakeStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def url(module_stack: FakeStack) -> Iterator[str]:
+    with served(base_url=module_stack.url) as url:
+        yield url
+
+
+@pytest.fixture
+def stack(module_stack: FakeStack) -> FakeStack:
+    module_stack.forget()
+    return module_stack
+
+
+@pytest.fixture
+def client(url: str, stack: FakeStack) -> Client:
+    return Client(url, verbose=False)
 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Client]]:
-    """Serves the page with the settings given, and connects a client to it."""
+    """Serves the page with these settings, and connects a client to it."""
     with contextlib.ExitStack() as cleanup:
         yield lambda **values: Client(cleanup.enter_context(served(**values)), verbose=False)
-
-
-@pytest.fixture
-def client(serve: Callable[..., Client], stack: FakeStack) -> Client:
-    return serve(base_url=stack.url)
 
 
 def test_a_reply_is_streamed_in_partial_updates(client: Client, stack: FakeStack) -> None:
@@ -104,21 +119,17 @@ def test_only_what_was_set_is_sent(client: Client, stack: FakeStack) -> None:
     assert stack.requests[1].items() >= sampling.items()
 
 
-@pytest.mark.parametrize("count", range(1, 9))
-def test_a_program_without_a_client_library_can_leave_out_the_last_arguments(
-    client: Client, stack: FakeStack, count: int
-) -> None:
-    given = ["Hi", "Be brief.", MODEL, "0.5", "0.9", "12", "7", "low"]
-    call = f"{client.src}gradio_api/call/chat"
-    event = httpx.post(call, json={"data": given[:count]}).json()["event_id"]
-    assert "Hello there." in httpx.get(f"{call}/{event}").text
-    (request,) = stack.requests
-    system = [{"role": "system", "content": "Be brief."}] if count > 1 else []
-    assert request["messages"] == [*system, {"role": "user", "content": "Hi"}]
-    sampling = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 12, "seed": 7, "reasoning_effort": "low"}
-    assert {name: request[name] for name in sampling if name in request} == dict(
-        [*sampling.items()][: max(0, count - 3)]
-    )
+def test_a_program_without_gradio_client_names_the_options_it_sets(client: Client, stack: FakeStack) -> None:
+    assert "Hello there." in ask(client.src, "Hi")
+    assert stack.requests[0].keys() == {"model", "messages", "stream", "stream_options"}
+    assert "Hello there." in ask(client.src, {"text": "Hi", "files": []}, system_prompt="", seed="7")
+    assert stack.requests[1]["seed"] == 7 and stack.requests[1]["messages"] == [{"role": "user", "content": "Hi"}]
+
+
+def test_a_program_that_sets_an_unknown_option_is_told_which(client: Client) -> None:
+    answer = httpx.post(f"{client.src}gradio_api/call/v2/chat", json={"message": "Hi", "modle": "x"}, timeout=SECONDS)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "Parameter `modle` is not a valid key-word argument."
 
 
 def test_the_endpoint_has_the_names_that_other_programs_rely_on(client: Client) -> None:
@@ -249,7 +260,7 @@ class Tab:
     async def says(self, text: str) -> AsyncIterator[AsyncIterator[str]]:
         """What is shown, update by update; leaving the block is closing the tab."""
         said = {"role": "user", "metadata": None, "content": [{"type": "text", "text": text}], "options": None}
-        joined = await self._http.post(f"{self._api}/queue/join", json={"data": [[said], *SETTINGS], **self._call})
+        joined = await self._http.post(f"{self._api}/queue/join", json={"data": [[said], *UNSET], **self._call})
         self._call["event_id"] = joined.json()["event_id"]
         session = {"session_hash": self._call["session_hash"]}
         async with self._http.stream("GET", f"{self._api}/queue/data", params=session) as stream:
@@ -292,8 +303,9 @@ async def test_who_stops_waiting_in_line_leaves_it_and_is_never_asked_for(stack:
     assert [request["messages"][-1]["content"] for request in stack.requests] == ["first", "second", "fourth"]
 
 
-async def test_five_hundred_replies_given_up_in_the_page_leave_nothing_behind(stack: FakeStack) -> None:
-    async def gives_up(tab: Tab, words: str, presses_stop: bool, all_here: asyncio.Barrier) -> None:
+@pytest.mark.slow
+async def test_replies_abandoned_in_the_page_leave_nothing_behind(stack: FakeStack) -> None:
+    async def abandon(tab: Tab, words: str, presses_stop: bool, all_here: asyncio.Barrier) -> None:
         async with tab.says("hello") as updates:
             await first_with(words, updates)
             await all_here.wait()
@@ -302,9 +314,9 @@ async def test_five_hundred_replies_given_up_in_the_page_leave_nothing_behind(st
                 await first_with("process_completed", updates)
 
     with served(base_url=stack.url) as url:
-        async with tabs(url, 500) as crowd:
+        async with tabs(url, 150) as crowd:
             for wave in batched(crowd, 50):
-                # Half of them before the first token; of either half every second one with Stop, the others by leaving.
+                # Half of them before the first token. Of each half, every second one stops, and the others leave.
                 silent, talking = wave[::2], wave[1::2]
                 all_here = asyncio.Barrier(len(wave))
                 replies = []
@@ -312,8 +324,8 @@ async def test_five_hundred_replies_given_up_in_the_page_leave_nothing_behind(st
                     for half, item, words in ((silent, Hold, "first token"), (talking, Endless, "more")):
                         replies += [stack.enqueue(item()) for _ in half]
                         for number, tab in enumerate(half):
-                            people.create_task(gives_up(tab, words, bool(number % 2), all_here))
-                        # Only then come the others, so that each half gets the replies meant for it.
+                            people.create_task(abandon(tab, words, bool(number % 2), all_here))
+                        # The others start only then, so that each half gets the replies meant for it.
                         await until(lambda: not stack.replies, "all have asked")
                 await ended(replies)
             await until(lambda: not readers(), "no task is left")
@@ -322,35 +334,24 @@ async def test_five_hundred_replies_given_up_in_the_page_leave_nothing_behind(st
                 await first_with("Hello there.", updates)
 
 
-async def test_a_tab_that_takes_nothing_more_from_its_connection_holds_up_nobody(stack: FakeStack) -> None:
+async def test_a_tab_that_does_not_read_delays_nobody(url: str, stack: FakeStack) -> None:
     # More than the kernel keeps for both ends of a connection: the app is left with the rest of it.
     reply = stack.enqueue("x" * 8_000_000, Hold())
-    with served(base_url=stack.url) as url:
-        async with visitors(url.rstrip("/"), 1) as (other,):
-            with socket.socket() as deaf:
-                deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                deaf.connect(("127.0.0.1", httpx.URL(url).port))
-                path = httpx.URL(await other.asks("hello")).path
-                deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-                await until(lambda: b"xxxx" in deaf.recv(4096, socket.MSG_PEEK), "the reply has begun to arrive")
-                for _ in range(5):
-                    assert "Hello there." in await other.is_told("hello")
-            await ended([reply])
+    async with visitors(url.rstrip("/"), 1) as (other,):
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", httpx.URL(url).port))
+            path = httpx.URL(await other.send("hello")).path
+            deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            await until(lambda: b"xxxx" in deaf.recv(4096, socket.MSG_PEEK), "the reply has begun to arrive")
+            for _ in range(5):
+                assert "Hello there." in await other.is_told("hello")
+        await ended([reply])
 
 
 def test_the_page_behind_a_public_link_comes_from_the_app_alone(stack: FakeStack) -> None:
-    settings = Settings(base_url=stack.url)
-    connection = Connection(settings)
-    turns = Turns(settings, connection)
-    page = app.build(settings, connection, turns)
-    url = app.launch(page, settings, connection, turns)
-    page.share = True  # as after a launch with a link, for which Gradio needs the internet
-    gradio_patches.after_launch(page, page.app)
-    try:
+    with served(base_url=stack.url, share=True) as url:
         sources = re.findall(r'<script[^>]+src="([^"]+)"', httpx.get(url).text)
         assert sources
         assert [source for source in sources if not source.startswith("./")] == []
         assert httpx.get(f"{url}robots.txt").text.endswith("Disallow: /")
-    finally:
-        page.close(verbose=False)
-        connection.close()

@@ -1,0 +1,197 @@
+"""Serves the page: one uvicorn server in a thread, while the main thread waits for signals."""
+
+import asyncio
+import gc
+import logging
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn, Self
+
+import uvicorn
+from gradio import networking, tunneling
+from gradio.exceptions import ChecksumMismatchError, ShareCertificateWriteError
+
+from llama_ui.core.errors import ChatError
+from llama_ui.hosting import uploads
+from llama_ui.hosting.turns import Turns
+from llama_ui.llama_stack.connection import Connection
+from llama_ui.settings import Settings
+from llama_ui.web.app import create_app
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 30
+CLOSE_SECONDS = 1.0  # for what is still on its way to a visitor
+PORTS = range(7860, 7960)
+
+
+def run(settings: Settings, prog: str) -> int:
+    """Serve the page until a signal ends it. Return the exit status.
+
+    SIGINT raises KeyboardInterrupt, and so does every signal after SIGTERM, which first waits for active replies.
+    Raises OSError if the app cannot listen.
+    """
+    _raise_file_limit(settings.max_visitors)
+    connection = Connection(settings)
+    turns = Turns(settings, connection)
+    with ExitStack() as cleanup:
+        cleanup.callback(uploads.folder().cleanup)
+        cleanup.callback(connection.close)
+        server = cleanup.enter_context(PageServer(settings, connection, turns))
+        cleanup.callback(_ignore_signals)  # stopping the server takes at most about a second
+        cleanup.callback(turns.end)
+        if settings.share and not settings.space:
+            _share(server.host, server.port)
+        _report_zero_gpu_start()
+        _warn_if_public(settings, prog)
+        print(f"Llama Stack Chat: {server.url}  (Ctrl+C to stop)", flush=True)
+        connection.start().add_done_callback(lambda _: _announce(connection, prog))
+        try:
+            signal.signal(signal.SIGTERM, _terminate)
+            while True:
+                time.sleep(3600)
+        except Terminated:
+            print(f"Shutting down; waiting up to {DRAIN_SECONDS} s for active replies", flush=True)
+            turns.drain(DRAIN_SECONDS)
+        finally:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return 0
+
+
+class PageServer(uvicorn.Server):
+    """Serves the page in a thread while its context is open. Stopping does not wait for open pages."""
+
+    def __init__(self, settings: Settings, connection: Connection, turns: Turns) -> None:
+        self._socket = listen(settings.host, settings.port)
+        self.host, self.port = settings.host.strip("[]"), self._socket.getsockname()[1]
+        name = "localhost" if self.host == "0.0.0.0" else f"[{self.host}]" if ":" in self.host else self.host
+        self.url = f"http://{name}:{self.port}/"
+        config = uvicorn.Config(
+            create_app(settings, connection, turns),
+            log_config=None,
+            forwarded_allow_ips=settings.trusted_proxies,
+            timeout_keep_alive=20,  # a busy app may take more than the default 5 s to read the next request
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+        self._thread = threading.Thread(target=self.run, args=[[self._socket]], name="server", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        while not self.started and self._thread.is_alive():
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.should_exit = True
+        self._thread.join(10)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close all connections. uvicorn alone would wait for open pages, then cancel them and log errors."""
+        for server in self.servers:
+            server.close()  # a page connects again at once
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while self.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(0.02)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # its client does not read
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A socket that listens on the port, or on the first free one from 7860 on. Raises OSError with a sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in PORTS if port is None else [port]:
+        try:
+            return socket.create_server((host.strip("[]"), candidate), family=family)
+        except OSError as error:
+            reason = error
+    if port is None:
+        raise OSError("no free port was found from 7860 on; choose one with --port.") from reason
+    raise OSError(
+        f"port {port} on {host} is in use or cannot be listened on; choose another with --port (GRADIO_SERVER_PORT)."
+    ) from reason
+
+
+def _share(host: str, port: int) -> None:
+    """Open a public link through Gradio's share service. If that fails, the app stays local."""
+    try:
+        address = networking.setup_tunnel(host, port, secrets.token_urlsafe(32), None, None)
+        print(f"* Running on public URL: https://{address.partition('://')[2]}", flush=True)
+    except Exception as error:
+        reason = "Please check your internet connection or Gradio's status page: https://status.gradio.app."
+        if isinstance(error, ChecksumMismatchError):
+            reason = f"Checksum mismatch for file: {tunneling.BINARY_PATH}."
+        elif isinstance(error, ShareCertificateWriteError):
+            reason = str(error)
+        elif not Path(tunneling.BINARY_PATH).exists():
+            reason = f"Missing file: {tunneling.BINARY_PATH}. Download {tunneling.BINARY_URL} and save it there."
+        print(f"\nCould not create share link. {reason}", flush=True)
+
+
+def _report_zero_gpu_start() -> None:
+    """Tell a ZeroGPU Space that the app runs, which the package `spaces` otherwise does in `Blocks.launch`."""
+    if find_spec("spaces") is None:
+        return
+    try:
+        spaces = import_module("spaces")
+        if import_module("spaces.config").Config.zero_gpu:
+            spaces.GPU(_report_zero_gpu_start)  # a Space on ZeroGPU needs a decorated function; this app uses no GPU
+            import_module("spaces.zero").startup()
+    except Exception:
+        log.exception("The start of this ZeroGPU Space could not be reported")
+
+
+def _warn_if_public(settings: Settings, prog: str) -> None:
+    if settings.public and not settings.logins:
+        option = "The secret LLAMA_UI_AUTH" if settings.space else "--auth FILE"
+        warning = f"{prog}: Anyone with this page's address can use your server. {option} adds a login."
+        print(warning, file=sys.stderr, flush=True)
+
+
+def _announce(connection: Connection, prog: str) -> None:
+    """Print which server was found."""
+    try:
+        print(connection.summary(), flush=True)
+    except ChatError as error:
+        print(f"{prog}: {error}", file=sys.stderr, flush=True)
+    # What is imported by now stays. Searching it for garbage would delay every visitor now and then.
+    gc.collect()
+    gc.freeze()
+
+
+def _raise_file_limit(visitors: int) -> None:
+    """Raise the limit on open files, where it is too low for three connections per visitor and some more."""
+    if sys.platform == "win32":  # no such limit
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 5 * visitors + 500
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+class Terminated(Exception):
+    """SIGTERM was received."""
+
+
+def _terminate(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise Terminated
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,97 @@
+"""What each workaround is for: without it, its test fails."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+import httpx
+import pytest
+
+from llama_ui.web.gradio_patches import Mailboxes
+from tests.support.fake_stack import FakeStack, Hold
+from tests.support.page import ask, event_id, served
+
+pytestmark = pytest.mark.loopback
+SECONDS = 20.0
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[FakeStack]:
+    with FakeStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def url(stack: FakeStack) -> Iterator[str]:
+    with served(base_url=stack.url, max_visitors=1) as url:  # which has room for 220 sessions
+        yield url.rstrip("/")
+
+
+@pytest.mark.parametrize("path", ["queue/join", "run/predict", "call/chat"])
+def test_a_session_has_a_short_name(url: str, path: str) -> None:
+    sent = {"data": [], "fn_index": 0, "session_hash": "x" * 65}
+    assert httpx.post(f"{url}/gradio_api/{path}", json=sent, timeout=SECONDS).status_code == 422
+
+
+def test_an_address_in_place_of_a_file_is_not_fetched(url: str, stack: FakeStack) -> None:
+    asked = len(stack.asked)
+    file = {"path": f"{stack.url}/v1/health", "meta": {"_type": "gradio.FileData"}}
+    assert "this app fetches no addresses" in ask(url, {"text": "Hi", "files": [file]})
+    assert len(stack.asked) == asked
+
+
+def test_an_error_of_gradio_s_own_is_a_sentence_with_an_id_that_the_log_explains(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    event = httpx.post(f"{url}/gradio_api/call/chat", json={"data": ["a secret"]}).json()["event_id"]
+    told = httpx.get(f"{url}/gradio_api/call/chat/{event}", timeout=SECONDS).text
+    (reference,) = re.findall(r"Something went wrong in this app \(error (\w+)\). Try again.", told)
+    assert reference in caplog.text
+    assert "The request cannot be read." in ask(url, {"text": ["a secret"]})
+    assert "a secret" not in caplog.text
+
+
+def test_the_page_s_scripts_show_tags_as_text_and_follow_no_links(url: str) -> None:
+    """tests/browser/test_hostile.py shows it in a browser."""
+    for name, text in (("markdown-code", "html(e){return '<span class=\"as-written\">'"), ("browser", "nofollow")):
+        (script,) = Path(gr.__file__).parent.glob(f"templates/frontend/assets/{name}-*.js")
+        assert text in httpx.get(f"{url}/assets/{script.name}").text
+
+
+async def test_made_up_sessions_evict_no_session_in_use() -> None:
+    with gr.Blocks() as demo:
+        boxes = Mailboxes(demo._queue, capacity=10)
+    boxes["visitor"] = asyncio.Queue()
+    for number in range(100):
+        boxes[f"made up {number}"] = asyncio.Queue()
+        assert "visitor" in boxes
+    assert len(boxes) == 10
+
+
+async def test_the_reply_of_an_evicted_session_ends_and_other_visitors_are_served(url: str, stack: FakeStack) -> None:
+    reply = stack.enqueue("a secret", hold := Hold())
+    call = f"{url}/gradio_api/call/v2/chat"
+    async with httpx.AsyncClient(timeout=SECONDS, trust_env=False) as http:
+        await http.post(call, json={"message": "nobody reads the reply"})
+        await asyncio.to_thread(hold.reached.wait, SECONDS)
+        event = await asyncio.to_thread(event_id, url, "second_models")
+        for number in range(220):
+            join = {"data": [], "fn_index": event, "session_hash": f"made up {number}"}
+            await http.post(f"{url}/gradio_api/queue/join", json=join)
+        assert await asyncio.to_thread(reply.ended.wait, SECONDS)
+    assert "Hello there." in await asyncio.to_thread(ask, url, "Hi")
+
+
+def test_a_session_without_a_name_and_one_that_does_not_exist_break_nothing(
+    url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (event,) = [
+        it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "second_models"
+    ]
+    join = {"data": [], "fn_index": event, "session_hash": ""}
+    assert httpx.post(f"{url}/gradio_api/queue/join", json=join, timeout=SECONDS).is_success
+    told = httpx.get(f"{url}/gradio_api/queue/data?session_hash=nobody", timeout=SECONDS).text
+    assert '"session_not_found":true' in told
+    assert "Traceback" not in capfd.readouterr().err + caplog.text
