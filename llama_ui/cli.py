@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from llama_ui import settings as options
-from llama_ui.core import logs
+from llama_ui.hosting import logs
 from llama_ui.settings import Settings
 
 
@@ -38,7 +38,7 @@ def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int
     _reach_loopback_without_proxy()
     try:
         if settings.check or settings.json:
-            from llama_ui.llama_stack import check
+            from llama_ui.workbench import check
 
             return check.main(settings)
         return front(settings)

@@ -103,7 +103,7 @@ class SecurityMiddleware:
             elif isinstance(error.__cause__, HTTPException):  # which the event stream has explained
                 await send({"type": "http.response.body"})
             else:
-                log_unexpected("answering a request", in_words=False)
+                log_unexpected("answering a request", with_message=False)
         finally:
             self._open -= Counter([address])  # keeps positive counts only
 
@@ -212,7 +212,7 @@ def _explained(scope: Scope, error: Exception) -> RequestRejected:
     unknown_option = isinstance(error, TypeError) and str(error).startswith("Parameter `")  # of call/v2, as Gradio says
     if unknown_option and scope["path"].startswith("/gradio_api/call/v2/"):
         return RequestRejected(422, str(error).partition(" Please click")[0])
-    return RequestRejected(500, str(log_unexpected("answering a request", in_words=False)))
+    return RequestRejected(500, str(log_unexpected("answering a request", with_message=False)))
 
 
 def _is_logged_in(scope: Scope) -> bool:

@@ -9,10 +9,11 @@ from typing import Any
 
 from llama_ui.core.conversation import Reply
 from llama_ui.core.errors import ChatError, Restarting
-from llama_ui.core.logs import log_turn, log_unexpected
+from llama_ui.core.logs import log_unexpected
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reply import respond
 from llama_ui.hosting.limits import Limits, Visitor
+from llama_ui.hosting.logs import log_turn
 from llama_ui.hosting.metrics import Metrics
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings

@@ -57,7 +57,9 @@ def _explain_errors(demo: gr.Blocks) -> None:
             log.warning("A request was refused: %s", type(error).__name__)
             raise gr.Error("The request cannot be read.", print_exception=False) from None
         except Exception:
-            raise gr.Error(str(log_unexpected("answering a request", in_words=False)), print_exception=False) from None
+            raise gr.Error(
+                str(log_unexpected("answering a request", with_message=False)), print_exception=False
+            ) from None
 
     demo.process_api = process_api  # type: ignore[method-assign] # same arguments
 

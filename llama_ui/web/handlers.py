@@ -15,7 +15,6 @@ from llama_ui.core.reply import TICK_SECONDS
 from llama_ui.core.text import as_code
 from llama_ui.hosting.limits import Visitor, network
 from llama_ui.hosting.turns import Turns
-from llama_ui.llama_stack.check import CheckResult, check_connection
 from llama_ui.llama_stack.connection import Connection, ServerInfo
 from llama_ui.llama_stack.models import first_choice, same_model
 from llama_ui.settings import Settings
@@ -23,6 +22,7 @@ from llama_ui.web import html
 from llama_ui.web.history import ChatMessage, error_note, note, render_reply, with_request
 from llama_ui.web.inputs import InputReader
 from llama_ui.workbench import share_link
+from llama_ui.workbench.check import CheckResult, check_connection
 
 
 class Handlers:

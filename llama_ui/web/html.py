@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from llama_ui.core.errors import ChatError
 from llama_ui.core.messages import Image
-from llama_ui.llama_stack.check import CheckResult
 from llama_ui.llama_stack.connection import ServerInfo
+from llama_ui.workbench.check import CheckResult
 
 
 def from_markdown(sentence: ChatError | str) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from llama_ui.llama_stack import check
-from llama_ui.llama_stack.check import CheckResult, check_connection
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
+from llama_ui.workbench import check
+from llama_ui.workbench.check import CheckResult, check_connection
 from tests.support.app_process import free_port
 from tests.support.bad_servers import HTML, RawServer
 from tests.support.fake_stack import MODEL, VISION_MODEL, FakeStack
