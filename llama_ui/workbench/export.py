@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json as parse_json
 
-from llama_ui.core.conversation import Conversation, Reply, Turn, add_reply
+from llama_ui.core.conversation import SETTINGS, Conversation, Reply, Turn, add_reply
 from llama_ui.core.errors import InputError
 from llama_ui.core.images import MAX_IMAGES, is_clean_form
 from llama_ui.core.messages import Image, sanitize_text
 from llama_ui.core.stats import format_stats
 from llama_ui.core.text import as_code
-from llama_ui.workbench.receipt import CleanText, Lenient, Receipt, Seconds, SettingTexts, receipt
+from llama_ui.workbench.receipt import CleanText, Lenient, Receipt, Seconds, receipt
 
 FORMAT, VERSION = "llama-ui conversation", 1
 MAX_BYTES = 25 * 2**20
@@ -71,7 +71,7 @@ class _File(BaseModel):
     model_config = ConfigDict(strict=True)
 
     title: Annotated[str, Lenient] = ""
-    settings: Annotated[SettingTexts, Lenient] = SettingTexts()
+    settings: Annotated[dict[str, Any], Lenient] = {}
     messages: Annotated[list[_Message], Field(fail_fast=True)]
 
 
@@ -150,7 +150,7 @@ def from_json(content: bytes, longest_side: int) -> ImportedConversation:
     `longest_side` of an image is in pixels. Raises InputError for a file that is not a conversation.
     """
     file = _validated(_parsed(content))
-    settings = file.settings.model_dump()
+    settings = {name: _setting(file.settings.get(name)) for name in SETTINGS}
     turns: list[Turn] = []
     for number, message in enumerate(file.messages, start=1):
         images = _checked_images(number, message, longest_side)
@@ -168,6 +168,10 @@ def from_json(content: bytes, longest_side: int) -> ImportedConversation:
         settings["system_prompt"], tuple(turn for turn in turns if turn.has_message or turn.replies)
     )
     return ImportedConversation(_one_line(file.title), settings, conversation)
+
+
+def _setting(value: object) -> str:
+    return sanitize_text(str(value)) if isinstance(value, str | int | float) else ""
 
 
 def _parsed(content: bytes) -> Any:

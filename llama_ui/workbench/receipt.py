@@ -16,8 +16,6 @@ from llama_ui.core.errors import InputError
 from llama_ui.core.messages import sanitize_text
 from llama_ui.core.stats import Stats
 
-MAX_SETTING = 300  # characters, in each setting but the system prompt
-
 
 def _or_default(value: object, validate: Validate) -> object:
     try:
@@ -30,21 +28,6 @@ Lenient = WrapValidator(_or_default)  # gives a field its default where the valu
 CleanText = Annotated[str, AfterValidator(sanitize_text)]
 Seconds = Annotated[float, Field(ge=0, lt=1e9, strict=True)]
 _Count = Annotated[int, Field(ge=0, lt=10**9)]
-_Setting = Annotated[CleanText, Field(max_length=MAX_SETTING), Lenient]
-
-
-class SettingTexts(BaseModel):
-    """Settings as texts of a form, by the names in `core.conversation.SETTINGS`. A blank one is not set."""
-
-    model_config = ConfigDict(coerce_numbers_to_str=True)
-
-    system_prompt: Annotated[CleanText, Lenient] = ""
-    model: _Setting = ""
-    temperature: _Setting = ""
-    top_p: _Setting = ""
-    max_tokens: _Setting = ""
-    seed: _Setting = ""
-    reasoning_effort: _Setting = ""
 
 
 class Numbers(BaseModel):
@@ -58,13 +41,13 @@ class Numbers(BaseModel):
     prompt_tokens: _Count = 0
     completion_tokens: _Count = 0
     estimated: bool = True
-    finish_reason: Annotated[CleanText, Field(max_length=MAX_SETTING)] | None = None
+    finish_reason: CleanText | None = None
 
 
 class Receipt(BaseModel):
-    """What was sent for a reply, and its times and token counts; each is None where it is not known."""
+    """What was sent for a reply, as texts of a form, and its times and token counts, as far as they are known."""
 
-    sent: Annotated[SettingTexts | None, Lenient] = None
+    sent: Annotated[dict[str, CleanText], Lenient] = {}
     numbers: Annotated[Numbers | None, Lenient] = None
 
     @classmethod
@@ -78,9 +61,8 @@ class Receipt(BaseModel):
     @property
     def request(self) -> ChatSettings | None:
         """The settings that were sent."""
-        texts = self.sent.model_dump() if self.sent else {}
         try:
-            return ChatSettings.from_texts(texts) if any(texts.values()) else None
+            return ChatSettings.from_texts(self.sent) if any(self.sent.values()) else None
         except InputError:
             return None
 
