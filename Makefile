@@ -24,13 +24,13 @@ test: .venv/dev  ## the quick tests
 	$(PYTEST) -m "not (slow or browser or real_stack or contract)" $(PYTEST_ARGS)
 
 test-slow: .venv/dev  ## the tests with a browser, the local stack, app processes and deployments
-	$(PYTEST) -m "slow or browser or real_stack" $(PYTEST_ARGS)
+	$(PYTEST) -m "(slow or browser or real_stack) and not screenshots" $(PYTEST_ARGS)
 
 contract: .venv/dev  ## the tests on real servers of every generation, which are installed once (900 MB)
 	$(BIN)/python -m pytest -m contract $(PYTEST_ARGS)
 
 screenshot: .venv/dev  ## rewrite the screenshots in docs/
-	$(BIN)/python -m pytest --screenshots -m browser -k screenshots
+	$(BIN)/python -m pytest -m screenshots
 
 bench: .venv/dev .venv/peers/installed  ## how fast it is beside other UIs: 20 minutes, writes bench/RESULTS.md
 	$(BIN)/python bench/run.py

@@ -21,7 +21,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-matrix", action="store_true", help="rewrite the server matrix in the README")
-    parser.addoption("--screenshots", action="store_true", help="rewrite the screenshots in docs/")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marker

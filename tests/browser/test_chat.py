@@ -1,14 +1,9 @@
 """Sending, stopping and repeating messages, the settings, and the layout of the page."""
 
-import re
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Browser, Locator, Route, ViewportSize, expect
+from playwright.sync_api import Locator, Route, ViewportSize, expect
 
-from tests.support.app_process import AppProcess
-from tests.support.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, messages, open_chat
+from tests.support.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, messages
 from tests.support.fake_stack import FakeStack, Hold
 
 pytestmark = pytest.mark.browser
@@ -130,26 +125,6 @@ def test_enter_pressed_twice_sends_a_message_once(chat: Chat, stack: FakeStack) 
     assert len(stack.requests) == 1
 
 
-def test_a_queued_visitor_sees_the_position_and_then_the_reply(
-    browser: Browser, stack: FakeStack, tmp_path: Path
-) -> None:
-    hold = Hold()
-    stack.enqueue("begun ", hold)
-    arguments = ("--base-url", stack.url, "--max-visitors", "1")
-    with (
-        AppProcess(arguments, {}, tmp_path) as app,
-        open_chat(browser, app.url) as first,
-        open_chat(browser, app.url) as second,
-    ):
-        first.send("one")
-        expect(first.replies.last).to_contain_text("begun")
-        second.send("two")
-        expect(second.replies.last).to_contain_text("You are number 1 in line: one visitor is being answered")
-        hold.release.set()
-        expect(second.replies.last).to_contain_text("Hello there.")
-        expect(second.page.get_by_text("in line")).to_have_count(0)
-
-
 def test_settings_apply_to_the_next_message(chat: Chat, stack: FakeStack) -> None:
     chat.ask("one")
     assert stack.requests[-1].keys() == {"model", "messages", "stream", "stream_options"}
@@ -222,15 +197,3 @@ def test_the_page_and_its_tabs_need_no_horizontal_scrolling(chat: Chat, stack: F
     chat.button("Replay", exact=True).click()
     expect(chat.page.locator("#comparison .answer").first).to_be_visible()
     assert chat.fits()
-
-
-@pytest.mark.real_stack
-def test_the_local_stack_answers_an_example_message(browser: Browser, start_app: Callable[..., AppProcess]) -> None:
-    with open_chat(browser, start_app().url) as chat:
-        expect(chat.status.locator(".ready")).to_contain_text("Local stack", timeout=60_000)
-        expect(chat.status.locator("[data-blind]")).to_be_visible()  # the model takes no images
-        chat.set_sampling("Max tokens", "20")
-        chat.page.get_by_text("Write a two-sentence poem about llama.").click()
-        expect(chat.page.get_by_label("Retry", exact=True)).to_be_enabled(timeout=60_000)
-        chat.wait_until_idle()
-        expect(chat.replies.last).to_have_text(re.compile(r"\w"))

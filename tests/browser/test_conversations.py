@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.app_process import AppProcess
 from tests.support.chromium import SECONDS, Chat, file, open_chat, png
 from tests.support.fake_stack import Endless, FakeStack, Hold
 
@@ -49,7 +48,10 @@ def expected(browser: Browser, url: str, stack: FakeStack) -> dict[str, Any]:
 def test_an_exported_conversation_continues_after_its_import(
     chat: Chat, stack: FakeStack, expected: dict[str, Any]
 ) -> None:
+    chat.button("Export JSON").click()
+    expect(chat.toast).to_contain_text("There is no conversation to export yet.")
     converse(chat)
+    assert "Hello there." in export(chat, "Markdown")
     exported = export(chat, "JSON")
     chat.press("Clear")
     expect(chat.questions).to_have_count(0)
@@ -63,22 +65,15 @@ def test_an_exported_conversation_continues_after_its_import(
     assert stack.requests[-1] == expected
 
 
-def test_a_saved_conversation_continues_after_a_restart_of_the_app(
-    browser: Browser, stack: FakeStack, expected: dict[str, Any], tmp_path: Path
-) -> None:
-    arguments = ("--base-url", stack.url)
-    with AppProcess(arguments, {}, tmp_path) as app, open_chat(browser, app.url) as chat:
-        converse(chat)
-        app.process.terminate()
-        app.process.wait(SECONDS)
-        with AppProcess((*arguments, "--port", str(app.port)), {}, tmp_path):
-            tab = Chat(chat.page.context.new_page(), app.url)
-            expect(tab.questions).to_have_count(0)
-            expect(tab.system_prompt).to_have_value("You are a friendly assistant.")
-            tab.saved_chats.get_by_role("button", name="Open").click()
-            expect(tab.replies).to_have_count(2)
-            expect(tab.conversation.locator("[data-stats*='7 tokens in']")).to_have_count(2)
-            tab.ask("Go on.")
+def test_a_saved_conversation_continues_in_another_tab(chat: Chat, stack: FakeStack, expected: dict[str, Any]) -> None:
+    converse(chat)
+    tab = Chat(chat.page.context.new_page(), chat.page.url)
+    expect(tab.questions).to_have_count(0)
+    expect(tab.system_prompt).to_have_value("You are a friendly assistant.")
+    tab.saved_chats.get_by_role("button", name="Open").click()
+    expect(tab.replies).to_have_count(2)
+    expect(tab.conversation.locator("[data-stats*='7 tokens in']")).to_have_count(2)
+    tab.ask("Go on.")
     assert stack.requests[-1] == expected
 
 
@@ -198,15 +193,6 @@ def test_the_saved_conversation_follows_undo_and_stop(chat: Chat, stack: FakeSta
     chat.page.reload()
     expect(chat.replies.last).to_contain_text("Once")
     expect(chat.page.get_by_text("Waiting for")).to_have_count(0)
-
-
-def test_a_conversation_is_exported_as_markdown(chat: Chat, stack: FakeStack) -> None:
-    chat.button("Export Markdown").click()
-    expect(chat.toast).to_contain_text("There is no conversation to export yet.")
-    converse(chat)
-    text = export(chat, "Markdown")
-    assert "Hello there." in text and "    indented" in text and "Be brief." in text
-    assert "base64" not in text
 
 
 def test_a_file_that_cannot_be_imported_leaves_the_conversation_as_it_is(chat: Chat, stack: FakeStack) -> None:

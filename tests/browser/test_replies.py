@@ -73,7 +73,9 @@ def test_code_keeps_its_indentation_when_shown_and_copied(chat: Chat, stack: Fak
     chat.ask("Write code.")
     assert chat.replies.last.locator("pre").inner_text().rstrip("\n") == code.rstrip("\n")
     chat.replies.last.get_by_title("copy").click()
-    chat.page.wait_for_function("async (code) => (await navigator.clipboard.readText()).trim() === code", arg=code.strip())
+    chat.page.wait_for_function(
+        "async (code) => (await navigator.clipboard.readText()).trim() === code", arg=code.strip()
+    )
 
 
 def test_tables_formulas_and_lists_are_rendered(chat: Chat, stack: FakeStack) -> None:
@@ -105,15 +107,6 @@ def test_each_paragraph_has_the_direction_of_its_script(chat: Chat, stack: FakeS
         })"""
     )
     assert sides == ["left", "right", "right"]
-
-
-def test_a_reply_of_100_kilobytes_is_shown_whole(chat: Chat, stack: FakeStack) -> None:
-    text = "\n\n".join(f"Paragraph {number}. " + "word " * 40 for number in range(480))
-    stack.enqueue(*[text[begin : begin + 500] for begin in range(0, len(text), 500)])
-    chat.ask("Write a book.")
-    expect(chat.replies.last.locator("p")).to_have_count(480)
-    expect(chat.replies.last.locator("p").last).to_contain_text("Paragraph 479.")
-    assert chat.fits()
 
 
 def test_a_partial_reply_is_readable_at_every_moment(chat: Chat, stack: FakeStack) -> None:
@@ -157,14 +150,6 @@ def test_statistics_are_shown_below_a_reply_but_not_copied_or_sent(chat: Chat, s
     expect(stats).to_have_count(1)
     hold.release.set()
     expect(stats).to_have_count(2)
-
-
-def test_statistics_of_a_stopped_reply_have_the_first_token(chat: Chat, stack: FakeStack) -> None:
-    stack.enqueue("Once", Hold())
-    chat.send("One")
-    expect(chat.replies.last).to_contain_text("Once")
-    chat.stop_button.click()
-    expect(chat.conversation.locator("[data-stats*='to first token']")).to_have_count(1)
 
 
 def test_the_time_tab_has_a_bar_for_each_turn(chat: Chat, stack: FakeStack) -> None:

@@ -124,8 +124,12 @@ def file(name: str, content: bytes) -> FilePayload:
 
 
 def png(colour: str = "red", width: int = 60, height: int = 40) -> bytes:
+    return to_png(PIL.Image.new("RGB", (width, height), colour))
+
+
+def to_png(image: PIL.Image.Image) -> bytes:
     content = io.BytesIO()
-    PIL.Image.new("RGB", (width, height), colour).save(content, "PNG")
+    image.save(content, "PNG")
     return content.getvalue()
 
 
