@@ -156,7 +156,7 @@ async def target(request: pytest.FixtureRequest, servers: dict[str, Server]) -> 
     server = servers[generation.server]
     server.engine.forget()
     if isinstance(server, RealServer):
-        server.be_as_at_the_start()
+        server.reset()
     transport = _Transport(only_legacy=generation.dialect is LEGACY)
     http = httpx.AsyncClient(transport=transport, timeout=SECONDS)
     async with aclosing(LlamaStackClient(server.url, http=http)) as stack:

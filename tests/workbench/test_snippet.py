@@ -492,7 +492,7 @@ def test_a_real_server_answers_the_code_for_its_generation(name: str, tmp_path: 
         server.await_ready()
         for generation in GENERATIONS:
             for run_code in (run_python, run_curl) if generation.server == name else ():
-                server.be_as_at_the_start()
+                server.reset()
                 version, dialect = generation.version, generation.dialect
                 ended = run_code(code(server.url, version, dialect, server.model, CONVERSATION, SET), tmp_path)
                 assert ended.returncode == 0, ended.stdout + ended.stderr
