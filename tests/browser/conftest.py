@@ -30,7 +30,7 @@ def url(served: tuple[str, FakeStack]) -> str:
 
 @pytest.fixture
 def stack(served: tuple[str, FakeStack]) -> FakeStack:
-    served[1].forget()
+    served[1].reset()
     return served[1]
 
 

@@ -79,13 +79,13 @@ class ScriptedServer:
 
     def __init__(self, port: int = 0, certificate: Path | None = None, host: str = "127.0.0.1") -> None:
         """`certificate`: a file with a certificate and its key, for https."""
-        self.forget()
+        self.reset()
         self._certificate = certificate
         self._socket = socket.create_server((host, port))
         self.port = self._socket.getsockname()[1]
         self.url = f"http{'s' * bool(certificate)}://{host}:{self.port}"
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Reset everything that a test can change."""
         self.requests: list[dict[str, Any]] = []
         self.replies: deque[Reply] = deque()
@@ -125,8 +125,8 @@ class ScriptedServer:
 class FakeStack(ScriptedServer):
     """An OGX server. Without an enqueued reply, it answers "Hello there."."""
 
-    def forget(self) -> None:
-        super().forget()
+    def reset(self) -> None:
+        super().reset()
         self.asked: list[str] = []  # method and path of each request
         self.keys: list[str | None] = []  # its Authorization header
         self.models: list[dict[str, Any]] = [_model(MODEL, "llm"), _model("fake/embed", "embedding")]
@@ -134,7 +134,7 @@ class FakeStack(ScriptedServer):
         self.routes: list[str] | None = ["/v1/chat/completions"]
         self.key: str | None = None
 
-    def be_an_engine(self, *models: str) -> None:
+    def act_as_engine(self, *models: str) -> None:
         """Act as a plain OpenAI-compatible engine with these models, without a version or a list of routes."""
         self.version = self.routes = None
         self.models = [{"id": model, "object": "model", "created": 0, "owned_by": "x"} for model in models]

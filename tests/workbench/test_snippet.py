@@ -453,8 +453,8 @@ def test_the_code_sends_the_payload_and_prints_the_reply(
     tmp_path: Path,
 ) -> None:
     legacy = generation.dialect is LEGACY
-    recording.forget()
-    stack.be_an_engine("tiny")
+    recording.reset()
+    stack.act_as_engine("tiny")
     stack.key, stack.routes = KEY, [generation.dialect.route]
     url = recording.url if legacy else stack.url
     ended = run_code(code(url, generation.version, generation.dialect, "tiny", CONVERSATION, chosen), tmp_path)
@@ -474,8 +474,8 @@ def test_a_failure_in_the_stream_is_printed(
     generation: Generation, stack: FakeStack, recording: RecordedServer, tmp_path: Path
 ) -> None:
     legacy = generation.dialect is LEGACY
-    recording.forget()
-    stack.be_an_engine("tiny")
+    recording.reset()
+    stack.act_as_engine("tiny")
     (recording if legacy else stack).enqueue("tok0 ", {"error": {"message": "An unexpected error occurred."}})
     url = recording.url if legacy else stack.url
     ended = run_python(code(url, generation.version, generation.dialect, "tiny", PLAIN, SamplingOptions()), tmp_path)

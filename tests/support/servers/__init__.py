@@ -68,8 +68,8 @@ class RealServer:
 
     def reset(self) -> None:
         """Reset everything that a test can change."""
-        self.engine.forget()
-        self.engine.be_an_engine(*ENGINE_MODELS)
+        self.engine.reset()
+        self.engine.act_as_engine(*ENGINE_MODELS)
 
     def await_ready(self) -> Self:
         """Wait until the server answers. Fails with its output if it never does."""

@@ -30,8 +30,8 @@ class RecordedServer(ScriptedServer):
     def engine(self) -> Self:
         return self
 
-    def forget(self) -> None:
-        super().forget()
+    def reset(self) -> None:
+        super().reset()
         self.bodies: list[dict[str, Any]] = []  # the requests as they were received
 
     def _app(self) -> Starlette:
