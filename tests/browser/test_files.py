@@ -155,7 +155,7 @@ def test_refused_files_get_a_sentence_each_and_the_message_stays(chat: Chat, sta
 def test_a_text_only_model_gets_no_images_and_the_message_stays(chat: Chat, stack: FakeStack) -> None:
     stack.models[0]["custom_metadata"]["input_modalities"] = ["text"]
     chat.button("Refresh models").click()
-    expect(chat.status.locator("[data-blind]")).to_be_visible()
+    expect(chat.status.locator("[data-text-only]")).to_be_visible()
     chat.add_files(file("red.png", png()))
     chat.expect_images(1)
     chat.send("What is it?")

@@ -30,7 +30,7 @@ const chat = (() => {
     const length = [...text].length;
     if (length > LIMITS.chars)
       return `The message has ${format(length)} characters; at most ${format(LIMITS.chars)} are sent. Shorten it.`;
-    const textOnly = JSON.parse(document.querySelector("#status [data-blind]")?.dataset.blind ?? "[]");
+    const textOnly = JSON.parse(document.querySelector("#status [data-text-only]")?.dataset.textOnly ?? "[]");
     if (!textOnly.includes(model)) return null;
     if (files.length) return "This model cannot see pictures. Choose one that can, or remove the pictures.";
     if (history.some((message) => imagesOf(message).length))
@@ -205,7 +205,7 @@ const chat = (() => {
     unreadFiles: ({files}) => [{text: "", files: files.filter(isUnread)}],
     insertFiles: ({text, files}, results) => {
       const resultOf = new Map(results.map((result) => [result.path, result]));
-      const problems = results.flatMap((result) => result.complaint ?? []);
+      const problems = results.flatMap((result) => result.error ?? []);
       const texts = results.flatMap((result) => result.text ?? []);
       let images = files.flatMap((file) => {
         const result = resultOf.get(file.path);

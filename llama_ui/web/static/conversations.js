@@ -231,7 +231,7 @@ const conversations = (() => {
       nothingToExport = false;
     },
     showImport: (file) => {
-      if (file.complaint) return chat.toast(file.complaint);
+      if (file.error) return chat.toast(file.error);
       const conversation = {id: newId(), title: file.title || titleOf(file.history)};
       if (show(file.history, byName(file.settings), conversation)) save(file.history, file.settings);
     },
