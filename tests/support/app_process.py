@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 ROOT = Path(__file__).parent.parent.parent
-STARTUP_SECONDS = 60.0
+STARTUP_SECONDS = 120.0
 # Prefixes of environment variables that change what the app does.
 FOREIGN = (
     "LLAMA_",
