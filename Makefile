@@ -3,27 +3,34 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 
-.PHONY: help run check test contract screenshot bench clean
+# In parallel, each test file in one process, so that its servers are started once.
+PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile
+
+.PHONY: help run check test test-slow contract screenshot bench clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 run: .venv/app  ## install what is missing and start the chat page; options in ARGS="--port 7000"
 	@exec $(BIN)/python app.py $(ARGS)
 
-check: .venv/dev  ## style and types
+check: .venv/dev  ## style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-test: .venv/dev  ## all tests; those in a browser are skipped where there is no Chromium
-	$(BIN)/python -m pytest --browser $(PYTEST_ARGS)
+test: .venv/dev  ## the quick tests
+	$(PYTEST) -m "not (slow or browser or real_stack or contract)" $(PYTEST_ARGS)
+
+test-slow: .venv/dev  ## the tests with a browser, the local stack, app processes and deployments
+	$(PYTEST) -m "(slow or browser or real_stack) and not screenshots" $(PYTEST_ARGS)
 
 contract: .venv/dev  ## the tests on real servers of every generation, which are installed once (900 MB)
-	$(BIN)/python -m pytest --contract tests/contract/test_servers.py tests/workbench/test_snippet.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m contract $(PYTEST_ARGS)
 
-screenshot: .venv/dev  ## make docs/*.png anew
-	$(BIN)/python -m pytest --browser --screenshots -k screenshots
+screenshot: .venv/dev  ## rewrite the screenshots in docs/
+	$(BIN)/python -m pytest -m screenshots
 
 bench: .venv/dev .venv/peers/installed  ## how fast it is beside other UIs: 20 minutes, writes bench/RESULTS.md
 	$(BIN)/python bench/run.py

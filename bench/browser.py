@@ -1,4 +1,4 @@
-"""What a person sees in Chromium: from Enter to the first text, and how busy the page is while a reply is streamed."""
+"""Measurements in Chromium: from Enter to the first text, and how busy the page is during a reply."""
 
 import contextlib
 import shutil
@@ -11,7 +11,7 @@ from playwright.sync_api import Page, sync_playwright
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 WARM_UP = 3
-# Notes when Enter was pressed, and when more replies with a text are there than before it.
+# Records when Enter is pressed, and when the page shows one more reply with text.
 WATCH = """(replies) => {
   const count = () => [...document.querySelectorAll(replies)].filter((reply) => /lorem/.test(reply.textContent)).length;
   addEventListener("keydown", (event) => {
@@ -25,7 +25,7 @@ WATCH = """(replies) => {
 
 @dataclass(frozen=True)
 class Selectors:
-    """Where a message is typed, and where its replies stand."""
+    """The elements of the message box and of the replies."""
 
     box: str
     replies: str
@@ -38,7 +38,7 @@ CHAINLIT = Selectors("#chat-input", '[data-step-type="assistant_message"] .messa
 
 @contextlib.contextmanager
 def page(url: str, selectors: Selectors) -> Iterator[Page]:
-    """The program's page in a new Chromium, ready for a message; nothing is loaded from elsewhere."""
+    """The program's page in a new Chromium, ready for a message. Requests to other addresses are blocked."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -53,59 +53,59 @@ def page(url: str, selectors: Selectors) -> Iterator[Page]:
 
 
 def enter_to_first_text(url: str, selectors: Selectors, server: str, turns: int) -> float:
-    """Seconds from Enter to the first text in the page: the median of the turns after the first few."""
+    """Seconds from Enter to the first text in the page: the median of all turns after the warm-up."""
     httpx.put(f"{server}/script", json={"tokens": 3, "rate": 30.0})
-    taken = []
+    times = []
     with page(url, selectors) as chat:
         for number in range(WARM_UP + turns):
-            seconds = _say(chat, selectors)
+            seconds = _send(chat, selectors)
             chat.wait_for_timeout(900)
             if number >= WARM_UP:
-                taken.append(seconds)
-    return statistics.median(taken)
+                times.append(seconds)
+    return statistics.median(times)
 
 
 def stages(url: str, selectors: Selectors, server: str, turns: int) -> dict[str, float]:
-    """Where the time from Enter to the first text goes: milliseconds after Enter, medians."""
+    """The steps from Enter to the first text: milliseconds after Enter, medians."""
     httpx.put(f"{server}/script", json={"tokens": 3, "rate": 30.0})
     seen: dict[str, list[float]] = {}
     with page(url, selectors) as chat:
         for number in range(WARM_UP + turns):
             chat.evaluate("performance.clearResourceTimings()")
-            first = _say(chat, selectors) * 1000
+            first = _send(chat, selectors) * 1000
             entered = float(chat.evaluate("window.turn.entered"))
-            chat.wait_for_timeout(900)  # a request is listed when it has ended
+            chat.wait_for_timeout(900)  # the browser lists a request when it has ended
             requests = chat.evaluate("performance.getEntriesByType('resource').map((entry) => entry.toJSON())")
             if number < WARM_UP:
                 continue
             for request in requests:
-                for route, what in (("/queue/join", "the message"), ("/queue/data", "the stream of the reply")):
+                for route, what in (("/queue/join", "message"), ("/queue/data", "reply stream")):
                     if route in request["name"]:
-                        seen.setdefault(f"{what} is asked for", []).append(request["startTime"] - entered)
-                        seen.setdefault(f"{what}: an answer begins", []).append(request["responseStart"] - entered)
-            seen.setdefault("the first text is in the page", []).append(first)
+                        seen.setdefault(f"{what}: request", []).append(request["startTime"] - entered)
+                        seen.setdefault(f"{what}: first byte", []).append(request["responseStart"] - entered)
+            seen.setdefault("first text in the page", []).append(first)
     return {what: statistics.median(times) for what, times in seen.items()}
 
 
 def busy_share(url: str, selectors: Selectors, server: str, tokens: int, rate: float) -> float:
-    """The share of the time that the page's main thread is busy while a reply is streamed."""
+    """The share of the time for which the page's main thread is busy during a reply."""
     httpx.put(f"{server}/script", json={"tokens": tokens, "rate": rate})
     with page(url, selectors) as chat:
         metrics = chat.context.new_cdp_session(chat)
         metrics.send("Performance.enable", {"timeDomain": "timeTicks"})
 
-        def measured() -> tuple[float, float]:
+        def measure() -> tuple[float, float]:
             now = {item["name"]: item["value"] for item in metrics.send("Performance.getMetrics")["metrics"]}
             return float(now["TaskDuration"]), float(now["Timestamp"])
 
-        _say(chat, selectors)
-        busy, begun = measured()
+        _send(chat, selectors)
+        busy_before, begin = measure()
         chat.wait_for_timeout(tokens / rate * 1000 * 0.9)
-        busy_by_then, ended = measured()
-    return (busy_by_then - busy) / (ended - begun)
+        busy_after, end = measure()
+    return (busy_after - busy_before) / (end - begin)
 
 
-def _say(chat: Page, selectors: Selectors) -> float:
+def _send(chat: Page, selectors: Selectors) -> float:
     chat.evaluate("window.turn = null")
     box = chat.locator(selectors.box)
     box.fill("hello")
@@ -115,7 +115,7 @@ def _say(chat: Page, selectors: Selectors) -> float:
 
 
 def long_reply(url: str, selectors: Selectors, server: str, tokens: int, rate: float, characters: int) -> float:
-    """Seconds from Enter until a reply of so many characters stands in the page, over the time its tokens took."""
+    """Seconds from Enter until the page shows a reply of this length, divided by the time that its tokens take."""
     httpx.put(f"{server}/script", json={"tokens": tokens, "rate": rate})
     with page(url, selectors) as chat:
         chat.locator(selectors.box).fill("hello")

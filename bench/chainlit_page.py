@@ -1,4 +1,4 @@
-"""A visitor of a Chainlit page, without the page: its Socket.IO protocol over one websocket."""
+"""A simulated Chainlit visitor: the Socket.IO protocol of its page, over one WebSocket."""
 
 import asyncio
 import logging
@@ -10,16 +10,16 @@ import aiohttp
 import socketio  # type: ignore[import-untyped] # it has no types
 from visitors import OnUpdate
 
-# As Chromium has it. Without compression Chainlit would take less than it takes with a browser.
+# Compression as in Chromium; without it, Chainlit would use less CPU time than with a browser.
 DEFLATE_BITS = 15
 OPEN_SECONDS = 60.0
 
-# It warns of a websocket that ends without a farewell, which is what `leave` is for.
+# It warns of a WebSocket that ends without a close frame, as in `leave`.
 logging.getLogger("engineio.client").setLevel(logging.ERROR)
 
 
 class ChainlitPage:
-    """Does what Chainlit's page does (2.12)."""
+    """Sends what the page of Chainlit 2.12 sends."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
         self._http = http
@@ -40,26 +40,26 @@ class ChainlitPage:
             http_session=self._http,
             websocket_extra_options={"compress": DEFLATE_BITS},
         )
-        # Plain functions: a coroutine for each token would cost this process more than it costs Chainlit.
+        # Plain functions, because a coroutine per token would cost this process more than Chainlit.
         self._socket.on("stream_start", lambda step: self._see(step["output"]))
         self._socket.on("stream_token", lambda piece: self._see(piece["token"]))
         self._socket.on("task_end", self._end)
         self._socket.on("clear_call_fn", lambda _: self._ready.set())
-        who = {"clientType": "webapp", "sessionId": session, "threadId": "", "userEnv": "{}", "chatProfile": ""}
+        auth = {"clientType": "webapp", "sessionId": session, "threadId": "", "userEnv": "{}", "chatProfile": ""}
         await self._socket.connect(
             self._url,
             headers={"Origin": self._url},
-            auth=who,
+            auth=auth,
             transports=["websocket"],
             socketio_path="/ws/socket.io",
             wait_timeout=OPEN_SECONDS,
         )
         await self._socket.emit("connection_successful")
         await self._socket.emit("fetch_favorites")
-        # Its greeting has a task_end, too, and ends with this.
+        # The greeting contains a task_end, too, and ends with this event.
         await asyncio.wait_for(self._ready.wait(), OPEN_SECONDS)
 
-    async def say(self, text: str, on_update: OnUpdate) -> None:
+    async def send(self, text: str, on_update: OnUpdate) -> None:
         self._reply, self._length, self._on_update = asyncio.get_running_loop().create_future(), 0, on_update
         message = {
             "threadId": "",

@@ -1,7 +1,7 @@
-"""The visitors, all in one process of their own: `python bench/load.py JOB`, a JSON object, prints the results as JSON.
+"""Simulated visitors, all in one process: `python bench/load.py JOB` prints the results of a job. Both are JSON.
 
-JOB has `kind` ("direct", "gradio", "chainlit"), `url` of the program, `server` the scripted server, `what` one of the
-functions below, and their arguments.
+A job has `kind` ("direct", "gradio" or "chainlit"), `url` (of the program), `server` (the scripted server), `what` (a
+method of Load), and the arguments of that method.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ GIVE_UP = 60.0
 
 
 class Load:
-    """What can be asked of the visitors. All times are in seconds."""
+    """The jobs. All times are in seconds."""
 
     def __init__(self, http: aiohttp.ClientSession, kind: str, url: str, server: str) -> None:
         self._http = http
@@ -45,7 +45,7 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def _visitors(self, count: int) -> AsyncIterator[list[Visitor]]:
-        """With their pages open, ten at a time."""
+        """Visitors with open pages, which are opened ten at a time."""
         visitors = [self._visitor() for _ in range(count)]
         for group in itertools.batched(visitors, 10):
             await asyncio.gather(*(visitor.open() for visitor in group))
@@ -58,22 +58,22 @@ class Load:
             answer.raise_for_status()
 
     async def first_token(self, turns: int) -> dict[str, float]:
-        """The time to the first text: one visitor, one turn after the other; the first few are not counted."""
+        """Time to the first text, for one visitor after the other. The first three are a warm-up."""
         await self._script(tokens=2, rate=100.0)
-        taken = []
+        durations = []
         for number in range(turns + 3):
             async with self._visitors(1) as (visitor,):
-                seen = await _told(visitor)
+                updates = await _send(visitor)
             if number >= 3:
-                taken.append(seen[0][0])
-        return {"median": statistics.median(taken), "p90": sorted(taken)[int(0.9 * len(taken))]}
+                durations.append(updates[0][0])
+        return {"median": statistics.median(durations), "p90": sorted(durations)[int(0.9 * len(durations))]}
 
     async def arrivals(
         self, count: int, over: float, tokens: int, rate: float, pid: int = 0, profile: str = ""
     ) -> dict[str, float]:
-        """So many visitors send a message each, spread over `over` seconds. Completions are over the ideal.
+        """`count` visitors send one message each, spread over `over` seconds.
 
-        `profile`: the file for a profile by py-spy of the two seconds in which the first are served.
+        Completion times are divided by the ideal. `profile`: a file for a py-spy profile of the first two seconds.
         """
         await self._script(tokens=tokens, rate=rate)
         process = psutil.Process(pid) if pid else None
@@ -83,7 +83,7 @@ class Load:
         async def chat(number: int, visitor: Visitor) -> None:
             await asyncio.sleep(over * number / count)
             with contextlib.suppress(TimeoutError, RuntimeError, OSError, aiohttp.ClientError):
-                replies.append(await asyncio.wait_for(_told(visitor), GIVE_UP))
+                replies.append(await asyncio.wait_for(_send(visitor), GIVE_UP))
 
         async def watch_memory() -> None:
             nonlocal peak
@@ -96,7 +96,7 @@ class Load:
                 spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid), "--output", profile]
                 spy += ["--format", "raw", "--duration", "2", "--rate", "500", "--nonblocking"]
                 await asyncio.create_subprocess_exec(*spy, stdout=DEVNULL, stderr=DEVNULL)
-                await asyncio.sleep(1)  # it takes that long to begin
+                await asyncio.sleep(1)  # py-spy takes that long to start
             before = _cpu(process)
             watching = asyncio.create_task(watch_memory())
             await asyncio.gather(*(chat(number, visitor) for number, visitor in enumerate(visitors)))
@@ -120,47 +120,46 @@ class Load:
         }
 
     async def history(self, messages: int, length: int, tokens: int, rate: float) -> dict[str, float]:
-        """A reply in a conversation of so many messages of so many characters."""
+        """A reply in a conversation with this many messages of this many characters."""
         await self._script(tokens=tokens, rate=rate)
-        said = [
+        history = [
             {"role": ("user", "assistant")[number % 2], "content": ("word " * length)[:length]}
             for number in range(messages)
         ]
-        visitor = self._visitor(said)
+        visitor = self._visitor(history)
         await visitor.open()
         if isinstance(visitor, GradioPage):
-            parts = [{**item, "content": [{"type": "text", "text": item["content"]}]} for item in said]
+            parts = [{**item, "content": [{"type": "text", "text": item["content"]}]} for item in history]
             await visitor.remember([{**part, "metadata": None, "options": None} for part in parts])
-        seen = await asyncio.wait_for(_told(visitor), GIVE_UP * 3)
-        gaps = [later[0] - sooner[0] for sooner, later in itertools.pairwise(seen)]
-        return {"whole": seen[-1][0], "characters": seen[-1][1], "gap": max(gaps), "updates": len(seen)}
+        updates = await asyncio.wait_for(_send(visitor), GIVE_UP * 3)
+        gaps = [later[0] - sooner[0] for sooner, later in itertools.pairwise(updates)]
+        return {"whole": updates[-1][0], "characters": updates[-1][1], "gap": max(gaps), "updates": len(updates)}
 
     async def abort(self, how: str, wait: float, times: int) -> dict[str, float | None]:
-        """The time from Stop, or from closing the tab, until the server saw the end of its request: the median.
+        """Time from Stop, or from closing the tab, to the end of the server's request: the median, or None over 10 s.
 
-        `wait` is how long the server waits before its first token; the reply is ended long before, or else in the
-        middle. None: not within ten seconds.
+        `wait`: how long the server waits before its first token. The abort is before that, or else during the reply.
         """
-        taken: list[float | None] = []
+        durations: list[float | None] = []
         for _ in range(times):
             await self._script(tokens=3000, rate=30.0, wait=wait)
-            begun = asyncio.Event()
+            started = asyncio.Event()
             async with self._visitors(1) as (visitor,):
-                saying = asyncio.create_task(visitor.say("hello", lambda _, begun=begun: begun.set()))  # type: ignore[misc] # mypy cannot infer it
+                task = asyncio.create_task(visitor.send("hello", lambda _, started=started: started.set()))  # type: ignore[misc] # mypy cannot infer it
                 if wait:
                     await asyncio.sleep(1.3)
                 else:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(begun.wait(), 10)
+                        await asyncio.wait_for(started.wait(), 10)
                     await asyncio.sleep(0.7)
-                aborted = time.monotonic()
+                begin = time.monotonic()
                 await (visitor.stop() if how == "stop" else visitor.leave())
                 ended = await self._ended()
-                saying.cancel()
-                await asyncio.gather(saying, return_exceptions=True)
-            taken.append(ended - aborted if ended else None)
-        seen = [seconds for seconds in taken if seconds is not None]
-        return {"median": statistics.median(seen) if len(seen) == times else None}
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            durations.append(ended - begin if ended else None)
+        finished = [seconds for seconds in durations if seconds is not None]
+        return {"median": statistics.median(finished) if len(finished) == times else None}
 
     async def _ended(self) -> float | None:
         for _ in range(400):
@@ -172,7 +171,7 @@ class Load:
         return None
 
     async def idle(self, count: int, seconds: float, pid: int) -> dict[str, float]:
-        """The share of a core that open pages cost which nobody uses, the page's heartbeat included."""
+        """The share of a core that open but unused pages cost, with their heartbeats."""
         process = psutil.Process(pid)
         async with self._visitors(count), contextlib.AsyncExitStack() as beating:
             for number in range(count):
@@ -184,17 +183,17 @@ class Load:
             return {"share": (_cpu(process) - before) / seconds, "megabytes": process.memory_info().rss / 1e6}
 
 
-async def _told(visitor: Visitor) -> list[tuple[float, int]]:
-    """When more of the reply could be seen, and how many characters by then."""
-    seen: list[tuple[float, int]] = []
+async def _send(visitor: Visitor) -> list[tuple[float, int]]:
+    """Send a message. Returns the updates of the reply: the time, and the number of characters by then."""
+    updates: list[tuple[float, int]] = []
     started = time.monotonic()
 
     def note(length: int) -> None:
-        if not seen or length != seen[-1][1]:
-            seen.append((time.monotonic() - started, length))
+        if not updates or length != updates[-1][1]:
+            updates.append((time.monotonic() - started, length))
 
-    await visitor.say("hello", note)
-    return seen
+    await visitor.send("hello", note)
+    return updates
 
 
 def _cpu(process: psutil.Process | None) -> float:
@@ -206,7 +205,7 @@ def _cpu(process: psutil.Process | None) -> float:
 
 async def main(job: dict[str, Any]) -> None:
     unlimited = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
-    # Cookies of plain addresses, as a browser has them.
+    # Accepts cookies from IP addresses, as browsers do.
     jar = aiohttp.CookieJar(unsafe=True)
     timeout = aiohttp.ClientTimeout(total=GIVE_UP * 4)
     async with aiohttp.ClientSession(connector=unlimited, cookie_jar=jar, timeout=timeout, read_bufsize=2**22) as http:

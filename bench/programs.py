@@ -1,4 +1,4 @@
-"""The programs that are measured, as processes, each on a free port of 127.0.0.1 with an environment of its own."""
+"""The measured programs, as processes on free ports of 127.0.0.1, with clean environments."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "bench" / "peers"
 CHAINLIT = ROOT / ".venv" / "peers" / "bin" / "chainlit"
 BARE = "import gradio as gr; gr.ChatInterface(lambda message, history: message).launch()"
-# What a shell may hold, and would change what is measured.
+# Prefixes of environment variables that would change the results.
 FOREIGN = ("LLAMA_", "GRADIO_", "CHAINLIT_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 DEADLINE = 60.0
 POLL = 0.02
@@ -26,7 +26,7 @@ POLL = 0.02
 
 @dataclass(frozen=True)
 class Program:
-    """A program with its page. `seconds`: from its start to the page."""
+    """A running program. `seconds`: the time from its start to its first page."""
 
     process: psutil.Process
     url: str
@@ -36,12 +36,12 @@ class Program:
         return [self.process, *self.process.children(recursive=True)]
 
     def megabytes(self) -> float:
-        """The memory that it holds (resident set), with its children's."""
+        """Resident memory, including child processes."""
         return float(sum(process.memory_info().rss for process in self.family())) / 1e6
 
 
 def command(name: str, server: str, port: int) -> list[str]:
-    """How to start one of the programs by its name in the tables."""
+    """The command that starts a program, by its name in the tables."""
     python = sys.executable
     match name:
         case "this app":
@@ -58,7 +58,7 @@ def command(name: str, server: str, port: int) -> list[str]:
 
 @contextlib.contextmanager
 def scripted_server() -> Iterator[str]:
-    """The address of a server with which all of them talk."""
+    """Start the server that all programs use. Yields its URL."""
     port = free_port()
     with _process([sys.executable, str(ROOT / "bench" / "scripted_server.py"), str(port)], ".", dict(os.environ)) as _:
         url = f"http://127.0.0.1:{port}"
@@ -68,11 +68,11 @@ def scripted_server() -> Iterator[str]:
 
 @contextlib.contextmanager
 def running(start: Sequence[str], port: int, server: str = "") -> Iterator[Program]:
-    """A program, once its page answers. Raises RuntimeError where none does."""
+    """Start a program and wait for its page. Raises RuntimeError if it does not answer."""
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(FOREIGN)}
     environment |= {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", "BENCH_SERVER": server}
     url = f"http://127.0.0.1:{port}"
-    # In an empty folder: no .env file is read, and what it writes is gone afterwards.
+    # An empty folder: there is no .env file, and what the program writes is deleted.
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         with _process(start, folder, environment) as process:
@@ -108,6 +108,6 @@ def _await(url: str, seconds: float) -> None:
                 if client.get(url).status_code == httpx.codes.OK:
                     return
             except httpx.TransportError:
-                pass  # it does not listen yet
+                pass  # not listening yet
             time.sleep(POLL)
     raise RuntimeError(f"Nothing answers at {url}.")

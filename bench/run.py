@@ -1,8 +1,8 @@
-"""Measures this app beside other chat UIs, all against one scripted server, and writes bench/RESULTS.md: `make bench`.
+"""Measure this app beside other chat UIs, all with one scripted server, and write bench/RESULTS.md: `make bench`.
 
-Takes about twenty minutes, on a machine that does nothing else. Each program is started on its own, measured by
-visitors in one separate process (load.py) and in Chromium (browser.py), and ended. Nothing leaves 127.0.0.1. With
---resume a run that broke off goes on, with --report the tables are made anew from the last one.
+It takes about twenty minutes on an otherwise idle machine. Each program runs alone, and is measured by simulated
+visitors in one process (load.py) and in Chromium (browser.py). Nothing leaves 127.0.0.1. --resume continues an
+interrupted run, --report only writes the tables of the last one.
 """
 
 import collections
@@ -26,10 +26,10 @@ MEASURED = ROOT / ".venv" / "measured.json"
 RESULTS = ROOT / "bench" / "RESULTS.md"
 PROGRAMS = ("Chainlit", "gr.load_chat", "naive ChatInterface", "this app")
 TOKENS, RATE = 300, 30.0
-# Visitors, and the seconds over which they arrive.
+# The number of visitors, and the seconds over which they arrive.
 ARRIVALS = ((1, 5.0), (10, 5.0), (50, 5.0), (100, 5.0), (100, 0.0), (200, 5.0))
 CONVERSATION = {"messages": 200, "length": 800, "tokens": 2000, "rate": 200.0}
-# 100,000 characters, and a tenth of them at the same rate, to see whether the time grows with the length alone.
+# Tokens for 100,000 characters, and for a tenth of them, to see whether the time grows linearly.
 LONG, SHORT, LONG_RATE, CHARACTERS = 14_080, 1_408, 1000.0, 100_000
 ABORTS = {("stop", 0.0): "Stop, mid-stream", ("leave", 0.0): "tab closed, mid-stream"}
 ABORTS |= {("stop", 30.0): "Stop, before the first token", ("leave", 30.0): "tab closed, before the first token"}
@@ -46,7 +46,7 @@ type Measured = dict[str, Any]
 
 
 class Bench:
-    """All that is measured, by program."""
+    """The measurements. `found` has the results of each program."""
 
     def __init__(self, server: str) -> None:
         self._server = server
@@ -93,7 +93,7 @@ class Bench:
             )
 
     def _measure_arrivals(self, name: str, kind: str, found: Measured) -> None:
-        """Each number of visitors meets a program that has just been started. One that has failed gets no more."""
+        """Each number of visitors gets a new process. A program that has failed gets no larger number."""
         for count, over in ARRIVALS:
             port = free_port()
             with running(command(name, self._server, port), port, self._server) as program:
@@ -117,8 +117,8 @@ class Bench:
         return result
 
 
-def profiled(server: str) -> str:
-    """What the app does while a hundred messages arrive at once: by whose code, as Markdown. Empty without py-spy."""
+def profile_app(server: str) -> str:
+    """Profile the app while a hundred messages arrive at once. Returns the share of each package as Markdown."""
     with tempfile.TemporaryDirectory() as folder, running(command("this app", server, 0), free_port()) as program:
         path = Path(folder) / "profile"
         job = {"kind": "gradio", "url": program.url, "server": server, "what": "arrivals", "count": 100, "over": 0.0}
@@ -129,51 +129,52 @@ def profiled(server: str) -> str:
     for line in samples:
         stack, count = line.rsplit(" ", 1)
         if "uvicorn/server.py" in stack:  # the thread of the event loop
-            shares[_whose(stack)] += int(count)
+            shares[_owner(stack)] += int(count)
     if not shares:
-        return "py-spy could not look (it needs the right to trace another process)."
+        return "No profile: py-spy may not trace other processes."
     total = sum(shares.values())
-    rows = [f"| {whose} | {count / total * 100:.0f} % |" for whose, count in shares.most_common()]
-    return "\n".join(["| | of the event loop's time |", "|---|---|", *rows])
+    rows = [f"| {owner} | {count / total * 100:.0f} % |" for owner, count in shares.most_common()]
+    return "\n".join(["| | share of the event loop's time |", "|---|---|", *rows])
 
 
-def _whose(stack: str) -> str:
-    """To whom the innermost frame belongs that is not the standard library's."""
+def _owner(stack: str) -> str:
+    """The owner of the innermost frame outside the standard library."""
     for frame in reversed([frame for frame in stack.split(";") if "uvicorn/server.py" not in frame]):
-        for whose, packages in OWNERS.items():
+        for owner, packages in OWNERS.items():
             if any(f"({package}/" in frame for package in packages):
-                return whose
+                return owner
     return "the event loop itself"
 
 
 def report(
     found: dict[str, Measured], starts: dict[str, list[float]], bare: float, profile: str, stages: dict[str, float]
 ) -> str:
-    """bench/RESULTS.md."""
+    """The text of bench/RESULTS.md."""
     return "\n\n".join(
         [
-            "# How fast it is",
-            "Written by `make bench`; do not edit. One run, on one machine, everything against the same scripted "
+            "# Performance",
+            "Written by `make bench`; do not edit. One run on one machine, all programs with the same scripted "
             f"server:\n{machine()}.",
             "## Targets",
             _targets(found, starts, bare),
             "## First text, memory, a busy page, a long conversation",
             _singles(found, bare),
             f"## Many visitors: {TOKENS} tokens each, at {RATE:g} per second",
-            "Completion over the ideal of ten seconds, which includes the wait for the first token. A visitor gives up "
-            "after 60 seconds; a program that lost one got no more of them. CPU and memory are the program's.",
+            "Completion times divided by the ideal of ten seconds, including the wait for the first token. A visitor "
+            "gives up after 60 seconds, and a program that failed one gets no larger number. CPU and memory are the "
+            "program's.",
             _crowds(found),
-            "## From Stop, and from closing the tab, until the server saw the end of its request",
+            "## From Stop, or closing the tab, to the end of the server's request",
             _aborts(found),
             "## Start-up",
             startup.table(starts),
-            "## A hundred messages in the same instant: whose code the first second goes into",
-            "Each message is two requests to Gradio (one that joins its queue, one that listens) and one to the Llama "
-            "Stack server; all hundred share one thread. A profile of the app by py-spy:",
+            "## A hundred messages at once: profile of the first two seconds",
+            "Each message is two requests to Gradio (one joins its queue, one listens) and one to the Llama Stack "
+            "server, all in one thread. Profile by py-spy:",
             profile,
-            "## From Enter to the first text in the page: where the time goes",
-            "What happens when, in this app's page. Before the message is asked for, Gradio's page draws it; after the "
-            "stream has begun, it draws the reply; between the two requests it waits for the first to be answered.",
+            "## From Enter to the first text in the page",
+            "The steps in this app's page. Before the first request the page draws the message, after the first byte "
+            "of the stream the reply. The second request waits for the response to the first.",
             "\n".join(
                 ["| | ms after Enter |", "|---|---|"] + [f"| {what} | {ms:.0f} |" for what, ms in stages.items()]
             ),
@@ -199,7 +200,7 @@ def _targets(found: dict[str, Measured], starts: dict[str, list[float]], bare: f
         ("200 visitors over 5 s: median", 1.06, two_hundred["median"], "{:.3f}"),
         ("200 visitors over 5 s: slowest", 1.12, two_hundred["slowest"], "{:.3f}"),
         ("200 visitors over 5 s: failures", 0, two_hundred["failures"], "{:.0f}"),
-        ("100 visitors in the same instant: slowest", 1.06, at_once["slowest"], "{:.3f}"),
+        ("100 visitors at once: slowest", 1.06, at_once["slowest"], "{:.3f}"),
         ("p95 gap between visible updates, 100 visitors", 400, hundred["gap_p95"] * 1000, "{:.0f} ms"),
         ("200 messages of history, 200 tokens/s: completion over direct", 1.1, conversation, "{:.3f}"),
         ("browser's main thread busy at 200 tokens/s", 30, app["busy"] * 100, "{:.0f} %"),
@@ -241,7 +242,7 @@ def _singles(found: dict[str, Measured], bare: float) -> str:
             f"| {one['idle']:.0f} | {one['busy'] * 100:.0f} % | {conversation} |"
         )
     lines.append(f"| bare `gr.ChatInterface(echo)` | | | {bare:.0f} | | |")
-    lines.append(f"\nDirect: the first token after {base * 1000:.1f} ms.")
+    lines.append(f"\nDirect: first token after {base * 1000:.1f} ms.")
     return "\n".join(lines)
 
 
@@ -255,7 +256,7 @@ def _crowds(found: dict[str, Measured]) -> str:
         for name in ("direct SSE", *PROGRAMS):
             if not (one := found[name].get(f"{count} in {over:g} s")):
                 continue
-            arriving = f"{count} over {over:g} s" if over else f"{count} in the same instant"
+            arriving = f"{count} over {over:g} s" if over else f"{count} at once"
             lines.append(
                 f"| {arriving} | {name} | {one['median']:.3f} | {one['slowest']:.3f} "
                 f"| {one['first_median']:.2f}, {one['first_slowest']:.2f} | {one['gap_p95'] * 1000:.0f} "
@@ -276,7 +277,7 @@ def _aborts(found: dict[str, Measured]) -> str:
 
 
 def machine() -> str:
-    """The day, the processor, the system and the versions."""
+    """Date, processor, system and versions."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
     revision = subprocess.run(
@@ -295,7 +296,7 @@ def machine() -> str:
 
 
 def measure_all(measured: Measured) -> Measured:
-    """Everything that is not measured yet; kept in a file as far as it has come, for --resume and --report."""
+    """Measure what is missing. Saves the results after each program, for --resume and --report."""
     with scripted_server() as server:
         bench = Bench(server)
         bench.found = measured.setdefault("found", bench.found)
@@ -306,13 +307,13 @@ def measure_all(measured: Measured) -> Measured:
                 print(name, flush=True)
                 bench.measure(name)
                 MEASURED.write_text(json.dumps(measured))
-        measured["profile"] = profiled(server)
+        measured["profile"] = profile_app(server)
         with running(command("this app", server, 0), free_port()) as program:
             measured["stages"] = browser.stages(program.url, browser.APP, server, 15)
     with running(command("bare", "", 0), free_port()) as program, browser.page(program.url, browser.GRADIO):
         measured["bare"] = program.megabytes()
     print("start-up", flush=True)
-    measured["starts"] = startup.measured(3)
+    measured["starts"] = startup.measure(3)
     MEASURED.write_text(json.dumps(measured))
     return measured
 

@@ -1,11 +1,10 @@
-"""An OpenAI-compatible server that streams words at a set pace, and remembers when each request began and ended.
+"""An OpenAI-compatible server that streams words at a fixed rate, and records when each request begins and ends.
 
     python bench/scripted_server.py PORT
 
-What it streams is set with PUT /script, `{"tokens", "rate" (per second), "wait" (seconds before the first)}`. GET /log
-gives a request's `[started, sent, ended]` each: seconds of the machine's monotonic clock, which its processes share;
-`sent` is when the first word went out, None before. Words are due on a grid from the request's arrival on, so a late
-one does not delay the next.
+PUT /script sets the replies: `{"tokens", "rate" (per second), "wait" (seconds before the first token)}`. GET /log
+returns `[begin, first_token, end]` of each request, in seconds of the system's monotonic clock, or null. Each word has
+a due time counted from the request, so that a late one does not delay the next.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
 
 @dataclass
 class Script:
-    """What every request is answered with."""
+    """The reply to every request."""
 
     tokens: int = 300
     rate: float = 30.0
@@ -33,7 +32,7 @@ class Script:
 
 @dataclass
 class Server:
-    """The routes. Each entry of `log` is of one chat request."""
+    """The routes. `log` has an entry for each chat request."""
 
     script: Script = field(default_factory=Script)
     log: list[list[float | None]] = field(default_factory=list)
@@ -53,12 +52,12 @@ class Server:
             await request.read()
             response = web.StreamResponse(headers=HEADERS)
             await response.prepare(request)
-            await self._speak(response, entry)
+            await self._stream(response, entry)
             return response
         finally:
             entry[2] = time.monotonic()
 
-    async def _speak(self, response: web.StreamResponse, entry: list[float | None]) -> None:
+    async def _stream(self, response: web.StreamResponse, entry: list[float | None]) -> None:
         script = self.script
         begin = time.monotonic() + script.wait
         for number in range(script.tokens):

@@ -1,9 +1,9 @@
-"""How long after its start a page answers: this app beside a bare `gr.ChatInterface`, in one run, in turns.
+"""Start-up time of this app beside a bare `gr.ChatInterface`, measured in turns.
 
     python bench/startup.py [N]
 
-Each of the N rounds (7 by default) starts each program once and asks for its page until that comes with HTTP 200. A
-round before them, which is not counted, fills the system's file cache. Prints a Markdown table.
+Each of the N rounds (7 by default) starts each program once and requests its page until the answer is HTTP 200. One
+round before them fills the system's file cache. Prints a Markdown table.
 """
 
 import statistics
@@ -19,8 +19,8 @@ PROGRAMS = {
 }
 
 
-def measured(rounds: int) -> dict[str, list[float]]:
-    """The seconds of each program's starts."""
+def measure(rounds: int) -> dict[str, list[float]]:
+    """The start-up times of each program, in seconds."""
     seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     for number in range(rounds + 1):
         for name, start in PROGRAMS.items():
@@ -31,14 +31,14 @@ def measured(rounds: int) -> dict[str, list[float]]:
 
 
 def table(seconds: dict[str, list[float]]) -> str:
-    """The results in Markdown; each median also over that of the first program."""
+    """The results in Markdown. `ratio` is the median divided by that of the first program."""
     base = statistics.median(next(iter(seconds.values())))
     rows = ["| Start to page (HTTP 200), seconds | median | min | max | ratio |", "|---|---|---|---|---|"]
-    for name, taken in seconds.items():
-        median = statistics.median(taken)
-        rows.append(f"| {name} | {median:.2f} | {min(taken):.2f} | {max(taken):.2f} | {median / base:.2f} |")
+    for name, times in seconds.items():
+        median = statistics.median(times)
+        rows.append(f"| {name} | {median:.2f} | {min(times):.2f} | {max(times):.2f} | {median / base:.2f} |")
     return "\n".join(rows)
 
 
 if __name__ == "__main__":
-    print(table(measured(int(sys.argv[1]) if len(sys.argv) > 1 else 7)))
+    print(table(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 7)))

@@ -1,7 +1,7 @@
-"""Visitors of each kind of chat UI, as cheap as they can be had: what a page would send, without a page.
+"""Simulated visitors: they send what the page of each chat UI sends, without the cost of a browser.
 
-Each has `open`, then `say`, which calls `on_update` with the length of the reply whenever more of it could be seen, and
-returns when the reply is complete; `stop` and `leave` end it early.
+After `open`, `send` calls `on_update` with the length of the reply whenever more of it arrives, and returns at its
+end. `stop` and `leave` end the reply early.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ MODEL = "bench"
 
 
 class Visitor(Protocol):
-    """Somebody who chats. `leave` breaks the connection off, as a closed tab does."""
+    """A simulated visitor. `leave` drops the connection, as closing the tab does."""
 
     async def open(self) -> None: ...
-    async def say(self, text: str, on_update: OnUpdate) -> None: ...
+    async def send(self, text: str, on_update: OnUpdate) -> None: ...
     async def stop(self) -> None: ...
     async def leave(self) -> None: ...
 
 
 class Direct:
-    """Reads the scripted server's own stream: the limit of what can be had here."""
+    """Reads the stream of the scripted server itself: the best possible result."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, history: list[dict[str, str]] | None = None) -> None:
         self._http = http
@@ -37,7 +37,7 @@ class Direct:
     async def open(self) -> None:
         pass
 
-    async def say(self, text: str, on_update: OnUpdate) -> None:
+    async def send(self, text: str, on_update: OnUpdate) -> None:
         body = {"model": MODEL, "messages": [*self._history, {"role": "user", "content": text}], "stream": True}
         length = 0
         async with self._http.post(f"{self._url}/v1/chat/completions", json=body) as self._response:
@@ -56,10 +56,10 @@ class Direct:
 
 
 class GradioPage:
-    """Does what the page of a `gr.ChatInterface` does when a message is sent: each request, in the page's order.
+    """Sends each request of a `gr.ChatInterface` page, in the page's order.
 
-    It reads the page's events from `/config` and follows them: what a component's event starts, and what comes `then`.
-    Code of the browser's is taken to add the message that was sent to the conversation, or to change nothing.
+    It reads the page's events from `/config` and follows the chains that they trigger. It doesn't run JavaScript: an
+    event without a request adds the message to the conversation, or changes nothing.
     """
 
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
@@ -83,19 +83,19 @@ class GradioPage:
             if dependency["backend_fn"] and "load" in [target[1] for target in dependency["targets"]]:
                 await self._run(dependency, _ignore)
 
-    async def say(self, text: str, on_update: OnUpdate) -> None:
+    async def send(self, text: str, on_update: OnUpdate) -> None:
         submit = next(dep for dep in self._dependencies if [target[1] for target in dep["targets"]] == ["submit"])
-        self._said = text
+        self._text = text
         self._values[submit["inputs"][0]] = {"text": text, "files": []} if self._multimodal else text
         await self._follow(submit, on_update)
 
     async def remember(self, history: list[dict[str, Any]]) -> None:
-        """Has the conversation hold these messages, as if they had been said."""
+        """Fill the conversation with these messages."""
         self._values[self._chatbot] = history
-        # What follows an undo takes the conversation as it is shown for the one that is kept.
+        # Events after an undo copy the conversation from the page to the stored one.
         undo = next(dep for dep in self._dependencies if [target[1] for target in dep["targets"]] == ["undo"])
-        for keep in [dep for dep in self._dependencies if dep["trigger_after"] == undo["id"]]:
-            await self._run(keep, _ignore)
+        for store in [dep for dep in self._dependencies if dep["trigger_after"] == undo["id"]]:
+            await self._run(store, _ignore)
 
     async def stop(self) -> None:
         assert self._replying
@@ -109,17 +109,17 @@ class GradioPage:
             self._stream.cancel()
 
     async def _follow(self, dependency: dict[str, Any], on_update: OnUpdate) -> None:
-        """Runs one of the page's functions and then, all at once, those that wait for it. Ends with the reply."""
+        """Run an event, and then, at the same time, those that it triggers. Returns at the end of the reply."""
         if dependency["backend_fn"]:
             await self._run(dependency, on_update)
         elif self._chatbot in dependency["outputs"]:
-            said = {
+            message = {
                 "role": "user",
                 "metadata": None,
-                "content": [{"type": "text", "text": self._said}],
+                "content": [{"type": "text", "text": self._text}],
                 "options": None,
             }
-            self._values[self._chatbot] = [*(self._values[self._chatbot] or []), said]
+            self._values[self._chatbot] = [*(self._values[self._chatbot] or []), message]
         if self._chatbot in dependency["outputs"] and dependency["types"]["generator"]:
             return
         after = [dep for dep in self._dependencies if dep["trigger_after"] == dependency["id"]]
@@ -135,7 +135,7 @@ class GradioPage:
         }
         if dependency["queue"] is False:
             answer = await self._post("run/predict", body)
-            self._take(dependency, answer["data"])
+            self._store(dependency, answer["data"])
             return
         event = (await self._post("queue/join", body))["event_id"]
         arrived = self._arrived.setdefault(event, asyncio.Queue())
@@ -149,14 +149,14 @@ class GradioPage:
             match message["msg"]:
                 case "process_generating":
                     data = message["output"]["data"]
-                    outputs = [_patched(*pair) for pair in zip(outputs, data, strict=True)] if outputs else data
+                    outputs = [_patch(*pair) for pair in zip(outputs, data, strict=True)] if outputs else data
                     self._see(dependency, outputs, on_update)
                 case "process_completed":
                     if not message["success"]:
                         raise RuntimeError(f"failed: {message['output']}")
                     outputs = message["output"].get("data") or outputs
                     self._see(dependency, outputs, on_update)
-                    self._take(dependency, outputs)
+                    self._store(dependency, outputs)
                     return
 
     async def _post(self, route: str, body: dict[str, Any]) -> Any:
@@ -165,7 +165,7 @@ class GradioPage:
             return orjson.loads(await answer.read())
 
     async def _listen(self) -> None:
-        """The page's one stream of messages: it is opened when something is awaited, and closed by the server."""
+        """Read the page's stream of messages, which the server closes when no event is pending."""
         url = f"{self._url}/gradio_api/queue/data?session_hash={self._session}"
         async with self._http.get(url) as response:
             async for message in _messages(response):
@@ -181,7 +181,7 @@ class GradioPage:
                 content = last["content"]
                 on_update(sum(len(part["text"]) for part in content) if isinstance(content, list) else len(content))
 
-    def _take(self, dependency: dict[str, Any], data: list[Any]) -> None:
+    def _store(self, dependency: dict[str, Any], data: list[Any]) -> None:
         for number, value in zip(dependency["outputs"], data, strict=False):
             if not isinstance(value, dict) or value.get("__type__") != "update":
                 self._values[number] = value
@@ -197,15 +197,15 @@ def _ignore(_: int) -> None:
 
 
 async def _messages(response: aiohttp.ClientResponse) -> Any:
-    """The data of a stream of server-sent events."""
+    """The data of server-sent events."""
     response.raise_for_status()
     async for line in response.content:
         if line.startswith(b"data: {"):
             yield orjson.loads(line[6:])
 
 
-def _patched(value: Any, changes: list[list[Any]]) -> Any:
-    """What Gradio's page does with the changes of an output since the last one."""
+def _patch(value: Any, changes: list[list[Any]]) -> Any:
+    """Apply the changes of an output since the last one, as Gradio's page does."""
     for action, path, new in changes:
         if not path:
             value = value + new if action == "append" else new

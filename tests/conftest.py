@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, no network unless asked for, and the fakes."""
+"""Shared by all tests: a clean environment, no network access by default, and the fake servers."""
 
 import contextlib
 import os
@@ -7,40 +7,38 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.app_process import AppProcess, clean
 from tests.support.fake_stack import FakeStack
 
-# Ctrl-C is ignored by what a shell starts in the background, and by the programs that the tests start in turn.
+# A shell makes its background jobs ignore SIGINT, and the processes that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+hypothesis.settings.load_profile("ci")  # no deadlines on slow machines, and the same inputs in every run
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--browser", action="store_true", help="also run the tests in a real Chromium")
-    parser.addoption("--contract", action="store_true", help="also run the tests on real servers of every generation")
-    parser.addoption("--write-matrix", action="store_true", help="write the README's server matrix anew")
-    parser.addoption("--screenshots", action="store_true", help="write the README's screenshots anew")
+    parser.addoption("--write-matrix", action="store_true", help="rewrite the server matrix in the README")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        # Sockets are denied by default (--disable-socket); who asks for some reaches this machine only.
-        if any(item.get_closest_marker(name) for name in ("loopback", "real_stack", "contract", "browser")):
+        if "start_app" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+        # Sockets are disabled by default (--disable-socket). Tests that need them reach this machine only.
+        if any(item.get_closest_marker(name) for name in ("loopback", "slow", "browser", "real_stack", "contract")):
             item.add_marker(pytest.mark.allow_hosts(["127.0.0.1", "localhost", "::1"]))
-        if item.get_closest_marker("contract") and not config.getoption("--contract"):
-            item.add_marker(pytest.mark.skip(reason="the tests on real servers run with --contract"))
-        if item.get_closest_marker("browser"):
-            if not config.getoption("--browser"):
-                item.add_marker(pytest.mark.skip(reason="browser tests run with --browser"))
-            elif CHROMIUM is None and not os.environ.get("CI"):
-                item.add_marker(pytest.mark.skip(reason="no Chromium found (Debian: apt install chromium)"))
+        # With CI set, a missing browser fails the tests.
+        if item.get_closest_marker("browser") and CHROMIUM is None and not os.environ.get("CI"):
+            item.add_marker(pytest.mark.skip(reason="no Chromium found (Debian: apt install chromium)"))
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ.keys() - clean(os.environ).keys() - {"GRADIO_TEMP_DIR"}:  # which the app itself sets
+    for name in os.environ.keys() - clean(os.environ).keys() - {"GRADIO_TEMP_DIR"}:  # set by the app itself
         monkeypatch.delenv(name)
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -54,7 +52,7 @@ def stack() -> Iterator[FakeStack]:
 
 @pytest.fixture
 def start_app(tmp_path: Path) -> Iterator[Callable[..., AppProcess]]:
-    """Starts `app.py` as a process of its own: `start_app("--base-url", url)`; ended after the test."""
+    """Start `app.py` as a separate process: `start_app("--base-url", url)`. It ends after the test."""
     with contextlib.ExitStack() as cleanup:
 
         def start(*arguments: str, **variables: str) -> AppProcess:

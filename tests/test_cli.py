@@ -12,7 +12,7 @@ from tests.support.app_process import clean
 from tests.support.fake_stack import FakeStack
 
 pytestmark = [
-    pytest.mark.loopback,
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux has 127.0.0.2 without being told"),
 ]
 

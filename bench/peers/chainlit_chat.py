@@ -1,4 +1,4 @@
-"""The same job in Chainlit, as its documentation does it."""
+"""A chat in Chainlit, as in its documentation."""
 
 import os
 
@@ -10,9 +10,9 @@ client = AsyncOpenAI(base_url=f"{os.environ['BENCH_SERVER']}/v1", api_key="none"
 
 @cl.on_message
 async def reply(_: cl.Message) -> None:
-    shown = cl.Message(content="")
+    answer = cl.Message(content="")
     stream = await client.chat.completions.create(model="bench", messages=cl.chat_context.to_openai(), stream=True)
     async for chunk in stream:
         if chunk.choices and (word := chunk.choices[0].delta.content):
-            await shown.stream_token(word)
-    await shown.update()
+            await answer.stream_token(word)
+    await answer.update()

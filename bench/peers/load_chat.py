@@ -1,4 +1,4 @@
-"""Gradio's one-liner for the same job, with its limit of one reply at a time lifted."""
+"""A chat with `gr.load_chat`, without its limit of one reply at a time."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A `gr.ChatInterface` as a first attempt would have it: a plain client, a generator, an update for each word."""
+"""A simple `gr.ChatInterface`: a plain client, and a generator with an update for each word."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import httpx
 
 
 def reply(message: str, history: list[dict[str, Any]]) -> Iterator[str]:
-    messages = [{"role": said["role"], "content": said["content"][0]["text"]} for said in history]
+    messages = [{"role": item["role"], "content": item["content"][0]["text"]} for item in history]
     body = {"model": "bench", "messages": [*messages, {"role": "user", "content": message}], "stream": True}
     text = ""
     with httpx.stream("POST", f"{os.environ['BENCH_SERVER']}/v1/chat/completions", json=body, timeout=None) as response:

@@ -42,14 +42,14 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
     with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
         status = gr.HTML(html.status("wait", "Connecting…"), elem_id="status")
-        with gr.Accordion("Check the connection", open=False, elem_id="details") as details:
-            findings = gr.HTML("", elem_id="findings")
+        with gr.Accordion("Check the connection", open=False, elem_id="connection-check") as details:
+            findings = gr.HTML("", elem_id="check-results")
         with gr.Row(elem_id="main"):  # style.css puts the chat right after the prompt on a narrow page
             with gr.Column(elem_id="prompt"):
                 system_prompt = layout.render_system_prompt(settings)
             with gr.Column(elem_id="settings"):
                 model, refresh, options = layout.render_model(settings)
-            with gr.Column(elem_id="kept"):
+            with gr.Column(elem_id="chats"):
                 saved = layout.render_conversation_list()
             fields = [system_prompt, model, *options]
             with gr.Column(elem_id="chat"), gr.Tabs(elem_id="tabs"):
@@ -57,7 +57,7 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
                     chat, complaint = _chat(page, fields)
                 code = layout.render_code()
                 with gr.Tab("Time") as time_tab:
-                    timings = gr.HTML("", elem_id="took")
+                    timings = gr.HTML("", elem_id="timings")
                 compare = layout.render_compare()
         details.expand(page.check, [model], [findings], **PRIVATE)
         refresh.click(page.watch, [model], [status, model], **PRIVATE)
@@ -67,15 +67,15 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
         _wire_conversation_list(saved, tabs, chat, fields)
         _wire_compare(compare, tabs, conversation)
         code.tab.select(tabs.code, conversation, code.outputs, preprocess=False, **PRIVATE)
-        demo.load(None, js="chat.begin", **PRIVATE)
-        restored = demo.load(None, None, conversation, js="conversations.begin", **PRIVATE)
+        demo.load(None, js="chat.init", **PRIVATE)
+        restored = demo.load(None, None, conversation, js="conversations.restoreTab", **PRIVATE)
         filled = [status, model, system_prompt, *options, chat.textbox, complaint]
-        restored.then(page.arrive, [model, saved.file], filled, js="conversations.arrive", **PRIVATE)
+        restored.then(page.arrive, [model, saved.file], filled, js="conversations.linkQuery", **PRIVATE)
     return demo
 
 
 def _chat(page: Handlers, fields: list[Any]) -> tuple[LlamaChatInterface, gr.HTML]:
-    complaint = gr.HTML("", elem_id="complaint", render=False)
+    complaint = gr.HTML("", elem_id="message-error", render=False)
     chat = LlamaChatInterface(
         page,
         additional_inputs=fields,
@@ -98,16 +98,19 @@ def _wire_conversation_list(
     saved: layout.ConversationList, tabs: TabHandlers, chat: LlamaChatInterface, fields: list[Any]
 ) -> None:
     conversation = [chat.chatbot, *fields]
-    saved.restore.click(None, None, conversation, js="conversations.restored", **PRIVATE)
-    saved.fresh.click(None, js="conversations.fresh", **PRIVATE)
-    saved.link.click(None, [chat.chatbot, chat.textbox, *fields], js="conversations.link", **PRIVATE)
-    for button, function in ((saved.json, "conversations.json"), (saved.markdown, "conversations.markdown")):
+    saved.restore.click(None, None, conversation, js="conversations.fill", **PRIVATE)
+    saved.fresh.click(None, js="conversations.startNew", **PRIVATE)
+    saved.link.click(None, [chat.chatbot, chat.textbox, *fields], js="conversations.copyLink", **PRIVATE)
+    for button, function in (
+        (saved.json, "conversations.exportJson"),
+        (saved.markdown, "conversations.exportMarkdown"),
+    ):
         exported = button.click(tabs.exported, [saved.file, *conversation], saved.file, js=function, **RAW)
         exported.success(None, saved.file, js="conversations.download", **PRIVATE)
-        exported.failure(None, js="conversations.failed", **PRIVATE)
+        exported.failure(None, js="conversations.onFileError", **PRIVATE)
     imported = saved.upload.upload(tabs.imported, saved.upload, saved.file, **RAW)
-    imported.success(None, saved.file, js="conversations.imported", **PRIVATE)
-    imported.failure(None, js="conversations.failed", **PRIVATE)
+    imported.success(None, saved.file, js="conversations.showImport", **PRIVATE)
+    imported.failure(None, js="conversations.onFileError", **PRIVATE)
 
 
 def _wire_compare(compare: layout.CompareTab, tabs: TabHandlers, conversation: list[Any]) -> None:

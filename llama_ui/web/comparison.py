@@ -43,7 +43,7 @@ def table(
     rows = [f"<header>{html.escape(column.name)}{_prompt(column.system_prompt)}</header>" for column in columns]
     for index, question in enumerate(questions):
         images = f" 🖼 {len(question.images)}" if question.images else ""
-        rows.append(f'<div class="asked">{html.escape(question.text)}{images}</div>')
+        rows.append(f'<div class="question">{html.escape(question.text)}{images}</div>')
         turns = [column.turns[index] if index < len(column.turns) else None for column in columns]
         texts = [turn.reply.text if turn and turn.reply else "" for turn in turns]
         pieces: Sequence[Pieces] = diff(*texts) if diff and all(texts) else [[(text, False)] for text in texts]

@@ -20,7 +20,7 @@ def status(state: str, content: str, text_only: Sequence[str] = ()) -> str:
 
     `text_only` are the models that accept no images, for chat.js.
     """
-    data = f' data-blind="{html.escape(json.dumps(text_only))}"' if text_only else ""
+    data = f' data-text-only="{html.escape(json.dumps(text_only))}"' if text_only else ""
     return f'<p class="status {state}" role="status"{data}>{content}</p>'
 
 

@@ -47,9 +47,9 @@ class InputReader:
         return turn
 
     def attach(self, message: dict[str, Any] | None) -> list[dict[str, str]]:
-        """Reads the files that were added to the message box: for each its `path`, and `image`, `text` or `complaint`.
+        """Reads the files that were added to the message box: for each its `path`, and `image`, `text` or `error`.
 
-        An image is a `data:` URL, and a complaint is HTML.
+        An image is a `data:` URL, and an error is HTML.
         """
         results = []
         for file in (message or {}).get("files", []):
@@ -57,7 +57,7 @@ class InputReader:
                 content = self._read(file)
                 result = {"image": content.data_url} if isinstance(content, Image) else {"text": content}
             except InputError as error:
-                result = {"complaint": from_markdown(error)}
+                result = {"error": from_markdown(error)}
             results.append({"path": str(file["path"]), **result})
         return results
 

@@ -135,8 +135,8 @@ class ConversationList:
 
 
 def render_conversation_list() -> ConversationList:
-    gr.HTML('<h2>Conversations</h2><ul id="kept-list"></ul>', elem_id="shelf")
-    with gr.Row(elem_id="shelf-buttons"):
+    gr.HTML('<h2>Conversations</h2><ul id="chat-list"></ul>', elem_id="saved-chats")
+    with gr.Row(elem_id="chat-actions"):
         return ConversationList(
             fresh=gr.Button("New", size="sm", min_width=60),
             link=gr.Button("Copy link", size="sm", min_width=60),

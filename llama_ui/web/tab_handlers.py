@@ -63,14 +63,14 @@ class TabHandlers:
         return {"kind": kind, "text": write(conversation, settings, wanted["title"])}
 
     def imported(self, file: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The conversation in an uploaded file as `title`, `settings` and `history`; or a `complaint`."""
+        """The conversation in an uploaded file as `title`, `settings` and `history`; or an `error`."""
         try:
             content = Path((file or {})["path"]).read_bytes()  # Gradio refuses every path but those of its uploads
             imported = export.from_json(content, self._settings.max_image_side)
         except (OSError, KeyError):
-            return {"complaint": "The file is no longer there. Import it again."}
+            return {"error": "The file is no longer there. Import it again."}
         except InputError as error:
-            return {"complaint": html.from_markdown(error)}
+            return {"error": html.from_markdown(error)}
         settings = [imported.settings[name] for name in SETTINGS]
         return {"title": imported.title, "settings": settings, "history": render(imported.conversation)}
 

@@ -1,7 +1,7 @@
-"""The same assertions on every generation of servers: four real ones, and llama-stack 0.1.9 played from its records.
+"""The same tests on every generation of servers: four real ones, and a recording of llama-stack 0.1.9.
 
-`pytest --contract`. The last test compares what was found with the server matrix in the README; with `--write-matrix`
-it writes the matrix there.
+`make contract` runs them. The last test compares the results with the server matrix in the README; with
+`--write-matrix` it rewrites the matrix.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ UNSET = SamplingOptions()
 
 @dataclass(frozen=True)
 class Generation:
-    """Which server, what it must call itself, and the route that must be chosen on it."""
+    """A server, and the name and dialect that the client must find."""
 
     server: str
     name: str
@@ -69,31 +69,31 @@ GENERATIONS = [
     Generation("llama-stack-0.2.12", "Llama Stack 0.2.12", LEGACY),
     Generation("llama-stack-0.1.9", "Llama Stack 0.1.9", LEGACY),
 ]
-# What the tests found: generation -> column -> cell.
-FOUND: dict[int, dict[str, str]] = defaultdict(dict)
+# The results: generation -> column -> cell.
+RESULTS: dict[int, dict[str, str]] = defaultdict(dict)
 
 
 class _Transport(httpx.AsyncHTTPTransport):
-    """Real sockets. Keeps what was asked; may hide the OpenAI route from the list, so that the legacy one is chosen."""
+    """Records requests. It can hide the OpenAI routes, so that the client chooses the legacy one."""
 
     def __init__(self, only_legacy: bool) -> None:
         super().__init__()
-        self.asked: list[httpx.Request] = []
+        self.requests: list[httpx.Request] = []
         self._only_legacy = only_legacy
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         response = await super().handle_async_request(request)
         if not self._only_legacy or request.url.path != "/v1/inspect/routes":
             return response
         routes = json.loads(await response.aread())["data"]
-        kept = [route for route in routes if "chat/completions" not in route["route"]]
-        return httpx.Response(response.status_code, json={"data": kept})
+        legacy = [route for route in routes if "chat/completions" not in route["route"]]
+        return httpx.Response(response.status_code, json={"data": legacy})
 
 
 @dataclass
 class Target:
-    """One generation under test: its server, and a client that keeps what it asks."""
+    """A generation under test, with its server and a client."""
 
     number: int
     generation: Generation
@@ -115,27 +115,27 @@ class Target:
         return failed.value
 
     def posts(self) -> list[str]:
-        return [request.url.path for request in self.transport.asked if request.method == "POST"]
+        return [request.url.path for request in self.transport.requests if request.method == "POST"]
 
-    def handed_on(self) -> dict[str, object]:
-        """The request that reached the engine, with the names and shapes of today."""
+    def engine_request(self) -> dict[str, object]:
+        """The only request that reached the engine, with current names and shapes."""
         (request,) = self.server.engine.requests
-        for said in request["messages"]:
-            match said["content"]:
+        for message in request["messages"]:
+            match message["content"]:
                 case [{"type": "text", "text": text}]:
-                    said["content"] = text
+                    message["content"] = text
         if "max_completion_tokens" in request:
             request["max_tokens"] = request.pop("max_completion_tokens")
         return request
 
     def image_part(self, kind: str, data: str) -> dict[str, object]:
-        """An image as it reaches the engine: byte by byte, with its kind as the server itself finds it to be."""
-        finds_out = self.server.name == "llama-stack-0.2.12" and self.generation.dialect is LEGACY
-        url = f"data:image/{kind.upper() if finds_out else kind};base64,{data}"
+        """An image as the engine receives it: the same bytes, with the media type as this server writes it."""
+        detects = self.server.name == "llama-stack-0.2.12" and self.generation.dialect is LEGACY
+        url = f"data:image/{kind.upper() if detects else kind};base64,{data}"
         return {"type": "image_url", "image_url": {"url": url}}
 
-    def found(self, column: str, cell: object) -> None:
-        FOUND[self.number][column] = {True: "yes", False: "no"}.get(cell, str(cell))  # type: ignore[call-overload]
+    def record(self, column: str, cell: object) -> None:
+        RESULTS[self.number][column] = {True: "yes", False: "no"}.get(cell, str(cell))  # type: ignore[call-overload]
 
 
 def text_of(events: list[Event]) -> str:
@@ -145,29 +145,28 @@ def text_of(events: list[Event]) -> str:
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[str, Server]]:
     with ExitStack() as cleanup:
-        started: dict[str, Server] = {name: cleanup.enter_context(RealServer(name)) for name in NAMES}
-        started["llama-stack-0.1.9"] = cleanup.enter_context(RecordedServer())
-        yield {name: server.await_ready() for name, server in started.items()}
+        started = {name: cleanup.enter_context(RealServer(name)) for name in NAMES}
+        for server in started.values():
+            server.await_ready()
+        yield started | {RecordedServer.name: cleanup.enter_context(RecordedServer())}
 
 
 @pytest.fixture(params=range(len(GENERATIONS)), ids=[f"{item.server} {item.dialect.route}" for item in GENERATIONS])
 async def target(request: pytest.FixtureRequest, servers: dict[str, Server]) -> AsyncIterator[Target]:
     generation = GENERATIONS[request.param]
     server = servers[generation.server]
-    server.engine.forget()
-    if isinstance(server, RealServer):
-        server.be_as_at_the_start()
+    server.reset()
     transport = _Transport(only_legacy=generation.dialect is LEGACY)
     http = httpx.AsyncClient(transport=transport, timeout=SECONDS)
     async with aclosing(LlamaStackClient(server.url, http=http)) as stack:
         yield Target(request.param, generation, server, stack, transport)
 
 
-async def test_a_server_is_known_by_its_name_and_asked_at_its_route(target: Target) -> None:
+async def test_the_server_is_recognized_and_its_route_chosen(target: Target) -> None:
     identity = await target.stack.discovery.identity()
     assert identity.name == target.generation.name
     assert identity.dialect == target.generation.dialect
-    target.found("Chat route", f"`{identity.dialect.route}`")
+    target.record("Chat route", f"`{identity.dialect.route}`")
 
 
 async def test_models_are_listed_with_id_and_kind(target: Target) -> None:
@@ -175,7 +174,7 @@ async def test_models_are_listed_with_id_and_kind(target: Target) -> None:
     models = await target.stack.models()
     assert set(models) == {Model(f"{prefix}tiny", "llm"), Model(f"{prefix}text-embedding-3-small", "embedding")}
     assert await target.stack.chat_models() == [target.server.model]
-    target.found("Models", True)
+    target.record("Models", True)
 
 
 async def test_a_conversation_reaches_the_engine_and_the_reply_is_streamed(target: Target) -> None:
@@ -186,32 +185,33 @@ async def test_a_conversation_reaches_the_engine_and_the_reply_is_streamed(targe
         async for event in stream:
             events.append(event)
             if isinstance(event, Text):
-                hold.release.set()  # the rest is not sent before the first has come
+                hold.release.set()  # the server sends the rest only after the first text has arrived
     assert text_of(events) == "".join(TOKENS)
     assert [event for event in events if isinstance(event, Finished)] == [Finished("stop")]
-    assert target.handed_on()["messages"] == [
+    assert target.engine_request()["messages"] == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "One."},
         {"role": "assistant", "content": "Uno."},
         {"role": "user", "content": "Two."},
     ]
-    target.found("Text, history", True)
+    target.record("Text, history", True)
 
 
-async def test_one_message_is_one_request_at_the_right_route(target: Target) -> None:
+async def test_each_message_is_one_request_to_the_route(target: Target) -> None:
     for _ in range(3):
         await target.reply()
     assert target.posts() == [target.generation.dialect.route] * 3
-    lookups = [request for request in target.transport.asked if request.method == "GET"]
+    lookups = [request for request in target.transport.requests if request.method == "GET"]
     assert [request.url.path for request in lookups] == ["/v1/inspect/routes"]
-    assert not any("x-llamastack-client-version" in request.headers for request in target.transport.asked)
+    assert not any("x-llamastack-client-version" in request.headers for request in target.transport.requests)
 
 
 async def test_sampling_settings_reach_the_engine(target: Target) -> None:
     await target.reply(SamplingOptions(temperature=0.5, top_p=0.9, max_tokens=10))
     expected = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 10}
-    assert target.handed_on().items() >= expected.items()
-    target.found("Sampling", True)
+    assert target.engine_request().items() >= expected.items()
+    assert "reasoning" not in json.dumps(target.engine_request())
+    target.record("Sampling", True)
 
 
 @pytest.mark.parametrize(
@@ -221,52 +221,36 @@ async def test_one_setting_alone_reaches_the_engine(target: Target, options: Sam
     target.server.engine.enqueue(*TOKENS)
     await target.reply(options)
     expected = {name: value for name in ("temperature", "top_p") if (value := getattr(options, name)) is not None}
-    if target.server.name != "llama-stack-0.1.9" or options.temperature != 0:  # there a greedy request names none
-        assert target.handed_on().items() >= expected.items()
+    if (
+        target.server.name != RecordedServer.name or options.temperature != 0
+    ):  # a greedy request has no temperature there
+        assert target.engine_request().items() >= expected.items()
     assert text_of(target.events) == "".join(TOKENS)
 
 
-async def test_a_seed_reaches_the_engine_or_is_said_not_to(target: Target) -> None:
+async def test_a_seed_reaches_the_engine_or_a_notice_says_that_it_does_not(target: Target) -> None:
     await target.reply(SamplingOptions(seed=7))
-    carried = target.handed_on().get("seed") == 7
+    carried = target.engine_request().get("seed") == 7
     notices = [event.sentence for event in target.events if isinstance(event, Notice)]
     assert carried != any("Seed" in notice for notice in notices)
     assert carried != ("seed" in target.generation.dialect.lacks)
-    target.found("Seed", carried or "no, with a notice")
+    target.record("Seed", carried or "no, with a notice")
 
 
 @pytest.mark.parametrize("effort", REASONING_EFFORTS)
-async def test_a_reasoning_effort_reaches_the_engine_or_is_dropped_but_fails_no_request(
-    target: Target, effort: str
-) -> None:
+async def test_a_reasoning_effort_reaches_the_engine_or_is_left_out(target: Target, effort: str) -> None:
     target.server.engine.enqueue(*TOKENS)
     await target.reply(SamplingOptions(reasoning_effort=effort))
     assert text_of(target.events) == "".join(TOKENS)
     legacy = target.generation.dialect is LEGACY
-    carried = target.generation.dialect is CHAT_COMPLETIONS  # 0.2.12 takes it, and drops it
-    assert target.handed_on().get("reasoning_effort") == (effort if carried else None)
+    carried = target.generation.dialect is CHAT_COMPLETIONS  # 0.2.12 accepts and drops it
+    assert target.engine_request().get("reasoning_effort") == (effort if carried else None)
     notices = [event.sentence for event in target.events if isinstance(event, Notice)]
     assert ["Reasoning effort" in notice for notice in notices] == [True] * legacy
-    target.found("Reasoning effort", "no, with a notice" if legacy else carried)
+    target.record("Reasoning effort", "no, with a notice" if legacy else carried)
 
 
-async def test_without_a_reasoning_effort_nothing_of_that_name_reaches_the_engine(target: Target) -> None:
-    await target.reply(SamplingOptions(temperature=0.5, max_tokens=10))
-    assert "reasoning" not in json.dumps(target.handed_on())
-    assert not any(isinstance(event, Notice) for event in target.events)
-
-
-async def test_an_image_reaches_the_engine(target: Target) -> None:
-    await target.reply(messages=[Message("user", "What is it?", (Image("image/png", PIXEL),))])
-    (message,) = target.handed_on()["messages"]  # type: ignore[misc] # a list, by the contract
-    assert message == {
-        "role": "user",
-        "content": [{"type": "text", "text": "What is it?"}, target.image_part("png", PIXEL)],
-    }
-    target.found("Images", True)
-
-
-async def test_images_of_a_whole_conversation_reach_the_engine_each_in_its_message(target: Target) -> None:
+async def test_images_reach_the_engine_in_their_own_messages(target: Target) -> None:
     target.server.engine.enqueue(*TOKENS)
     conversation = [
         Message("user", "What is it?", (Image("image/png", PIXEL),)),
@@ -275,59 +259,52 @@ async def test_images_of_a_whole_conversation_reach_the_engine_each_in_its_messa
     ]
     await target.reply(messages=conversation)
     assert text_of(target.events) == "".join(TOKENS)
-    assert target.handed_on()["messages"] == [
+    assert target.engine_request()["messages"] == [
         {"role": "user", "content": [{"type": "text", "text": "What is it?"}, target.image_part("png", PIXEL)]},
         {"role": "assistant", "content": "A pixel."},
         {"role": "user", "content": [target.image_part("jpeg", DOT)]},
     ]
+    target.record("Images", True)
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ("At most 0 image(s) may be provided in one prompt.", "cannot see pictures"),
-        ("At most 1 image(s) may be provided in one prompt.", "`At most 1 image(s) may be provided in one prompt.`"),
-    ],
-)
-async def test_an_engine_that_refuses_images_is_explained(target: Target, words: str, told: str) -> None:
-    if target.server.name == "llama-stack-0.1.9":
-        pytest.skip("it keeps the engine's words to itself")
-    for _ in range(3):  # as often as the server itself may ask
-        target.server.engine.enqueue(status=400, body={"error": {"message": words}})
-    image = Image("image/png", PIXEL)
-    error = await target.failure([Message("user", "What is it?", (image, image))])
-    assert told in error.sentence
+async def test_an_engine_that_rejects_images_is_explained(target: Target) -> None:
+    if target.server.name == RecordedServer.name:
+        pytest.skip("it does not pass on the engine's message")
+    for _ in range(3):  # the server may retry
+        message = "At most 0 image(s) may be provided in one prompt."
+        target.server.engine.enqueue(status=400, body={"error": {"message": message}})
+    error = await target.failure([Message("user", "What is it?", (Image("image/png", PIXEL),))])
+    assert "cannot see pictures" in error.sentence
 
 
-async def test_tokens_are_counted_or_left_uncounted_but_never_wrong(target: Target) -> None:
+async def test_token_counts_are_right_where_there_are_any(target: Target) -> None:
     target.server.engine.enqueue(*TOKENS)
     counted = [event for event in await target.reply() if isinstance(event, Usage)]
     assert counted in ([], [Usage(7, 3)], [Usage(13, 3)])
     if target.generation.dialect is not LEGACY:
         assert counted
-    target.found("Usage", bool(counted))
+    target.record("Usage", bool(counted))
 
 
-async def test_the_token_limit_is_told_as_the_reason_of_the_end(target: Target) -> None:
+async def test_the_token_limit_is_the_finish_reason(target: Target) -> None:
     target.server.engine.enqueue(*TOKENS, finish_reason="length")
     events = await target.reply()
     assert text_of(events) == "".join(TOKENS)
-    told = [event for event in events if isinstance(event, Finished)]
-    assert told == [Finished("length")]
-    target.found("Finish reason", True)
+    assert [event for event in events if isinstance(event, Finished)] == [Finished("length")]
+    target.record("Finish reason", True)
 
 
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
-async def test_reasoning_is_told_apart_from_the_answer_where_the_route_has_it(target: Target, key: str) -> None:
+async def test_reasoning_is_separate_from_the_answer_where_the_route_has_it(target: Target, key: str) -> None:
     target.server.engine.enqueue({"choices": [{"index": 0, "delta": {key: "Hm."}, "finish_reason": None}]}, *TOKENS)
     events = await target.reply()
     assert text_of(events) == "".join(TOKENS)
-    thoughts = [event for event in events if isinstance(event, Reasoning)]
-    assert thoughts == ([] if target.generation.dialect is LEGACY else [Reasoning("Hm.")])
-    target.found("Reasoning", bool(thoughts))
+    reasoning = [event for event in events if isinstance(event, Reasoning)]
+    assert reasoning == ([] if target.generation.dialect is LEGACY else [Reasoning("Hm.")])
+    target.record("Reasoning", bool(reasoning))
 
 
-async def test_an_unknown_model_is_told_with_the_closest_name(target: Target) -> None:
+async def test_an_unknown_model_is_an_error_with_the_closest_name(target: Target) -> None:
     with pytest.raises(UnknownModel) as failed:
         _ = [event async for event in received(target.stack.stream("nope", CONVERSATION, SamplingOptions()))]
     assert "no model `nope`" in failed.value.sentence
@@ -335,9 +312,9 @@ async def test_an_unknown_model_is_told_with_the_closest_name(target: Target) ->
     assert target.server.engine.requests == []
 
 
-async def test_another_generations_name_for_the_model_works_and_is_told(target: Target) -> None:
-    if target.server.name == "llama-stack-0.1.9":
-        pytest.skip("what it says of a model that it does not know is recorded for one name only")
+async def test_another_generations_id_of_the_model_works_with_a_notice(target: Target) -> None:
+    if target.server.name == RecordedServer.name:
+        pytest.skip("its answer for an unknown model is recorded for one id only")
     other = "tiny" if target.server.model == "engine/tiny" else "engine/tiny"
     events = [event async for event in received(target.stack.stream(other, CONVERSATION, SamplingOptions()))]
     assert isinstance(events[0], Notice) and f"`{target.server.model}`" in events[0].sentence
@@ -346,10 +323,8 @@ async def test_another_generations_name_for_the_model_works_and_is_told(target: 
 
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500])
-async def test_an_engine_that_fails_is_told_in_one_sentence_and_asked_by_one_request(
-    target: Target, status: int
-) -> None:
-    for _ in range(3):  # as often as the server itself may ask
+async def test_a_failing_engine_is_explained_in_one_sentence_and_gets_one_request(target: Target, status: int) -> None:
+    for _ in range(3):  # the server may retry
         target.server.engine.enqueue(status=status, body={"error": {"message": "Not like that. sk-secret-key-1"}})
     error = await target.failure()
     assert error.sentence.endswith(".") and error.fix
@@ -359,26 +334,25 @@ async def test_an_engine_that_fails_is_told_in_one_sentence_and_asked_by_one_req
     assert text_of(await target.reply())
 
 
-async def test_what_came_before_an_engine_broke_off_is_kept(target: Target) -> None:
+async def test_text_before_a_failure_of_the_engine_is_kept(target: Target) -> None:
     target.server.engine.enqueue(TOKENS[0], {"error": {"message": "boom"}})
     await target.failure()
     assert text_of(target.events) == TOKENS[0]
     assert text_of(await target.reply())
 
 
-async def test_stop_ends_the_request_to_the_engine(target: Target) -> None:
+async def test_stop_closes_the_request_to_the_engine(target: Target) -> None:
     reply = target.server.engine.enqueue(TOKENS[0], Endless())
     async with aclosing(received(target.stack.stream(target.server.model, CONVERSATION, SamplingOptions()))) as events:
         async for event in events:
             if isinstance(event, Text):
                 break
-    leaves_it_running = target.server.name == "llama-stack-0.2.12"  # it notices, and lets its engine go on
-    if leaves_it_running:
+    if keeps_generating := target.server.name == "llama-stack-0.2.12":  # it closes its own reply, not the engine's
         assert isinstance(target.server, RealServer)
         await asyncio.to_thread(target.server.await_line, "Generator cancelled", SECONDS)
     else:
         assert await asyncio.to_thread(reply.ended.wait, SECONDS)
-    target.found("Stop", "yes, but the engine keeps generating" if leaves_it_running else "yes")
+    target.record("Stop", "yes, but the engine keeps generating" if keeps_generating else "yes")
 
 
 def check(*arguments: str, cwd: Path) -> tuple[int, str]:
@@ -388,17 +362,17 @@ def check(*arguments: str, cwd: Path) -> tuple[int, str]:
     return ended.returncode, ended.stdout
 
 
-async def test_the_doctor_finds_a_good_server_good(target: Target, tmp_path: Path) -> None:
+async def test_the_connection_check_passes(target: Target, tmp_path: Path) -> None:
     status, output = check("--base-url", target.server.url, "--json", cwd=tmp_path)
-    told = json.loads(output)
-    assert (status, told["passed"]) == (0, True)
-    assert told["server"] == target.generation.name
-    assert told["model"] == target.server.model
-    assert [finding["check"] for finding in told["checks"]][-1] == "Reply"
-    target.found("`--check`", True)
+    report = json.loads(output)
+    assert (status, report["passed"]) == (0, True)
+    assert report["server"] == target.generation.name
+    assert report["model"] == target.server.model
+    assert report["checks"][-1]["check"] == "Reply"
+    target.record("`--check`", True)
 
 
-def test_the_doctor_tells_an_engine_that_is_down_behind_a_healthy_server(tmp_path: Path) -> None:
+def test_the_connection_check_recognizes_a_dead_engine_behind_a_healthy_server(tmp_path: Path) -> None:
     with RealServer("ogx-1.5.0") as server:
         server.await_ready()
         httpx.get(f"{server.url}/v1/models", trust_env=False)
@@ -411,24 +385,27 @@ def test_the_doctor_tells_an_engine_that_is_down_behind_a_healthy_server(tmp_pat
 
 
 @pytest.mark.parametrize("first, second", [(0, 5), (5, 3), (3, 0)], ids=str)
-async def test_a_server_replaced_by_one_of_another_generation_answers_the_next_message(first: int, second: int) -> None:
+async def test_the_next_message_works_after_the_server_is_replaced_by_another_generation(
+    first: int, second: int
+) -> None:
     port = free_port()
     async with aclosing(LlamaStackClient(f"http://127.0.0.1:{port}")) as stack:
         for number in (first, second):
             name = GENERATIONS[number].server
             with RealServer(name, port) if name in NAMES else RecordedServer(port) as server:
-                server.await_ready()
+                if isinstance(server, RealServer):
+                    server.await_ready()
                 events = [event async for event in received(stack.stream("tiny", CONVERSATION, SamplingOptions()))]
                 assert text_of(events)
 
 
-def test_the_server_matrix_in_the_readme_is_what_these_tests_found(request: pytest.FixtureRequest) -> None:
-    if len(FOUND) < len(GENERATIONS) or len({tuple(sorted(row)) for row in FOUND.values()}) > 1:
+def test_the_server_matrix_in_the_readme_matches_these_results(request: pytest.FixtureRequest) -> None:
+    if len(RESULTS) < len(GENERATIONS) or len({tuple(sorted(row)) for row in RESULTS.values()}) > 1:
         pytest.skip("not all of the tests before have run")
-    columns = list(FOUND[0])
+    columns = list(RESULTS[0])
     lines = [f"| Server | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for number, generation in enumerate(GENERATIONS):
-        lines.append(f"| {generation.name} | {' | '.join(FOUND[number][column] for column in columns)} |")
+        lines.append(f"| {generation.name} | {' | '.join(RESULTS[number][column] for column in columns)} |")
     matrix = "<!-- servers -->\n" + "\n".join(lines) + "\n<!-- /servers -->"
     print(matrix)
     readme = ROOT / "README.md"

@@ -178,7 +178,7 @@ def test_the_ogx_server_of_the_compose_file_answers_the_app(stack: FakeStack, tm
     text = config.replace("host: 0.0.0.0, port: 8321", f"host: 127.0.0.1, port: {port}")
     assert text != config
     (tmp_path / "ogx.yaml").write_text(text)
-    stack.be_an_engine("llama3.2:1b")
+    stack.act_as_engine("llama3.2:1b")
     variables = {"INFERENCE_URL": f"{stack.url}/v1", "OGX_DATA": str(tmp_path), "HOME": str(tmp_path)}
     command = COMPOSE["services"]["ogx"]["command"]
     assert command == ["ogx", "run", "--insecure", "/etc/ogx.yaml"]

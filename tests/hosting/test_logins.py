@@ -34,7 +34,7 @@ def url(server: FakeStack) -> Iterator[str]:
 
 @pytest.fixture
 def stack(server: FakeStack) -> FakeStack:
-    server.forget()
+    server.reset()
     return server
 
 

@@ -248,7 +248,7 @@ def url(server: FakeStack) -> Iterator[str]:
 @pytest.fixture
 def page_stack(server: FakeStack) -> FakeStack:
     """The server behind the page, without the requests and replies of other tests."""
-    server.forget()
+    server.reset()
     return server
 
 
@@ -356,7 +356,7 @@ def test_the_values_of_a_conversation_have_types_and_limits(url: str, page_stack
 def test_nothing_of_a_conversation_stays_in_the_app(url: str, page_stack: FakeStack) -> None:
     secret = f"a secret {uuid.uuid4()}"
     assert "Hello there." in Stranger(url, "secretive").say(secret)
-    page_stack.forget()
+    page_stack.reset()
     (state,) = [
         found.session_data["secretive"]
         for found in gc.get_objects()

@@ -1,7 +1,9 @@
-"""`app.py` as a process of its own, as a person starts it."""
+"""`app.py` as a separate process."""
 
+import contextlib
 import os
 import queue
+import random
 import re
 import socket
 import subprocess
@@ -12,8 +14,8 @@ from pathlib import Path
 from typing import Self
 
 ROOT = Path(__file__).parent.parent.parent
-STARTUP_SECONDS = 60.0
-# What a developer's shell may hold, and would change what the app does.
+STARTUP_SECONDS = 120.0
+# Prefixes of environment variables that change what the app does.
 FOREIGN = (
     "LLAMA_",
     "GRADIO_",
@@ -29,18 +31,21 @@ FOREIGN = (
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port below those that the system gives to other sockets, so that none takes it before the caller does."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def clean(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables without those that would change what the app does."""
+    """The variables without those that change what the app does."""
     return {name: value for name, value in environ.items() if not name.upper().startswith(FOREIGN)}
 
 
 class AppProcess:
-    """A running app. `output` has what it printed; a line that never comes fails the test with all of it."""
+    """A running app. `output` has the lines that it printed."""
 
     def __init__(self, arguments: tuple[str, ...], variables: dict[str, str], cwd: Path) -> None:
         self.port = free_port()
@@ -68,7 +73,7 @@ class AppProcess:
         self.process.wait(20)
 
     def await_line(self, pattern: str) -> str:
-        """The next line of output in which the pattern is found."""
+        """Wait for the next line of output that matches. Fails with the whole output if there is none."""
         try:
             while (line := self._lines.get(timeout=STARTUP_SECONDS)) is not None:
                 if re.search(pattern, line):

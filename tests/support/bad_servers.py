@@ -1,4 +1,4 @@
-"""Servers that are none, on real sockets, and an address at which one server follows another."""
+"""Broken servers on real sockets, and an address at which one server replaces another."""
 
 import contextlib
 import socket
@@ -12,16 +12,16 @@ from typing import Any, Self
 from tests.support.app_process import free_port
 
 HTML = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 19\r\n\r\n<h1>My router</h1>\n"
-# Nothing but the end of the connection marks the end of this answer.
+# Without a content length, the body ends with the connection.
 EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 HALF_A_REPLY = EVENTS + b'data: {"choices": [{"delta": {"content": "half a "}}]}\n\n'
 
 
 class RawServer:
-    """Reads each request, sends always the same bytes, and closes the connection. `answer` None: it sends nothing."""
+    """Answers each request with the same bytes and closes the connection. Never answers if `answer` is None."""
 
     def __init__(self, answer: bytes | None, greeting: bytes = b"", port: int = 0) -> None:
-        """`greeting`: sent before anything was asked."""
+        """`greeting`: bytes to send before the request."""
         self._answer, self._greeting = answer, greeting
         self._socket = socket.create_server(("127.0.0.1", port))
         self._ended = threading.Event()
@@ -33,7 +33,7 @@ class RawServer:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._socket.shutdown(socket.SHUT_RDWR)  # ends the wait for a connection
         self._thread.join(10)
         self._socket.close()
 
@@ -44,7 +44,7 @@ class RawServer:
                 threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:  # the other side may be gone
+        with contextlib.suppress(OSError), connection:  # the client may have disconnected
             connection.sendall(self._greeting)
             _read_request(connection)
             if self._answer is None:
@@ -54,23 +54,19 @@ class RawServer:
 
 
 def _read_request(connection: socket.socket) -> None:
-    """All of it: what is left unread would make the system reset the connection, answer and all."""
-    head, body = b"", b""
-    while b"\r\n\r\n" not in head:
-        if not (piece := connection.recv(65536)):
-            return
-        head += piece
-    head, body = head.split(b"\r\n\r\n", 1)
-    fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
-    while len(body) < int(fields.get(b"content-length", 0)):
-        if not (piece := connection.recv(65536)):
-            return
-        body += piece
+    """Read the whole request. Closing a socket with unread data would reset the connection and lose the answer."""
+    with connection.makefile("rb") as stream:
+        length = 0
+        while (line := stream.readline().lower()) not in (b"", b"\r\n"):
+            name, _, value = line.partition(b":")
+            if name == b"content-length":
+                length = int(value)
+        stream.read(length)
 
 
 @contextlib.contextmanager
 def full_backlog(port: int) -> Iterator[None]:
-    """Something listens, and takes no more connections: nobody accepts the few that its queue holds."""
+    """Listen on a port without accepting connections, and fill its backlog."""
     with contextlib.ExitStack() as cleanup:
         listening = cleanup.enter_context(socket.socket())
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -84,7 +80,7 @@ def full_backlog(port: int) -> Iterator[None]:
 
 
 class Address:
-    """A port at which one server follows another."""
+    """A fixed port for one server after another."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -92,17 +88,17 @@ class Address:
         self._cleanup = contextlib.ExitStack()
 
     def clear(self) -> None:
-        """Nothing listens there any more."""
+        """Stop the current server, if any."""
         self._cleanup.close()
 
     def put[T](self, server: Callable[..., AbstractContextManager[T]], *arguments: Any, **options: Any) -> T:
-        """Starts a server there, in the place of the one before."""
+        """Start a server in place of the current one."""
         self.clear()
         return self._cleanup.enter_context(server(*arguments, port=self.port, **options))
 
 
 def self_signed(path: Path) -> Path:
-    """A new certificate for 127.0.0.1, with its key, in one file. Needs the `openssl` command."""
+    """Create a file with a certificate for 127.0.0.1 and its key. Needs the `openssl` command."""
     key = path.with_suffix(".key")
     options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1"
     extension = ["-addext", "subjectAltName=IP:127.0.0.1"]

@@ -1,87 +1,151 @@
-"""Chromium, and the page as a person uses it."""
+"""Chromium, and the chat page as a person uses it."""
 
+import base64
 import contextlib
+import io
 from collections.abc import Iterator
+from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+import PIL.Image
+from playwright.sync_api import Browser, FilePayload, Locator, Page, ViewportSize, expect, sync_playwright
 
 from tests.conftest import CHROMIUM
 from tests.support.fake_stack import FakeStack
 
-SECONDS = 20.0
+SECONDS = 30.0
+expect.set_options(timeout=SECONDS * 1000)
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-WIDE, NARROW = ViewportSize(width=1280, height=860), ViewportSize(width=390, height=844)
-expect.set_options(timeout=SECONDS * 1000)
 FLAGS += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+WIDE, NARROW = ViewportSize(width=1280, height=860), ViewportSize(width=390, height=844)
+SYSTEM = ("system", "You are a friendly assistant.")
+HELLO = ("assistant", "Hello there.")
 
 
 @contextlib.contextmanager
-def launched() -> Iterator[Browser]:
+def launch() -> Iterator[Browser]:
+    """Run Chromium. While it runs, no asyncio test can: Playwright has its own event loop in this thread."""
     assert CHROMIUM, "No Chromium found (Debian: apt install chromium)."
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
 
 @contextlib.contextmanager
-def opened(browser: Browser, url: str) -> "Iterator[Chat]":
-    """A new page of the app at this address, which may load nothing from elsewhere."""
-    context = browser.new_context(viewport=WIDE)
+def open_chat(browser: Browser, url: str, size: ViewportSize = WIDE, **options: Any) -> "Iterator[Chat]":
+    """Open the page as a new visitor. Fails if the page makes a request to another server."""
+    context = browser.new_context(viewport=size, **options)
     page = context.new_page()
-    requested: list[str] = []
-    page.on("request", lambda request: requested.append(request.url))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     yield Chat(page, url)
     context.close()
     own = (url.partition("?")[0], "data:", "blob:", "about:")
-    outside = [address for address in requested if not address.startswith(own)]
-    assert outside == [], "the page loads something from elsewhere"
+    assert [address for address in requests if not address.startswith(own)] == []
 
 
 class Chat:
-    """The page, as a person uses it."""
+    """The page of one visitor."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         page.goto(url)
         self.box = page.locator("#message textarea")
         self.stop_button = page.locator("#message .stop-button")
+        self.error = page.locator("#message-error")
+        self.toast = page.locator("#toast")
         self.status = page.locator("#status")
         self.system_prompt = page.get_by_role("textbox", name="System prompt")
+        self.model = page.locator("#model input")
         self.conversation = page.locator("#conversation")
+        self.questions = page.locator("#conversation .user.message")
         self.replies = page.locator("#conversation .bot.message")
-        self.said = page.locator("#conversation .user.message")
+        self.saved_chats = page.locator("#chat-list li")
         expect(self.box).to_be_visible()
         expect(self.status).not_to_contain_text("Connecting")
 
     def send(self, text: str) -> None:
-        expect(self.box).to_be_enabled(timeout=SECONDS * 1000)
+        expect(self.box).to_be_enabled()
         self.box.fill(text)
         self.box.press("Enter")
 
     def ask(self, text: str) -> None:
-        """Sends, and awaits the end of the reply."""
+        """Send a message, and wait for the end of the reply."""
         self.send(text)
-        expect(self.said.last).to_contain_text(text)
-        self.at_rest()
+        expect(self.questions.last).to_contain_text(text)  # the message is shown and the box locked in one update
+        self.wait_until_idle()
 
-    def at_rest(self) -> None:
-        expect(self.box).to_be_enabled(timeout=SECONDS * 1000)
+    def wait_until_idle(self) -> None:
+        """Wait until a reply that has begun has ended and is saved. After `send` alone, it may not have begun."""
+        expect(self.box).to_be_enabled()
         expect(self.stop_button).to_have_count(0)
-        expect(self.page.locator("#kept-list[aria-busy=true]")).to_have_count(0)
+        expect(self.page.locator("#chat-list[aria-busy=true]")).to_have_count(0)
 
     def press(self, label: str) -> None:
+        """Press a button in the conversation, such as Retry; the last one with this label."""
         self.conversation.get_by_label(label, exact=True).last.click()
 
-    def button(self, name: str) -> Locator:
-        return self.page.get_by_role("button", name=name)
+    def button(self, name: str, exact: bool = False) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=exact)
+
+    def open_tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def choose_model(self, name: str) -> None:
+        self.model.fill(name)
+        self.model.press("Enter")
+
+    def set_sampling(self, label: str, value: str) -> None:
+        field = self.page.get_by_role("textbox", name=label)
+        if not field.is_visible():
+            self.page.get_by_text("Sampling").click()
+        field.fill(value)
+
+    def add_files(self, *files: FilePayload) -> None:
+        self.page.locator("#message input[type=file]").set_input_files(list(files))
+
+    def expect_images(self, count: int) -> None:
+        """Wait for this number of images in the message box, ready to be sent."""
+        expect(self.page.locator("#message .thumbnail-image[src^='data:image/']")).to_have_count(count)
+        expect(self.page.locator("#message .thumbnail-item")).to_have_count(count)
+
+    def allow_clipboard(self) -> None:
+        self.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+
+    def clipboard(self) -> str:
+        return str(self.page.evaluate("navigator.clipboard.readText()"))
+
+    def fits(self) -> bool:
+        """Whether the page needs no horizontal scrolling."""
+        return bool(self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
-def sent(stack: FakeStack) -> list[tuple[str, str]]:
-    """Role and content of the messages in the last request, which hold nothing else."""
-    messages = stack.requests[-1]["messages"]
-    assert all(message.keys() == {"role", "content"} for message in messages)
-    return [(message["role"], message["content"]) for message in messages]
+def file(name: str, content: bytes) -> FilePayload:
+    return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
 
 
-SYSTEM = ("system", "You are a friendly assistant.")
-HELLO = ("assistant", "Hello there.")
+def png(colour: str = "red", width: int = 60, height: int = 40) -> bytes:
+    return to_png(PIL.Image.new("RGB", (width, height), colour))
+
+
+def to_png(image: PIL.Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def messages(stack: FakeStack) -> list[tuple[str, str]]:
+    """Role and text of the messages in the last request."""
+
+    def text(content: Any) -> str:
+        return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+    requested = stack.requests[-1]["messages"]
+    assert all(message.keys() == {"role", "content"} for message in requested)
+    return [(message["role"], text(message["content"])) for message in requested]
+
+
+def images(stack: FakeStack, index: int = -1) -> list[PIL.Image.Image]:
+    """The images in one message of the last request."""
+    content = stack.requests[-1]["messages"][index]["content"]
+    urls = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+    return [PIL.Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls]

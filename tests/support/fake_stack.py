@@ -1,4 +1,4 @@
-"""A Llama Stack server that says what a test tells it to, on a real socket."""
+"""Scripted Llama Stack servers on real sockets."""
 
 import asyncio
 import json
@@ -22,18 +22,18 @@ VISION_MODEL = "fake/Llama3.2-11B-Vision-Instruct"
 
 @dataclass
 class Hold:
-    """A place in a reply at which the server stays until the test lets it go on."""
+    """A point in a reply at which the server waits until the test sets `release`."""
 
     reached: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
 
 
 class Break:
-    """A place in a reply at which the server's end of the connection is gone."""
+    """A point in a reply at which the server closes the connection."""
 
 
 class Endless:
-    """From this place of a reply on a token every 10 ms, until nobody listens any more."""
+    """A point in a reply after which the server sends a token every 10 ms until the client disconnects."""
 
 
 type Item = str | dict[str, Any] | Hold | Break | Endless
@@ -41,9 +41,9 @@ type Item = str | dict[str, Any] | Hold | Break | Endless
 
 @dataclass
 class Reply:
-    """What the server answers to one chat request: deltas, raw chunks, holds and breaks; or a status with a body.
+    """The answer to one chat request: deltas (str), raw chunks (dict), holds and breaks; or a status with a body.
 
-    A body that is a text is sent as HTML, any other as JSON. `finish_reason` None: the stream just ends.
+    A str body is sent as HTML, any other as JSON. With `finish_reason` None the stream ends without a last chunk.
     """
 
     items: list[Item]
@@ -53,33 +53,42 @@ class Reply:
     finish_reason: str | None = "stop"
     ended: threading.Event = field(default_factory=threading.Event)
 
+    async def play(self) -> AsyncIterator[str | dict[str, Any] | Endless]:
+        """Yield the deltas and chunks when they are due."""
+        for item in self.items:
+            match item:
+                case Hold():
+                    item.reached.set()
+                    while not item.release.is_set():  # noqa: ASYNC110 - set by the thread of the test
+                        await asyncio.sleep(0.005)
+                case Break():
+                    raise ConnectionAbortedError  # uvicorn then closes the connection in the middle of the body
+                case Endless():
+                    while True:
+                        yield item
+                        await asyncio.sleep(0.01)
+                case _:
+                    yield item
 
-class FakeStack:
-    """Start it with `with FakeStack() as stack`. Replies come from `enqueue`; without any it says "Hello there."."""
+
+class ScriptedServer:
+    """A server in a thread that answers chat requests with the replies that a test enqueues.
+
+    Subclasses define `_app`. `with FakeStack() as stack:` starts and stops the server.
+    """
 
     def __init__(self, port: int = 0, certificate: Path | None = None, host: str = "127.0.0.1") -> None:
-        """`certificate`: a file with a key, too, for https."""
-        self.forget()
+        """`certificate`: a file with a certificate and its key, for https."""
+        self.reset()
         self._certificate = certificate
         self._socket = socket.create_server((host, port))
         self.port = self._socket.getsockname()[1]
         self.url = f"http{'s' * bool(certificate)}://{host}:{self.port}"
 
-    def forget(self) -> None:
-        """Everything as at the start."""
+    def reset(self) -> None:
+        """Reset everything that a test can change."""
         self.requests: list[dict[str, Any]] = []
-        self.asked: list[str] = []
-        self.keys: list[str | None] = []
         self.replies: deque[Reply] = deque()
-        self.models: list[dict[str, Any]] = [_model(MODEL, "llm"), _model("fake/embed", "embedding")]
-        self.version: str | None = "1.5.0"
-        self.routes: list[str] | None = ["/v1/chat/completions"]
-        self.key: str | None = None
-
-    def be_an_engine(self, *models: str) -> None:
-        """A plain OpenAI-compatible engine with these models: no version, and no list of routes."""
-        self.version = self.routes = None
-        self.models = [{"id": model, "object": "model", "created": 0, "owned_by": "x"} for model in models]
 
     def enqueue(
         self,
@@ -94,20 +103,7 @@ class FakeStack:
         return reply
 
     def __enter__(self) -> Self:
-        routes = [
-            Route("/v1/health", lambda _: JSONResponse({"status": "OK"})),
-            Route("/v1/version", self._version),
-            Route("/v1/inspect/routes", self._routes),
-            Route("/v1/models", self._models),
-            Route("/v1/chat/completions", self._chat, methods=["POST"]),
-            Route("/v1/openai/v1/chat/completions", self._chat, methods=["POST"]),
-        ]
-        config = uvicorn.Config(
-            Starlette(routes=routes),
-            log_level="critical",
-            timeout_graceful_shutdown=1,
-            ssl_certfile=self._certificate,
-        )
+        config = uvicorn.Config(self._app(), log_level=99, timeout_graceful_shutdown=1, ssl_certfile=self._certificate)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
@@ -117,16 +113,49 @@ class FakeStack:
         self.stop()
 
     def stop(self) -> None:
-        """Nothing listens any more."""
+        """Close all connections, and the port."""
         self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()
 
-    def _refused(self, request: Request) -> Response | None:
+    def _app(self) -> Starlette:
+        raise NotImplementedError
+
+
+class FakeStack(ScriptedServer):
+    """An OGX server. Without an enqueued reply, it answers "Hello there."."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.asked: list[str] = []  # method and path of each request
+        self.keys: list[str | None] = []  # its Authorization header
+        self.models: list[dict[str, Any]] = [_model(MODEL, "llm"), _model("fake/embed", "embedding")]
+        self.version: str | None = "1.5.0"
+        self.routes: list[str] | None = ["/v1/chat/completions"]
+        self.key: str | None = None
+
+    def act_as_engine(self, *models: str) -> None:
+        """Act as a plain OpenAI-compatible engine with these models, without a version or a list of routes."""
+        self.version = self.routes = None
+        self.models = [{"id": model, "object": "model", "created": 0, "owned_by": "x"} for model in models]
+
+    def _app(self) -> Starlette:
+        routes = [
+            Route("/v1/health", lambda _: JSONResponse({"status": "OK"})),
+            Route("/v1/version", self._version),
+            Route("/v1/inspect/routes", self._routes),
+            Route("/v1/models", self._models),
+            Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            Route("/v1/openai/v1/chat/completions", self._chat, methods=["POST"]),
+        ]
+        return Starlette(routes=routes)
+
+    def _rejection(self, request: Request) -> Response | None:
+        """Record the request. Returns an answer if its key is wrong."""
         self.asked.append(f"{request.method} {request.url.path}")
-        sent = request.headers.get("authorization")
-        self.keys.append(sent)
-        if self.key and sent != f"Bearer {self.key}":
+        authorization = request.headers.get("authorization")
+        self.keys.append(authorization)
+        if self.key and authorization != f"Bearer {self.key}":
             return JSONResponse({"error": {"message": "Authentication required."}}, 401)
         return None
 
@@ -136,24 +165,23 @@ class FakeStack:
         return JSONResponse({"version": self.version})
 
     async def _routes(self, request: Request) -> Response:
-        if refused := self._refused(request):
-            return refused
+        if rejection := self._rejection(request):
+            return rejection
         if self.routes is None:
             return JSONResponse({"detail": "Not Found"}, 404)
         return JSONResponse({"data": [{"route": route, "method": "POST"} for route in self.routes]})
 
     async def _models(self, request: Request) -> Response:
-        return self._refused(request) or JSONResponse({"data": self.models})
+        return self._rejection(request) or JSONResponse({"data": self.models})
 
     async def _chat(self, request: Request) -> Response:
-        if refused := self._refused(request):
-            return refused
+        if rejection := self._rejection(request):
+            return rejection
         if self.routes is not None and request.url.path not in self.routes:
             return JSONResponse({"detail": "Not Found"}, 404)
         body = await request.json()
         self.requests.append(body)
-        known = [model["id"] for model in self.models]
-        if body["model"] not in known:
+        if body["model"] not in [model["id"] for model in self.models]:
             return JSONResponse({"error": {"message": f"Model '{body['model']}' not found."}}, 404)
         reply = self.replies.popleft() if self.replies else Reply(["Hello", " there", "."])
         if isinstance(reply.body, str):
@@ -167,35 +195,22 @@ def _model(model_id: str, kind: str) -> dict[str, Any]:
     return {"id": model_id, "object": "model", "created": 0, "owned_by": "x", "custom_metadata": {"model_type": kind}}
 
 
-async def wait_for(hold: Hold) -> None:
-    """Stays at this place of a reply until the test lets it go on."""
-    hold.reached.set()
-    while not hold.release.is_set():  # noqa: ASYNC110 - set by a thread of the test
-        await asyncio.sleep(0.005)
-
-
 async def _stream(reply: Reply) -> AsyncIterator[str]:
-    def line(chunk: dict[str, Any]) -> str:
+    def event(chunk: dict[str, Any]) -> str:
         return f"data: {json.dumps({'object': 'chat.completion.chunk', **chunk})}\n\n"
 
+    def delta(content: dict[str, str], finish_reason: str | None = None) -> str:
+        return event({"choices": [{"index": 0, "delta": content, "finish_reason": finish_reason}]})
+
     try:
-        for item in reply.items:
-            match item:
-                case Hold():
-                    await wait_for(item)
-                case Break():
-                    raise ConnectionAbortedError  # uvicorn closes the connection, without an end of the body
-                case Endless():
-                    while True:
-                        yield line({"choices": [{"index": 0, "delta": {"content": "more "}, "finish_reason": None}]})
-                        await asyncio.sleep(0.01)
-                case str():
-                    yield line({"choices": [{"index": 0, "delta": {"content": item}, "finish_reason": None}]})
-                case _:
-                    yield line(item)
+        async for item in reply.play():
+            if isinstance(item, dict):
+                yield event(item)
+            else:
+                yield delta({"content": item if isinstance(item, str) else "more "})
         if reply.finish_reason is None:
             return
-        yield line({"choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}]})
-        yield line({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(reply.items)}})
+        yield delta({}, reply.finish_reason)
+        yield event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(reply.items)}})
     finally:
         reply.ended.set()

@@ -1,4 +1,4 @@
-"""What a person notices of a reply's events."""
+"""The events of a reply."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -7,7 +7,7 @@ from llama_ui.core.events import Event, RequestSent
 
 
 async def received(stream: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-    """The events of a reply without the sending of the request. Closing it closes the stream."""
+    """The events that come from the server. Closing this closes the stream."""
     async with aclosing(stream):
         async for event in stream:
             if not isinstance(event, RequestSent):

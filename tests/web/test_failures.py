@@ -132,7 +132,7 @@ def running() -> Iterator[tuple[str, FakeStack]]:
 
 @pytest.fixture
 def stack(running: tuple[str, FakeStack]) -> FakeStack:
-    running[1].forget()
+    running[1].reset()
     return running[1]
 
 

@@ -32,7 +32,7 @@ def page() -> Iterator[tuple[str, FakeStack]]:
 
 @pytest.fixture
 def stack(page: tuple[str, FakeStack]) -> FakeStack:
-    page[1].forget()
+    page[1].reset()
     return page[1]
 
 

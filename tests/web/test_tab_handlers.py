@@ -115,9 +115,9 @@ async def test_a_conversation_is_exported_and_imported(stack: FakeStack, tmp_pat
 def test_a_bad_file_is_refused_with_a_sentence(stack: FakeStack, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "chat.json").write_bytes(content)
     with tabs(base_url=stack.url) as handlers:
-        assert handlers.imported({"path": str(tmp_path / "chat.json")}).keys() == {"complaint"}
-        assert handlers.imported({"path": str(tmp_path / "gone.json")}).keys() == {"complaint"}
-        assert handlers.imported(None).keys() == {"complaint"}
+        assert handlers.imported({"path": str(tmp_path / "chat.json")}).keys() == {"error"}
+        assert handlers.imported({"path": str(tmp_path / "gone.json")}).keys() == {"error"}
+        assert handlers.imported(None).keys() == {"error"}
 
 
 async def test_a_replay_sends_the_messages_with_the_current_settings(stack: FakeStack) -> None:

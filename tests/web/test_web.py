@@ -37,7 +37,7 @@ def url(module_stack: FakeStack) -> Iterator[str]:
 
 @pytest.fixture
 def stack(module_stack: FakeStack) -> FakeStack:
-    module_stack.forget()
+    module_stack.reset()
     return module_stack
 
 

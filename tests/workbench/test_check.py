@@ -58,7 +58,7 @@ async def test_a_good_server_passes_every_check_with_a_request_for_one_token(sta
 
 
 async def test_a_plain_engine_passes_every_check(stack: FakeStack) -> None:
-    stack.be_an_engine("llama")
+    stack.act_as_engine("llama")
     found = await results(settings(stack.url))
     assert [(result.check, result.passed) for result in found] == [(check, True) for check in ALL]
 

@@ -437,8 +437,8 @@ def test_the_code_sends_the_payload_and_prints_the_reply(
     tmp_path: Path,
 ) -> None:
     legacy = generation.dialect is LEGACY
-    recording.forget()
-    stack.be_an_engine("tiny")
+    recording.reset()
+    stack.act_as_engine("tiny")
     stack.key, stack.routes = KEY, [generation.dialect.route]
     url = recording.url if legacy else stack.url
     ended = run_code(code(url, generation.version, generation.dialect, "tiny", CONVERSATION, chosen), tmp_path)
@@ -458,8 +458,8 @@ def test_a_failure_in_the_stream_is_printed(
     generation: Generation, stack: FakeStack, recording: RecordedServer, tmp_path: Path
 ) -> None:
     legacy = generation.dialect is LEGACY
-    recording.forget()
-    stack.be_an_engine("tiny")
+    recording.reset()
+    stack.act_as_engine("tiny")
     (recording if legacy else stack).enqueue("tok0 ", {"error": {"message": "An unexpected error occurred."}})
     url = recording.url if legacy else stack.url
     ended = run_python(code(url, generation.version, generation.dialect, "tiny", PLAIN, SamplingOptions()), tmp_path)
@@ -476,7 +476,7 @@ def test_a_real_server_answers_the_code_for_its_generation(name: str, tmp_path: 
         server.await_ready()
         for generation in GENERATIONS:
             for run_code in (run_python, run_curl) if generation.server == name else ():
-                server.be_as_at_the_start()
+                server.reset()
                 version, dialect = generation.version, generation.dialect
                 ended = run_code(code(server.url, version, dialect, server.model, CONVERSATION, SET), tmp_path)
                 assert ended.returncode == 0, ended.stdout + ended.stderr

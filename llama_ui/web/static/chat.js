@@ -1,52 +1,52 @@
-/* What the page does by itself. A message is shown, and the box locked, without asking the app: the app is asked once,
-   for the reply. Each function is given the values of components and gives new ones, or an update of their properties.
-   LIMITS, of what is sent, stands before this file. */
+/* The chat in the browser. A message is shown and the message box locked without a request to the app: the one request
+   is for the reply. Gradio calls these functions with the values of components, and takes new values or property updates
+   from them. The app puts LIMITS, the limits of a message, in front of this file. */
 const chat = (() => {
   const LOCKED = {__type__: "update", interactive: false, submit_btn: false, stop_btn: true};
   const UNLOCKED = {__type__: "update", interactive: true, submit_btn: true, stop_btn: false};
   const textOf = (message) => message.content.flatMap((part) => part.text ?? []).join("\n\n");
   const imagesOf = (message) => message.content.flatMap((part) => (part.component === "image" ? part.value.url : []));
-  const lastAsked = (history) => history.findLastIndex((message) => message.role === "user");
-  const number = (count) => count.toLocaleString("en");
+  const lastUserIndex = (history) => history.findLastIndex((message) => message.role === "user");
+  const format = (count) => count.toLocaleString("en");
 
-  /* A picture in the box: a file as Gradio's box has it, with all of it in its address. */
-  const picture = (url) => ({path: "picture", url, mime_type: url.slice(5, url.indexOf(";")), meta: {_type: "gradio.FileData"}});
-  const isNew = (file) => !file.url.startsWith("data:");
-  const said = ({text, files}) => ({
+  /* An image in the message box: Gradio's file object with the whole image in its URL. */
+  const imageFile = (url) => ({path: "picture", url, mime_type: url.slice(5, url.indexOf(";")), meta: {_type: "gradio.FileData"}});
+  const isUnread = (file) => !file.url.startsWith("data:");
+  const userMessage = ({text, files}) => ({
     role: "user",
     metadata: null,
     content: [
-      ...(text.trim() ? [{type: "text", text}] : []), // first: behind pictures Gradio shows an Edit that fails
+      ...(text.trim() ? [{type: "text", text}] : []), // first, because Gradio's Edit fails on a text behind images
       ...files.map(({url}) => ({type: "component", component: "image", value: {url}, constructor_args: {}, props: {}})),
     ],
     options: null,
   });
 
-  /* Why a message is not sent; null if it is. */
-  const complaint = ({text, files}, history, model) => {
-    if (files.some(isNew)) return "A file is still being read; it is sent as soon as it is.";
+  /* Returns why a message can't be sent, or null. */
+  const problemWith = ({text, files}, history, model) => {
+    if (files.some(isUnread)) return "A file is still being read. The message is sent when it is ready.";
     if (!text.trim() && !files.length) return "Type something to send.";
     if (!text.isWellFormed()) return "The message has characters that cannot be sent. Remove them.";
     const length = [...text].length;
     if (length > LIMITS.chars)
-      return `The message has ${number(length)} characters; at most ${number(LIMITS.chars)} are sent. Shorten it.`;
-    const blind = JSON.parse(document.querySelector("#status [data-blind]")?.dataset.blind ?? "[]");
-    if (!blind.includes(model)) return null;
+      return `The message has ${format(length)} characters; at most ${format(LIMITS.chars)} are sent. Shorten it.`;
+    const textOnly = JSON.parse(document.querySelector("#status [data-text-only]")?.dataset.textOnly ?? "[]");
+    if (!textOnly.includes(model)) return null;
     if (files.length) return "This model cannot see pictures. Choose one that can, or remove the pictures.";
     if (history.some((message) => imagesOf(message).length))
       return "The conversation has pictures, which this model cannot see. Choose one that can, or clear the conversation.";
     return null;
   };
 
-  /* Puts the cursor back where the next message is typed, unless it is somewhere else by now. */
-  const focus = (tries = 40) => {
+  /* Focuses the message box once it is enabled, unless another element has the focus by then. */
+  const focusBox = (attempts = 40) => {
     const box = document.querySelector("#message textarea");
-    if ((!box || box.disabled) && tries) setTimeout(focus, 50, tries - 1);
+    if ((!box || box.disabled) && attempts) setTimeout(focusBox, 50, attempts - 1);
     else if (document.activeElement === document.body) box?.focus({preventScroll: true});
   };
 
-  /* Hands files to Gradio's box, as if they had been picked there. */
-  const give = (files) => {
+  /* Adds files to Gradio's message box, as its file picker does. */
+  const addFiles = (files) => {
     const input = document.querySelector("#message input[type=file]");
     const transfer = new DataTransfer();
     for (const file of files) transfer.items.add(file);
@@ -54,14 +54,15 @@ const chat = (() => {
     input.dispatchEvent(new Event("change", {bubbles: true}));
   };
 
-  /* A file dropped beside the box is meant for it, too; the browser would leave the page and show the file. */
+  /* A file dropped beside the box is added to it. By default the browser would leave the page to show the file. */
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
-    if (!event.defaultPrevented && event.dataTransfer.files.length) give(event.dataTransfer.files);
+    if (!event.defaultPrevented && event.dataTransfer.files.length) addFiles(event.dataTransfer.files);
     event.preventDefault();
   });
 
-  /* The camera: a button in the box, and a dialog with what the camera sees. Browsers have one on https and localhost only. */
+  /* The camera: a button in the message box opens a dialog with the live picture. Browsers offer cameras to pages on
+     https and localhost only. */
   const CAMERA = `<dialog id="camera" aria-label="Camera"><video autoplay playsinline muted></video><p role="alert"></p>
     <div><button class="take">Take the picture</button><button class="close">Cancel</button></div></dialog>`;
   const CAMERA_BUTTON = `<button id="camera-open" aria-label="Take a picture" title="Take a picture"><svg viewBox="0 0 24 24"
@@ -73,191 +74,196 @@ const chat = (() => {
     document.querySelector("#message .textarea-wrapper").insertAdjacentHTML("beforebegin", CAMERA_BUTTON);
     const dialog = document.querySelector("#camera");
     const [video, alert] = dialog.querySelectorAll("video, p");
-    const off = () => video.srcObject?.getTracks().forEach((track) => track.stop());
-    dialog.addEventListener("close", off);
+    const turnOff = () => video.srcObject?.getTracks().forEach((track) => track.stop());
+    dialog.addEventListener("close", turnOff);
     dialog.querySelector(".close").addEventListener("click", () => dialog.close());
     dialog.querySelector(".take").addEventListener("click", () => {
       if (!video.videoWidth) return;
       const canvas = Object.assign(document.createElement("canvas"), {width: video.videoWidth, height: video.videoHeight});
       canvas.getContext("2d").drawImage(video, 0, 0);
-      canvas.toBlob((blob) => give([new File([blob], "camera.jpg", {type: "image/jpeg"})]), "image/jpeg", 0.92);
+      canvas.toBlob((blob) => addFiles([new File([blob], "camera.jpg", {type: "image/jpeg"})]), "image/jpeg", 0.92);
       dialog.close();
     });
     document.querySelector("#camera-open").addEventListener("click", async () => {
       alert.textContent = "";
       dialog.showModal();
       try {
-        const wanted = {facingMode: "environment", width: {ideal: 1920}, height: {ideal: 1920}};
-        video.srcObject = await navigator.mediaDevices.getUserMedia({video: wanted});
-        if (!dialog.open) off();
+        const constraints = {facingMode: "environment", width: {ideal: 1920}, height: {ideal: 1920}};
+        video.srcObject = await navigator.mediaDevices.getUserMedia({video: constraints});
+        if (!dialog.open) turnOff();
       } catch (error) {
-        alert.textContent = "No picture from a camera: there is none, or the browser may not use it.";
+        alert.textContent = "The camera can't be used: there is none, or the browser has no permission.";
       }
     });
   };
 
-  /* A complaint stands below the box, where a narrow page may end. */
-  const told = (why) => {
-    if (why) setTimeout(() => document.querySelector("#complaint").scrollIntoView({block: "nearest"}), 100);
-    return why ? `<p class="status error" role="alert">${why}</p>` : "";
+  /* The HTML of an error below the message box. On a narrow page it may be below the screen: scrolls to it. */
+  const errorHtml = (sentence) => {
+    if (sentence) setTimeout(() => document.querySelector("#message-error").scrollIntoView({block: "nearest"}), 100);
+    return sentence ? `<p class="status error" role="alert">${sentence}</p>` : "";
   };
 
-  /* What stands for a while on the page, wherever one looks. */
-  const tell = (what, state = "error") => {
-    document.querySelector("#told")?.remove();
-    const told = Object.assign(document.createElement("p"), {id: "told", className: `status ${state}`, textContent: what});
-    told.role = "alert";
-    document.body.append(told);
-    setTimeout(() => told.remove(), 8000 + 50 * what.length);
+  /* Shows a sentence at the bottom of the screen for some seconds. */
+  const toast = (sentence, state = "error") => {
+    document.querySelector("#toast")?.remove();
+    const note = Object.assign(document.createElement("p"), {id: "toast", className: `status ${state}`, textContent: sentence});
+    note.role = "alert";
+    document.body.append(note);
+    setTimeout(() => note.remove(), 8000 + 50 * sentence.length);
   };
 
-  /* What each reply took, beside its buttons: Gradio draws a row for the replies to a message, and knows nothing of it. */
-  let lines = [];
-  const receipt = (message) => {
+  /* The statistics of each reply, beside its buttons. Gradio draws one row of buttons for all the messages of a reply. */
+  let statsLines = [];
+  const receiptOf = (message) => {
     try {
       return JSON.parse(message.metadata?.log ?? "null");
     } catch {
       return null;
     }
   };
-  const replies = (history) =>
-    history.reduce((rows, message, i) => {
-      if (message.role === "assistant" && history[i - 1]?.role === "assistant") rows.at(-1).push(message);
-      else if (message.role === "assistant") rows.push([message]);
-      return rows;
+  const groupReplies = (history) =>
+    history.reduce((groups, message, i) => {
+      if (message.role === "assistant" && history[i - 1]?.role === "assistant") groups.at(-1).push(message);
+      else if (message.role === "assistant") groups.push([message]);
+      return groups;
     }, []);
-  const show = (history) => {
-    lines = replies(history).map((row) => row.map((message) => receipt(message)?.line).findLast(Boolean) ?? "");
-    draw();
+  const showStats = (history) => {
+    statsLines = groupReplies(history).map((group) => group.map((message) => receiptOf(message)?.line).findLast(Boolean) ?? "");
+    drawStats();
   };
-  const draw = () =>
+  const drawStats = () =>
     document.querySelectorAll("#conversation .bot-row").forEach((row, i) => {
       const buttons = row.nextElementSibling;
-      const line = lines[i] ?? "";
-      if (buttons?.matches(".message-buttons") && buttons.dataset.numbers !== line) buttons.dataset.numbers = line;
+      const line = statsLines[i] ?? "";
+      if (buttons?.matches(".message-buttons") && buttons.dataset.stats !== line) buttons.dataset.stats = line;
     });
 
   let replying = false;
-  let unkept = null; // what was asked a moment ago: the request goes first
-  const keepAsked = () => {
-    if (unkept) conversations.save(...unkept);
-    unkept = null;
+  let unsaved = null; // a new message with its settings; saved a moment later, so that the request for the reply goes first
+  const saveMessage = () => {
+    if (unsaved) conversations.save(...unsaved);
+    unsaved = null;
   };
-  let cleared = false; // while a reply was being written
-  const replyBegins = () => {
-    [replying, cleared] = [true, false];
+  let discarding = false; // the conversation was cleared during a reply, the rest of which must not come back
+  const startReply = () => {
+    [replying, discarding] = [true, false];
   };
-  let sending = false; // Enter pressed twice sends once
-  let reading = false; // files that were added
-  let waiting = false; // Enter was pressed meanwhile
+  let sending = false; // a message is sent once, even if Enter is pressed twice
+  let reading = false; // the app is reading files
+  let sendAfterReading = false; // Enter was pressed meanwhile
+
+  /* The history without a "Waiting" note, which a reply leaves when it is stopped before it begins, and without a
+     "Thinking" that goes on. */
+  const settle = (history) =>
+    history
+      .filter((message) => message.metadata?.id !== "waiting")
+      .map((message) => (message.metadata?.title ? {...message, metadata: {...message.metadata, status: "done"}} : message));
 
   return {
-    begin: () => {
+    init: () => {
       addCamera();
-      new MutationObserver(draw).observe(document.querySelector("#conversation"), {childList: true, subtree: true});
-      focus();
+      new MutationObserver(drawStats).observe(document.querySelector("#conversation"), {childList: true, subtree: true});
+      focusBox();
     },
-    tell,
-    show,
-    receipts: (history) => history.map(receipt).filter((told) => told?.numbers),
-    busy: () => replying,
+    toast,
+    settle,
+    showStats,
+    receipts: (history) => history.map(receiptOf).filter((receipt) => receipt?.numbers),
+    isReplying: () => replying,
     lock: (history) => {
-      replyBegins();
-      show(history);
+      startReply();
+      showStats(history);
       return LOCKED;
     },
-    check: (...message) => {
-      if (sending || complaint(...message)) throw new Error("Not sent."); // what follows a failure is `complain`
+
+    /* Sending: `validate`, then `addMessage` or, where it throws, `showProblem`. */
+    validate: (...message) => {
+      if (sending || problemWith(...message)) throw new Error("Not sent.");
       sending = true;
     },
-    ask: (message, history, ...settings) => {
+    addMessage: (message, history, ...settings) => {
       sending = false;
-      replyBegins();
-      // As the app says it as soon as it has sent the request; who presses Stop before has it from here.
-      const sent = JSON.stringify({sent: conversations.byName(settings.map((value) => value ?? ""))});
-      const asked = [...history, {...said(message), metadata: {log: sent}}];
-      unkept = [asked, settings];
-      setTimeout(keepAsked, 150);
-      return [{...LOCKED, value: {text: "", files: []}}, asked, ""];
+      startReply();
+      // What the app notes once it has sent the request. A message that is stopped before that has it from here.
+      const log = JSON.stringify({sent: conversations.byName(settings.map((value) => value ?? ""))});
+      const extended = [...history, {...userMessage(message), metadata: {log}}];
+      unsaved = [extended, settings];
+      setTimeout(saveMessage, 150);
+      return [{...LOCKED, value: {text: "", files: []}}, extended, ""];
     },
-    complain: (...message) => {
-      waiting = message[0].files.some(isNew);
-      return told(complaint(...message));
+    showProblem: (...message) => {
+      sendAfterReading = message[0].files.some(isUnread);
+      return errorHtml(problemWith(...message));
     },
 
-    /* Files: Gradio's box has uploaded them, the app reads them, and what it made of them takes their place. */
-    changed: ({files}) => {
-      if (reading || !files.some(isNew)) return;
+    /* Files: Gradio's box uploads them, the app reads them, and the images and texts in them take their place. */
+    readNewFiles: ({files}) => {
+      if (reading || !files.some(isUnread)) return;
       reading = true;
       document.querySelector("#attach").click();
     },
-    added: ({files}) => [{text: "", files: files.filter(isNew)}],
-    attached: ({text, files}, read) => {
-      const cameOf = new Map(read.map((file) => [file.path, file]));
-      const complaints = read.flatMap((file) => file.complaint ?? []);
-      const texts = read.flatMap((file) => file.text ?? []);
-      let kept = files.flatMap((file) => {
-        const came = cameOf.get(file.path);
-        return !came ? file : came.image ? picture(came.image) : [];
+    unreadFiles: ({files}) => [{text: "", files: files.filter(isUnread)}],
+    insertFiles: ({text, files}, results) => {
+      const resultOf = new Map(results.map((result) => [result.path, result]));
+      const problems = results.flatMap((result) => result.error ?? []);
+      const texts = results.flatMap((result) => result.text ?? []);
+      let images = files.flatMap((file) => {
+        const result = resultOf.get(file.path);
+        return !result ? file : result.image ? imageFile(result.image) : [];
       });
-      if (kept.length > LIMITS.images) {
-        complaints.push(`At most ${LIMITS.images} pictures are sent with a message; the others were left out.`);
-        kept = kept.slice(0, LIMITS.images);
+      if (images.length > LIMITS.images) {
+        problems.push(`At most ${LIMITS.images} pictures are sent with a message; the others were left out.`);
+        images = images.slice(0, LIMITS.images);
       }
       reading = false;
-      if (waiting && !complaints.length) setTimeout(() => document.querySelector("#message .submit-button").click(), 50);
-      waiting = false;
-      focus();
-      // Before what was typed, at the end of which the cursor stays.
-      return [{text: [...texts, text].join("\n\n"), files: kept}, complaints.map(told).join("")];
+      if (sendAfterReading && !problems.length) setTimeout(() => document.querySelector("#message .submit-button").click(), 50);
+      sendAfterReading = false;
+      focusBox();
+      // In front of the typed text, so that the cursor stays at its end.
+      return [{text: [...texts, text].join("\n\n"), files: images}, problems.map(errorHtml).join("")];
     },
-    notAttached: ({text, files}) => {
-      reading = waiting = false;
-      return [{text, files: files.filter((file) => !isNew(file))}, told("The file could not be read. Add it again.")];
+    removeUnreadFiles: ({text, files}) => {
+      reading = sendAfterReading = false;
+      return [{text, files: files.filter((file) => !isUnread(file))}, errorHtml("The file could not be read. Add it again.")];
     },
 
     retry: (history) => {
-      replyBegins();
-      const asked = history.slice(0, lastAsked(history) + 1);
-      show(asked);
-      return [asked, LOCKED];
+      startReply();
+      const question = history.slice(0, lastUserIndex(history) + 1);
+      showStats(question);
+      return [question, LOCKED];
     },
     undo: (history, ...settings) => {
-      const asked = history[lastAsked(history)];
-      const left = history.slice(0, lastAsked(history));
-      conversations.save(left, settings);
-      return [{text: textOf(asked), files: imagesOf(asked).map(picture)}, left];
+      const message = history[lastUserIndex(history)];
+      const rest = history.slice(0, lastUserIndex(history));
+      conversations.save(rest, settings);
+      return [{text: textOf(message), files: imagesOf(message).map(imageFile)}, rest];
     },
-    /* A reply stopped before it began leaves no "Waiting" behind, and one stopped in thought does not think on. */
-    settled: (history) =>
-      history
-        .filter((message) => message.metadata?.id !== "waiting")
-        .map((message) => (message.metadata?.title ? {...message, metadata: {...message.metadata, status: "done"}} : message)),
-    stopped: (history, ...settings) => {
-      unkept = null;
-      const settled = chat.settled(history);
+    onStop: (history, ...settings) => {
+      unsaved = null;
+      const settled = settle(history);
       conversations.save(settled, settings);
       return [settled];
     },
-    /* The status line and the list of models are looked at again after a failure, when the server was found changed,
-       and after a reply from a server that the status line still calls gone. What was on its way of a reply may have come
-       after Stop, or after the conversation was cleared. */
-    ended: (history, ...settings) => {
-      unkept = null;
-      const left = cleared ? [] : chat.settled(history);
+    /* The app is asked again for the status line and the models after a failure, after a notice (the server has changed),
+       and after a reply from a server that the status line calls unreachable. An update of the reply may have arrived
+       after Stop or Clear: the history is then replaced. */
+    onReplyEnd: (history, ...settings) => {
+      unsaved = null;
+      const settled = discarding ? [] : settle(history);
       replying = false;
-      show(left);
-      conversations.save(left, settings);
-      const changed = ["error", "notice"].includes(left.at(-1)?.metadata?.id);
+      showStats(settled);
+      conversations.save(settled, settings);
+      const changed = ["error", "notice"].includes(settled.at(-1)?.metadata?.id);
       if (changed || document.querySelector("#status .error")) document.querySelector("#refresh").click();
-      focus();
-      const came = cleared || history.some(({metadata}) => metadata?.id === "waiting" || metadata?.status === "pending");
-      return [UNLOCKED, came ? left : {__type__: "update"}];
+      focusBox();
+      const late = discarding || history.some(({metadata}) => metadata?.id === "waiting" || metadata?.status === "pending");
+      return [UNLOCKED, late ? settled : {__type__: "update"}];
     },
-    cleared: () => {
-      cleared = replying;
-      keepAsked();
-      conversations.forget();
+    onClear: () => {
+      discarding = replying;
+      saveMessage();
+      conversations.leave();
     },
   };
 })();

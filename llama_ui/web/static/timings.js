@@ -1,9 +1,9 @@
-/* Where the time of each turn went: a bar of waiting, first token and generating, all to one scale; and its numbers. */
+/* The "Time" tab: for each turn a bar of waiting, first token and generation, all on one scale, and its statistics. */
 const timings = (history) => {
   const PARTS = {waited: "Waiting", first: "First token", generating: "Generating"};
   const escape = (text) => Object.assign(document.createElement("i"), {textContent: text}).innerHTML;
   const turns = chat.receipts(history);
-  if (!turns.length) return "<p>Chat first: the time of each reply then stands here.</p>";
+  if (!turns.length) return "<p>Timings appear after your first message.</p>";
   const total = ({numbers}) => Object.keys(PARTS).reduce((sum, part) => sum + (numbers[part] ?? 0), 0);
   const longest = Math.max(...turns.map(total), 0.001);
   const legend = Object.entries(PARTS).map(([part, name]) => `<span><i class="${part}"></i>${name}</span>`);

@@ -1,7 +1,4 @@
-"""Llama Stack servers of every generation, as the contract tests need them: real ones, and one played from records.
-
-Each has a `name`, a `url`, and an `engine`, the scripted model behind it. `model` is its id for the engine's model.
-"""
+"""Real Llama Stack servers of every generation, each with a scripted engine behind it, for the contract tests."""
 
 import contextlib
 import os
@@ -22,7 +19,7 @@ from tests.support.servers.install import HERE, install
 ENGINE_MODELS = ("tiny", "text-embedding-3-small")
 STARTUP_SECONDS = 90.0
 
-# How each is started, in its environment's bin folder; all but the first take the port from here alone.
+# The command of each server, in the bin folder of its environment.
 COMMANDS = {
     "ogx-1.5.0": "ogx run {config} --port {port} --insecure",
     "llama-stack-0.7.3": "llama stack run {config} --port {port}",
@@ -32,7 +29,10 @@ COMMANDS = {
 
 
 class RealServer:
-    """A running server, listening on 127.0.0.1 only. `with RealServer("ogx-1.5.0") as server: server.await_ready()`."""
+    """A server process on 127.0.0.1: `with RealServer("ogx-1.5.0") as server: server.await_ready()`.
+
+    `engine` is the scripted engine behind it, `model` the server's id of the engine's model.
+    """
 
     def __init__(self, name: str, port: int | None = None, engine: FakeStack | None = None) -> None:
         self.name = name
@@ -40,7 +40,7 @@ class RealServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self.model = "tiny" if name == "llama-stack-0.2.12" else "engine/tiny"
         self.engine = engine or FakeStack()
-        self.be_as_at_the_start()
+        self.reset()
 
     def __enter__(self) -> Self:
         self._cleanup = contextlib.ExitStack()
@@ -66,22 +66,23 @@ class RealServer:
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
 
-    def be_as_at_the_start(self) -> None:
-        self.engine.forget()
-        self.engine.be_an_engine(*ENGINE_MODELS)
+    def reset(self) -> None:
+        """Reset everything that a test can change."""
+        self.engine.reset()
+        self.engine.act_as_engine(*ENGINE_MODELS)
 
     def await_ready(self) -> Self:
-        """Waits until the server answers. Fails with what it printed where it never does."""
+        """Wait until the server answers. Fails with its output if it never does."""
         deadline = time.monotonic() + STARTUP_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(f"{self.url}/v1/health", trust_env=False, timeout=2).is_success:
                     return self
-            time.sleep(0.1)  # there is no event to wait for in another program
+            time.sleep(0.1)  # a process has no event to wait for
         raise AssertionError(f"{self.name} did not start. It printed:\n{self._log.read()[-4000:]}")
 
     def await_line(self, text: str, seconds: float) -> None:
-        """Waits until the server has printed this, since it was last asked here."""
+        """Wait until the server has printed this text since the last call."""
         deadline = time.monotonic() + seconds
         printed = ""
         while text not in (printed := printed + self._log.read()):
@@ -89,7 +90,7 @@ class RealServer:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """Ends the process at once."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
 
@@ -101,6 +102,6 @@ class RealServer:
             self.kill()
 
     def _environment(self, folder: Path) -> Mapping[str, str]:
-        # As JSON, since pretty tracebacks hold the server up for seconds. With a home of its own: it writes there.
+        # JSON logs, because formatting tracebacks takes the server seconds. It also writes to its home folder.
         formats = {"OGX_LOG_FORMAT": "json", "LLAMA_STACK_LOG_FORMAT": "json"}
         return clean(os.environ) | formats | {"HOME": str(folder), "NO_PROXY": "127.0.0.1,localhost"}

@@ -1,8 +1,7 @@
-"""Installs the real servers that the contract tests run, and old clients, each into an environment of its own.
+"""Install the servers of the contract tests, and old clients, each into a virtual environment of its own.
 
-`python tests/support/servers/install.py` installs all servers; what is there already is left alone. They are kept in
-the user's cache, or in the folder named by LLAMA_UI_SERVERS. Each server's packages are pinned in the file beside
-this one.
+`python tests/support/servers/install.py` installs all servers that are missing. The environments are in the user's
+cache, or in the folder LLAMA_UI_SERVERS. The files beside this one pin the packages of each server.
 """
 
 import hashlib
@@ -19,21 +18,18 @@ NAMES = ["ogx-1.5.0", "llama-stack-0.7.3", "llama-stack-0.3.5", "llama-stack-0.2
 
 
 def install(name: str) -> Path:
-    """The folder of a server's environment, made if it is not there as pinned. Raises CalledProcessError."""
+    """The folder of a server's environment, which is created unless it has the pinned packages."""
     pins = HERE / f"{name}.txt"
     return _environment(name, pins.read_bytes(), "-r", str(pins))
 
 
 def install_client(*requirements: str) -> Path:
-    """The folder of an environment with these requirements, and with nothing that they do not name themselves.
-
-    Made if it is not there. "llama-stack-client==0.3.5" comes first, and names it. Raises CalledProcessError.
-    """
+    """The folder of an environment with these requirements. The first one, such as "x==0.3.5", gives it its name."""
     return _environment(requirements[0].replace("==", "-"), " ".join(requirements).encode(), *requirements)
 
 
 def _environment(name: str, content: bytes, *packages: str) -> Path:
-    """The folder of an environment with these packages. It is made anew where `content` is not what it was made for."""
+    """The folder of an environment with these packages, which is created again when `content` has changed."""
     folder = Path(os.environ.get("LLAMA_UI_SERVERS") or platformdirs.user_cache_path("llama-ui") / "servers") / name
     mark = folder / f"installed-{hashlib.sha256(content).hexdigest()[:16]}"
     if mark.exists():

@@ -1,96 +1,72 @@
-"""llama-stack 0.1.9, played from the bodies in tests/support/wire. It is its own engine, with scripts and requests."""
+"""A server that replays the responses of llama-stack 0.1.9 in tests/support/wire. It acts as its own engine."""
 
-import asyncio
 import json
-import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.support.app_process import free_port
-from tests.support.fake_stack import Break, Endless, Hold, Item, Reply, wait_for
+from tests.support.fake_stack import Endless, Reply, ScriptedServer
 
 WIRE = Path(__file__).parent.parent / "wire" / "0.1.9"
-ASKED_OF_ITSELF = ("health", "version", "models", "inspect/routes")
+LOOKUPS = ("health", "version", "models", "inspect/routes")
 
 
-class RecordedServer:
-    """As `RealServer`: what it is asked for is kept in `requests`, as an engine behind it would get it."""
+class RecordedServer(ScriptedServer):
+    """The interface of `RealServer`. `requests` has the requests in the form in which an engine would get them.
+
+    The tokens of a reply are those of the recording, "tok0 ", "tok1 " and "tok2 ", whatever a test enqueues.
+    """
 
     name = "llama-stack-0.1.9"
     model = "tiny"
 
-    def __init__(self, port: int | None = None) -> None:
-        self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.engine = self
-        self.forget()
+    @property
+    def engine(self) -> Self:
+        return self
 
-    def forget(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.bodies: list[dict[str, Any]] = []  # the same as they came
-        self.replies: deque[Reply] = deque()
+    def reset(self) -> None:
+        super().reset()
+        self.bodies: list[dict[str, Any]] = []  # the requests as they were received
 
-    def enqueue(self, *items: Item, status: int = 200, body: object = None, finish_reason: str = "stop") -> Reply:
-        """The tokens are those of the record, "tok0 ", "tok1 " and "tok2 ", whatever is asked for here."""
-        reply = Reply(list(items), status, body, finish_reason=finish_reason)
-        self.replies.append(reply)
-        return reply
-
-    def __enter__(self) -> Self:
-        routes = [Route(f"/v1/{name}", _played(name.split("/")[-1])) for name in ASKED_OF_ITSELF]
+    def _app(self) -> Starlette:
+        routes = [Route(f"/v1/{name}", _replay(name.split("/")[-1])) for name in LOOKUPS]
         routes.append(Route("/v1/inference/chat-completion", self._chat, methods=["POST"]))
         app = Starlette(routes=[*routes, Route("/{path:path}", _no_such_route, methods=["GET", "POST"])])
-        # It fails where it finds no route: what is answered then comes from the handler, and the connection is closed.
+        # The original fails at an unknown route: its error handler answers, and the connection is closed.
         app.add_exception_handler(Exception, lambda *_: _json("no-such-route", 400))
-        config = uvicorn.Config(app, port=self.port, log_level=99, timeout_graceful_shutdown=1)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
-        return self.await_ready()
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(10)
-
-    def await_ready(self) -> Self:
-        while not self._server.started and self._thread.is_alive():
-            self._thread.join(0.01)
-        assert self._server.started, f"port {self.port} cannot be listened on"
-        return self
+        return app
 
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
-        if any(said["role"] == "assistant" and "stop_reason" not in said for said in body["messages"]):
+        if any(message["role"] == "assistant" and "stop_reason" not in message for message in body["messages"]):
             return _json("no-stop-reason", 400)
         if body["model_id"] != self.model:
-            return StreamingResponse(_play("unknown-model", Reply([])), media_type="text/event-stream")
+            return StreamingResponse(_stream("unknown-model", Reply([])), media_type="text/event-stream")
         self.bodies.append(body)
-        self.requests.append(_for_an_engine(body))
+        self.requests.append(_engine_request(body))
         reply = self.replies.popleft() if self.replies else Reply(["tok0 ", "tok1 ", "tok2 "])
-        return StreamingResponse(_play(_record(reply), reply), media_type="text/event-stream")
+        return StreamingResponse(_stream(_recording_for(reply), reply), media_type="text/event-stream")
 
 
-def _json(record: str, status: int = 200) -> Response:
-    return JSONResponse(json.loads((WIRE / f"{record}.json").read_bytes()), status)
+def _json(name: str, status: int = 200) -> Response:
+    return JSONResponse(json.loads((WIRE / f"{name}.json").read_bytes()), status)
 
 
-def _played(record: str) -> Any:
-    return lambda _: _json(record)
+def _replay(name: str) -> Any:
+    return lambda _: _json(name)
 
 
 async def _no_such_route(request: Request) -> Response:
     raise ValueError("No endpoint found")
 
 
-def _record(reply: Reply) -> str:
+def _recording_for(reply: Reply) -> str:
     if reply.status != 200:
         return "failure"
     if any(isinstance(item, dict) and "error" in item for item in reply.items):
@@ -98,49 +74,42 @@ def _record(reply: Reply) -> str:
     return "length" if reply.finish_reason == "length" else "reply"
 
 
-async def _play(record: str, reply: Reply) -> AsyncIterator[str]:
-    frames = deque(f"{frame}\n\n" for frame in (WIRE / f"{record}.sse").read_text().split("\n\n") if frame)
+async def _stream(recording: str, reply: Reply) -> AsyncIterator[str]:
+    frames = deque(f"{frame}\n\n" for frame in (WIRE / f"{recording}.sse").read_text().split("\n\n") if frame)
     try:
         yield frames.popleft()
-        for item in reply.items:
-            match item:
-                case Hold():
-                    await wait_for(item)
-                case Break():
-                    raise ConnectionAbortedError
-                case Endless():
-                    while True:
-                        yield frames[0]
-                        await asyncio.sleep(0.01)
-                case str() if frames:
-                    yield frames.popleft()
+        async for item in reply.play():
+            if isinstance(item, Endless):
+                yield frames[0]
+            elif isinstance(item, str) and frames:
+                yield frames.popleft()
         for frame in frames:
             yield frame
     finally:
         reply.ended.set()
 
 
-def _for_an_engine(body: dict[str, Any]) -> dict[str, Any]:
-    """A legacy request as the server hands it on to an engine that speaks OpenAI's language."""
+def _engine_request(body: dict[str, Any]) -> dict[str, Any]:
+    """Convert a legacy request to the OpenAI request that the server sends to its engine."""
 
-    def part(part: dict[str, Any]) -> dict[str, Any]:
+    def convert(part: dict[str, Any]) -> dict[str, Any]:
         if part["type"] == "text":
             return part
         data = part["image"]["data"]
-        kind = "jpeg" if data.startswith("/9j/") else "png"  # it is told no kind
+        kind = "jpeg" if data.startswith("/9j/") else "png"  # the request does not say which
         return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}}
 
-    messages = [
-        {"role": said["role"], "content": content if isinstance(content, str) else [part(item) for item in content]}
-        for said in body["messages"]
-        for content in [said["content"]]
-    ]
+    messages = []
+    for message in body["messages"]:
+        content = message["content"]
+        parts = content if isinstance(content, str) else [convert(part) for part in content]
+        messages.append({"role": message["role"], "content": parts})
     sampling = body.get("sampling_params", {})
-    strategy = sampling.get("strategy", {"type": "greedy"})
-    handed_on = {name: strategy[name] for name in ("temperature", "top_p") if name in strategy}
+    strategy = sampling.get("strategy", {})
+    options = {name: strategy[name] for name in ("temperature", "top_p") if name in strategy}
     return {
         "model": body["model_id"],
         "messages": messages,
         "max_tokens": sampling.get("max_tokens", 4096),
-        **handed_on,
+        **options,
     }

@@ -1,0 +1,252 @@
+"""Conversations saved in the browser, as files, and as links."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.support.chromium import SECONDS, Chat, file, open_chat, png
+from tests.support.fake_stack import Endless, FakeStack, Hold
+
+pytestmark = pytest.mark.browser
+HOSTILE = '“quotes” """ \' \\ `$(id)` </script><b>x</b> 🦙\n\n    indented\n!! EOF'
+
+
+def converse(chat: Chat) -> None:
+    """Two turns, with an image, text that breaks formats, and settings."""
+    chat.system_prompt.fill("Be brief.\n" + HOSTILE)
+    chat.set_sampling("Temperature", "0.5")
+    chat.set_sampling("Seed", "7")
+    chat.send(HOSTILE)
+    expect(chat.replies).to_have_count(1)
+    chat.wait_until_idle()
+    chat.add_files(file("red.png", png()))
+    chat.expect_images(1)
+    chat.ask("What is this?")
+
+
+def export(chat: Chat, kind: str) -> str:
+    with chat.page.expect_download() as download:
+        chat.button(f"Export {kind}").click()
+    return Path(download.value.path()).read_text(encoding="utf-8")
+
+
+def import_file(chat: Chat, content: str) -> None:
+    chat.page.locator("#chat-actions input[type=file]").set_input_files([file("chat.json", content.encode())])
+
+
+@pytest.fixture
+def expected(browser: Browser, url: str, stack: FakeStack) -> dict[str, Any]:
+    """The third request of the conversation above when nothing happens in between."""
+    with open_chat(browser, url) as chat:
+        converse(chat)
+        chat.ask("Go on.")
+    return stack.requests[-1]
+
+
+def test_an_exported_conversation_continues_after_its_import(
+    chat: Chat, stack: FakeStack, expected: dict[str, Any]
+) -> None:
+    chat.button("Export JSON").click()
+    expect(chat.toast).to_contain_text("There is no conversation to export yet.")
+    converse(chat)
+    assert "Hello there." in export(chat, "Markdown")
+    exported = export(chat, "JSON")
+    chat.press("Clear")
+    expect(chat.questions).to_have_count(0)
+    chat.system_prompt.fill("Something else.")
+    chat.set_sampling("Seed", "")
+    import_file(chat, exported)
+    expect(chat.replies).to_have_count(2)
+    expect(chat.questions.last.locator("img")).to_be_visible()
+    expect(chat.saved_chats).to_have_count(2)
+    chat.ask("Go on.")
+    assert stack.requests[-1] == expected
+
+
+def test_a_saved_conversation_continues_in_another_tab(chat: Chat, stack: FakeStack, expected: dict[str, Any]) -> None:
+    converse(chat)
+    tab = Chat(chat.page.context.new_page(), chat.page.url)
+    expect(tab.questions).to_have_count(0)
+    expect(tab.system_prompt).to_have_value("You are a friendly assistant.")
+    tab.saved_chats.get_by_role("button", name="Open").click()
+    expect(tab.replies).to_have_count(2)
+    expect(tab.conversation.locator("[data-stats*='7 tokens in']")).to_have_count(2)
+    tab.ask("Go on.")
+    assert stack.requests[-1] == expected
+
+
+def test_a_conversation_continues_after_a_reload(chat: Chat, stack: FakeStack, expected: dict[str, Any]) -> None:
+    converse(chat)
+    chat.page.reload()
+    expect(chat.replies).to_have_count(2)
+    chat.wait_until_idle()
+    chat.ask("Go on.")
+    assert stack.requests[-1] == expected
+    expect(chat.saved_chats).to_have_count(1)
+
+
+def test_a_reload_during_a_reply_keeps_the_message(chat: Chat, stack: FakeStack) -> None:
+    reply = stack.enqueue("Once", hold := Hold())
+    chat.send("Tell me a story.")
+    assert hold.reached.wait(SECONDS)
+    expect(chat.saved_chats).to_have_count(1)
+    chat.page.reload()
+    expect(chat.questions).to_have_text(["Tell me a story."])
+    assert reply.ended.wait(SECONDS)
+
+
+def test_conversations_can_be_opened_renamed_and_deleted(chat: Chat, stack: FakeStack) -> None:
+    chat.ask("About llamas")
+    chat.button("New").click()
+    expect(chat.questions).to_have_count(0)
+    chat.ask("About <b>moons</b>")
+    expect(chat.saved_chats).to_have_text(["About <b>moons</b>✎✕", "About llamas✎✕"])
+    chat.button("Rename About llamas").click()
+    title = chat.page.locator("#chat-list input")
+    title.fill("Wool")
+    title.press("Enter")
+    chat.button("Open Wool").click()
+    expect(chat.questions).to_have_text(["About llamas"])
+    chat.ask("More")
+    expect(chat.saved_chats.first).to_contain_text("Wool")
+    chat.page.once("dialog", lambda dialog: dialog.dismiss())
+    chat.button("Delete Wool").click()
+    expect(chat.saved_chats).to_have_count(2)
+    chat.page.once("dialog", lambda dialog: dialog.accept())
+    chat.button("Delete Wool").click()
+    expect(chat.saved_chats).to_have_count(1)
+    expect(chat.questions).to_have_count(0)
+    chat.page.reload()
+    expect(chat.saved_chats).to_have_text(["About <b>moons</b>✎✕"])
+
+
+def test_a_conversation_renamed_during_a_reply_is_saved_once(chat: Chat, stack: FakeStack) -> None:
+    stack.enqueue("Once", hold := Hold())
+    chat.send("One")
+    assert hold.reached.wait(SECONDS)
+    chat.button("Rename One").click()
+    chat.page.locator("#chat-list input").fill("Wool")
+    hold.release.set()
+    chat.wait_until_idle()
+    chat.page.locator("#chat-list input").press("Enter")
+    expect(chat.saved_chats).to_have_text(["Wool✎✕"])
+    chat.ask("Two")
+    expect(chat.saved_chats).to_have_text(["Wool✎✕"])
+
+
+def test_no_other_conversation_can_be_opened_during_a_reply(chat: Chat, stack: FakeStack) -> None:
+    chat.ask("One")
+    stack.enqueue("Once", hold := Hold())
+    chat.button("New").click()
+    expect(chat.questions).to_have_count(0)
+    chat.send("Two")
+    assert hold.reached.wait(SECONDS)
+    chat.button("Open One").click()
+    expect(chat.toast).to_contain_text("Stop it first")
+    hold.release.set()
+    chat.wait_until_idle()
+    expect(chat.replies).to_have_text(["Once"])
+    chat.button("Open One").click()
+    expect(chat.questions).to_have_text(["One"])
+
+
+def test_clear_during_a_reply_stops_it_and_keeps_the_saved_conversation(chat: Chat, stack: FakeStack) -> None:
+    reply = stack.enqueue("Once", Endless())
+    chat.send("Tell me a story.")
+    expect(chat.replies.last).to_contain_text("Once")
+    chat.press("Clear")
+    assert reply.ended.wait(SECONDS)
+    expect(chat.questions).to_have_count(0)
+    chat.wait_until_idle()
+    chat.ask("Something else")
+    expect(chat.saved_chats).to_have_text(["Something else✎✕", "Tell me a story.✎✕"])
+
+
+def test_a_conversation_continued_in_two_tabs_becomes_two(chat: Chat, stack: FakeStack) -> None:
+    chat.ask("One")
+    tab = Chat(chat.page.context.new_page(), chat.page.url)
+    tab.button("Open One").click()
+    expect(tab.questions).to_have_count(1)
+    tab.ask("Two")
+    chat.ask("Three")
+    expect(chat.saved_chats).to_have_count(2)
+    for row, last in ((0, "Three"), (1, "Two")):
+        chat.saved_chats.nth(row).get_by_role("button", name="Open").click()
+        expect(chat.questions.last).to_have_text(last)
+
+
+def test_the_saved_conversation_follows_undo_and_stop(chat: Chat, stack: FakeStack) -> None:
+    chat.ask("One")
+    chat.ask("Two")
+    chat.press("Undo")
+    expect(chat.questions).to_have_count(1)
+    chat.wait_until_idle()
+    chat.page.reload()
+    expect(chat.questions).to_have_text(["One"])
+    stack.enqueue("Once", Hold())
+    chat.send("Three")
+    expect(chat.replies.last).to_contain_text("Once")
+    chat.stop_button.click()
+    chat.wait_until_idle()
+    chat.page.reload()
+    expect(chat.replies.last).to_contain_text("Once")
+    expect(chat.page.get_by_text("Waiting for")).to_have_count(0)
+
+
+def test_a_file_that_cannot_be_imported_leaves_the_conversation_as_it_is(chat: Chat, stack: FakeStack) -> None:
+    chat.ask("One")
+    import_file(chat, '{"format": "llama-ui conversation", "version": 99}')
+    expect(chat.toast).to_be_visible()
+    expect(chat.questions).to_have_text(["One"])
+    chat.ask("Two")
+    expect(chat.questions).to_have_text(["One", "Two"])
+
+
+def test_a_link_fills_in_settings_and_message_but_sends_nothing(browser: Browser, url: str, stack: FakeStack) -> None:
+    stack.models.append(stack.models[0] | {"id": "fake/other"})
+    message = "hi & bye=?#%20\n" + HOSTILE
+    with open_chat(browser, url) as chat:
+        chat.allow_clipboard()
+        chat.system_prompt.fill(HOSTILE)
+        chat.set_sampling("Temperature", "0.5")
+        chat.choose_model("fake/other")
+        chat.send(message)
+        expect(chat.replies).to_have_count(1)
+        chat.wait_until_idle()
+        chat.ask("A second message")
+        chat.button("Copy link").click()
+        expect(chat.toast).to_have_text("Link copied, with settings and first message.")
+        link = chat.clipboard()
+    with open_chat(browser, link) as chat:
+        expect(chat.box).to_have_value(message)
+        expect(chat.system_prompt).to_have_value(HOSTILE)
+        expect(chat.model).to_have_value("fake/other")
+        assert len(stack.requests) == 2
+        chat.box.press("Enter")
+        expect(chat.replies).to_have_count(1)
+        chat.wait_until_idle()
+        assert stack.requests[2] == stack.requests[0]
+        chat.page.reload()
+        expect(chat.replies).to_have_count(1)  # the conversation of this link, not the empty one
+
+
+def test_parts_of_a_link_that_are_ignored_are_named(browser: Browser, url: str, stack: FakeStack) -> None:
+    query = f"temperature=9&foo=1&model=nope%3Cb%3E&system_prompt=Be+brief.&message={'x' * 33_000}"
+    with open_chat(browser, f"{url}/?{query}") as chat:
+        expect(chat.system_prompt).to_have_value("Be brief.")
+        expect(chat.box).to_have_value("")
+        for name in ("Temperature", "foo", "nope<b>", "message"):
+            expect(chat.error).to_contain_text(name)
+        expect(chat.model).to_have_value("fake/llama")
+
+
+def test_a_link_is_shown_where_there_is_no_clipboard(chat: Chat, stack: FakeStack) -> None:
+    chat.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    chat.box.fill("Not sent yet")
+    chat.button("Copy link").click()
+    expect(chat.toast).to_contain_text("message=Not+sent+yet")
+    chat.box.fill("x" * 9_000)
+    chat.button("Copy link").click()
+    expect(chat.toast).to_contain_text("too long")

@@ -1,0 +1,164 @@
+"""How replies are rendered: reasoning, Markdown, code, and statistics."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.support.chromium import SECONDS, SYSTEM, Chat, messages
+from tests.support.fake_stack import FakeStack, Hold
+
+pytestmark = pytest.mark.browser
+REASONING = [{"choices": [{"delta": {"reasoning_content": text}}]} for text in ("The user ", "wants *x*.")]
+
+
+def test_reasoning_is_open_until_the_answer_begins(chat: Chat, stack: FakeStack) -> None:
+    thinking, answering = Hold(), Hold()
+    stack.enqueue(*REASONING, thinking, "It is ", answering, "x.")
+    chat.send("What is it?")
+    block = chat.page.locator("#conversation .thought-group")
+    expect(block).to_contain_text("Thinking")
+    expect(block).to_contain_text("The user wants x.")
+    expect(block.locator(".loading-spinner")).to_be_visible()
+    thinking.release.set()
+    expect(chat.replies.last).to_contain_text("It is")
+    expect(block).not_to_contain_text("The user wants x.")
+    expect(block).to_contain_text(re.compile(r"Thinking\s*\(\d+(\.\d+)?m?s\)"))
+    expect(block.locator(".loading-spinner")).to_have_count(0)
+    answering.release.set()
+    chat.wait_until_idle()
+    block.get_by_role("button").first.click()
+    expect(block).to_contain_text("The user wants x.")
+    chat.ask("two")
+    assert messages(stack) == [SYSTEM, ("user", "What is it?"), ("assistant", "It is x."), ("user", "two")]
+
+
+def test_stop_during_reasoning_ends_its_spinner(chat: Chat, stack: FakeStack) -> None:
+    reply = stack.enqueue(*REASONING, Hold())
+    chat.send("one")
+    expect(chat.replies.last).to_contain_text("The user wants x.")
+    chat.stop_button.click()
+    assert reply.ended.wait(SECONDS)
+    expect(chat.page.locator(".loading-spinner")).to_have_count(0)
+    chat.ask("two")
+    assert messages(stack) == [SYSTEM, ("user", "one\n\ntwo")]
+
+
+TAGS = [
+    "List<String> and Map<String, List<Integer>> and Array<Object> 1",
+    "a < b and c > d; x<y; <your_name>; <your-name>; Vec<i> 2",
+    "<b>bold</b> and <img src=x onerror=alert(1)> and <script>alert(1)</script> 3",
+    "<!-- a comment --> and <?php echo 1 ?> and <|eot|> and </div> 4",
+    '<div onclick="x()">\n  inside **div**\n</div>\n\n5',
+    "<html>\n  <body>\n    <p>x</p>\n  </body>\n</html>\n\n6",
+]
+
+
+def test_html_tags_are_shown_as_text(chat: Chat, stack: FakeStack) -> None:
+    for text in TAGS:
+        stack.enqueue(text)
+        chat.send(text)
+        for message in (chat.questions.last, chat.replies.last):
+            expect(message).to_contain_text(text[-1])
+        chat.wait_until_idle()
+        for message in (chat.questions.last, chat.replies.last):
+            assert re.sub(r"\n+", "\n", message.inner_text()).strip() == re.sub(r"\n+", "\n", text)
+
+
+def test_code_keeps_its_indentation_when_shown_and_copied(chat: Chat, stack: FakeStack) -> None:
+    code = "def f(a: List[int]) -> str:\n    if a < 3:\n        return '<b>$$x$$ \\[y\\]'\n"
+    stack.enqueue(f"So:\n\n```python\n{code}```\n")
+    chat.allow_clipboard()
+    chat.ask("Write code.")
+    assert chat.replies.last.locator("pre").inner_text().rstrip("\n") == code.rstrip("\n")
+    chat.replies.last.get_by_title("copy").click()
+    chat.page.wait_for_function(
+        "async (code) => (await navigator.clipboard.readText()).trim() === code", arg=code.strip()
+    )
+
+
+def test_tables_formulas_and_lists_are_rendered(chat: Chat, stack: FakeStack) -> None:
+    stack.enqueue(
+        "| a | b |\n|---|---|\n| 1 | List<String> |\n\n$$ \\int_0^1 x<y\\,dx $$\n\n\\[ E = mc^2 \\]\n\n"
+        "inline \\( a^2 \\), for $5 and $6\n\n- one\n- two\n\nend"
+    )
+    chat.ask("Show all.")
+    reply = chat.replies.last
+    expect(reply.locator("td").last).to_have_text("List<String>")
+    expect(reply.locator(".katex-display")).to_have_count(2)
+    expect(reply.locator(".katex")).to_have_count(3)
+    expect(reply).to_contain_text("for $5 and $6")
+    expect(reply.locator("li")).to_have_count(2)
+
+
+def test_each_paragraph_has_the_direction_of_its_script(chat: Chat, stack: FakeStack) -> None:
+    stack.enqueue("Left to right.\n\nשלום עולם, hello\n\nمرحبا بالعالم")
+    chat.ask("Greet.")
+    expect(chat.replies.last.locator("p")).to_have_count(3)
+    sides = chat.replies.last.locator("p").evaluate_all(
+        """(paragraphs) => paragraphs.map((paragraph) => {
+            const range = document.createRange();
+            const text = document.createTreeWalker(paragraph, NodeFilter.SHOW_TEXT).nextNode();
+            range.setStart(text, 0);
+            range.setEnd(text, 1);
+            const [letter, box] = [range.getBoundingClientRect(), paragraph.getBoundingClientRect()];
+            return letter.left - box.left < box.right - letter.right ? "left" : "right";
+        })"""
+    )
+    assert sides == ["left", "right", "right"]
+
+
+def test_a_partial_reply_is_readable_at_every_moment(chat: Chat, stack: FakeStack) -> None:
+    holds = [Hold() for _ in range(4)]
+    stack.enqueue(
+        *("So:\n\n```python\nif a <", holds[0], " 3:\n    b()\n```\n\n| a | b |\n|---|", holds[1]),
+        *("---|\n| 1 | x", holds[2], "y |\n\n$$ x^", holds[3], "2 $$\n\nend"),
+    )
+    chat.send("Write.")
+    reply = chat.replies.last
+    expect(reply.locator("pre")).to_contain_text("if a <")
+    holds[0].release.set()
+    expect(reply.locator("pre")).to_contain_text("    b()")
+    expect(reply).to_contain_text("| a | b |")
+    expect(reply.locator("pre")).not_to_contain_text("|")
+    holds[1].release.set()
+    expect(reply.locator("td").last).to_have_text("x")
+    holds[2].release.set()
+    expect(reply.locator("td").last).to_have_text("xy")
+    expect(reply).to_contain_text("$$ x^")
+    holds[3].release.set()
+    expect(reply.locator(".katex")).to_have_count(1)
+    expect(reply).to_contain_text("end")
+    expect(reply).not_to_contain_text("$$")
+
+
+def test_statistics_are_shown_below_a_reply_but_not_copied_or_sent(chat: Chat, stack: FakeStack) -> None:
+    chat.allow_clipboard()
+    chat.ask("One")
+    stats = chat.conversation.locator("[data-stats*='first token']")
+    expect(stats).to_have_count(1)
+    assert "7 tokens in, 3 out" in (line := stats.get_attribute("data-stats") or "") and "stop" in line
+    chat.page.get_by_label("Copy message").last.click()
+    assert chat.clipboard() == "Hello there."
+    chat.ask("Two")
+    expect(stats).to_have_count(2)
+    assert "token" not in json.dumps(stack.requests[-1]["messages"])
+    stack.enqueue(hold := Hold(), "Hi")
+    chat.press("Retry")
+    assert hold.reached.wait(SECONDS)
+    expect(stats).to_have_count(1)
+    hold.release.set()
+    expect(stats).to_have_count(2)
+
+
+def test_the_time_tab_has_a_bar_for_each_turn(chat: Chat, stack: FakeStack) -> None:
+    chat.open_tab("Time")
+    expect(chat.page.locator("#timings")).to_have_text("Timings appear after your first message.")
+    chat.open_tab("Chat")
+    chat.ask("One")
+    chat.ask("Two")
+    chat.open_tab("Time")
+    expect(chat.page.locator("#timings .bar")).to_have_count(2)
+    first = chat.page.locator("#timings .bar i.first").first
+    expect(first).to_have_attribute("title", re.compile(r"First token: \d+\.\d\d s"))
