@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import hypothesis
 import pytest
 
@@ -16,6 +17,9 @@ from tests.support.fake_stack import FakeStack
 # A shell makes its background jobs ignore SIGINT, and the processes that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.load_profile("ci")  # no deadlines on slow machines, and the same inputs in every run
+# On a busy machine an answer may take longer than the 5 s that httpx, and with it gradio_client, waits by default.
+for phase in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, phase, 60.0)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
