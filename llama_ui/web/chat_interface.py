@@ -72,10 +72,10 @@ class LlamaChatInterface(gr.ChatInterface):
         self._setup_files()
         message = [box, self.chatbot, self.additional_inputs[1]]
         # It has no outputs: Gradio would cover them with the word "Error" when the message is refused.
-        checked = box.submit(None, message, None, js="chat.check", **PRIVATE)
-        checked.failure(None, message, self._complaint, js="chat.complain", **PRIVATE)
+        checked = box.submit(None, message, None, js="chat.validate", **PRIVATE)
+        checked.failure(None, message, self._complaint, js="chat.showProblem", **PRIVATE)
         submitted = checked.success(
-            None, [*chat, *self.additional_inputs], [*chat, self._complaint], js="chat.ask", **PRIVATE
+            None, [*chat, *self.additional_inputs], [*chat, self._complaint], js="chat.addMessage", **PRIVATE
         )
         retried = self.chatbot.retry(None, self.chatbot, [self.chatbot, box], js="chat.retry", **PRIVATE)
         edited = self.chatbot.edit(_edited, self.chatbot, self.chatbot, queue=False, **RAW)
@@ -92,11 +92,11 @@ class LlamaChatInterface(gr.ChatInterface):
             if begun in (edited, example):
                 begun.success(None, self.chatbot, box, js="chat.lock", **PRIVATE)  # until the reply begins
             for ended in (reply.then, reply.failure):
-                ended(None, conversation, chat, js="chat.ended", **PRIVATE)
+                ended(None, conversation, chat, js="chat.onReplyEnd", **PRIVATE)
             replies.append(reply)
-        box.stop(None, conversation, self.chatbot, js="chat.stopped", cancels=replies, **PRIVATE)
+        box.stop(None, conversation, self.chatbot, js="chat.onStop", cancels=replies, **PRIVATE)
         self.chatbot.undo(None, conversation, chat, js="chat.undo", **PRIVATE)
-        self.chatbot.clear(None, None, None, js="chat.cleared", cancels=replies, **PRIVATE)
+        self.chatbot.clear(None, None, None, js="chat.onClear", cancels=replies, **PRIVATE)
         self._setup_api()
 
     def _setup_api(self) -> None:
@@ -117,12 +117,12 @@ class LlamaChatInterface(gr.ChatInterface):
         box = self.textbox
         read = gr.JSON(visible=False)
         add = gr.Button(visible="hidden", elem_id="attach")
-        box.change(None, box, None, js="chat.changed", **PRIVATE)
+        box.change(None, box, None, js="chat.readNewFiles", **PRIVATE)
         added = add.click(
-            self._inputs.attach, box, read, js="chat.added", concurrency_limit=MAX_CONCURRENT_IMAGES, **RAW
+            self._inputs.attach, box, read, js="chat.unreadFiles", concurrency_limit=MAX_CONCURRENT_IMAGES, **RAW
         )
-        added.success(None, [box, read], [box, self._complaint], js="chat.attached", **PRIVATE)
-        added.failure(None, [box, read], [box, self._complaint], js="chat.notAttached", **PRIVATE)
+        added.success(None, [box, read], [box, self._complaint], js="chat.insertFiles", **PRIVATE)
+        added.failure(None, [box, read], [box, self._complaint], js="chat.removeUnreadFiles", **PRIVATE)
 
     async def _answer(
         self, history: list[ChatMessage], request: gr.Request, *settings: Any
