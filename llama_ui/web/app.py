@@ -54,7 +54,7 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
             fields = [system_prompt, model, *options]
             with gr.Column(elem_id="chat"), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Chat"):
-                    chat, complaint = _chat(page, fields)
+                    chat, message_error = _chat(page, fields)
                 code = layout.render_code()
                 with gr.Tab("Time") as time_tab:
                     timings = gr.HTML("", elem_id="timings")
@@ -69,13 +69,13 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
         code.tab.select(tabs.code, conversation, code.outputs, preprocess=False, **PRIVATE)
         demo.load(None, js="chat.init", **PRIVATE)
         restored = demo.load(None, None, conversation, js="conversations.restoreTab", **PRIVATE)
-        filled = [status, model, system_prompt, *options, chat.textbox, complaint]
+        filled = [status, model, system_prompt, *options, chat.textbox, message_error]
         restored.then(page.arrive, [model, saved.file], filled, js="conversations.linkQuery", **PRIVATE)
     return demo
 
 
 def _chat(page: Handlers, fields: list[Any]) -> tuple[LlamaChatInterface, gr.HTML]:
-    complaint = gr.HTML("", elem_id="message-error", render=False)
+    message_error = gr.HTML("", elem_id="message-error", render=False)
     chat = LlamaChatInterface(
         page,
         additional_inputs=fields,
@@ -84,14 +84,14 @@ def _chat(page: Handlers, fields: list[Any]) -> tuple[LlamaChatInterface, gr.HTM
         chatbot=layout.chatbot(),
         textbox=layout.message_box(),
         editable=True,
-        complaint=complaint,
+        message_error=message_error,
         api_name="chat",
         api_description="Streams a reply. The message is a text, or a text with files: images and text files. "
         "Omitted options are not sent to the server.",
         analytics_enabled=False,
     )
-    complaint.render()
-    return chat, complaint
+    message_error.render()
+    return chat, message_error
 
 
 def _wire_conversation_list(

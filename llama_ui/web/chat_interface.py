@@ -60,10 +60,10 @@ class LlamaChatInterface(gr.ChatInterface):
     replaced; `_setup_api` uses `_api_wrapper`, so that `/chat` has the parameters of `Handlers.reply`.
     """
 
-    def __init__(self, page: Handlers, complaint: gr.HTML, **kwargs: Any) -> None:
-        """`complaint` shows why a message is not sent, or a file not accepted."""
+    def __init__(self, page: Handlers, message_error: gr.HTML, **kwargs: Any) -> None:
+        """`message_error` shows why a message is not sent, or a file not accepted."""
         self._inputs = page.inputs
-        self._complaint = complaint
+        self._message_error = message_error
         super().__init__(page.reply, multimodal=True, **kwargs)
 
     def _setup_events(self) -> None:
@@ -73,9 +73,9 @@ class LlamaChatInterface(gr.ChatInterface):
         message = [box, self.chatbot, self.additional_inputs[1]]
         # It has no outputs: Gradio would cover them with the word "Error" when the message is refused.
         checked = box.submit(None, message, None, js="chat.validate", **PRIVATE)
-        checked.failure(None, message, self._complaint, js="chat.showProblem", **PRIVATE)
+        checked.failure(None, message, self._message_error, js="chat.showProblem", **PRIVATE)
         submitted = checked.success(
-            None, [*chat, *self.additional_inputs], [*chat, self._complaint], js="chat.addMessage", **PRIVATE
+            None, [*chat, *self.additional_inputs], [*chat, self._message_error], js="chat.addMessage", **PRIVATE
         )
         retried = self.chatbot.retry(None, self.chatbot, [self.chatbot, box], js="chat.retry", **PRIVATE)
         edited = self.chatbot.edit(_edited, self.chatbot, self.chatbot, queue=False, **RAW)
@@ -121,8 +121,8 @@ class LlamaChatInterface(gr.ChatInterface):
         added = add.click(
             self._inputs.attach, box, read, js="chat.unreadFiles", concurrency_limit=MAX_CONCURRENT_IMAGES, **RAW
         )
-        added.success(None, [box, read], [box, self._complaint], js="chat.insertFiles", **PRIVATE)
-        added.failure(None, [box, read], [box, self._complaint], js="chat.removeUnreadFiles", **PRIVATE)
+        added.success(None, [box, read], [box, self._message_error], js="chat.insertFiles", **PRIVATE)
+        added.failure(None, [box, read], [box, self._message_error], js="chat.removeUnreadFiles", **PRIVATE)
 
     async def _answer(
         self, history: list[ChatMessage], request: gr.Request, *settings: Any
