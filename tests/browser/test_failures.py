@@ -28,7 +28,7 @@ def impatient_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[st
 
 # What fails, the part of the reply that arrives before, and the error after it.
 FAILURES: dict[str, tuple[Callable[[Address, FakeStack], object], str, str]] = {
-    "the server is down": (lambda address, _: address.clear(), "", "No server answers at"),
+    "the server is down": (lambda address, _: address.clear(), "", "Can't reach "),
     "the connection is lost": (
         lambda _, stack: stack.enqueue("half a ", Break()),
         "half a ",
