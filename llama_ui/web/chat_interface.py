@@ -14,7 +14,7 @@ from pydantic import ConfigDict, model_validator
 from llama_ui.core.conversation import Turn
 from llama_ui.core.errors import InputError
 from llama_ui.web.handlers import Handlers
-from llama_ui.web.history import ChatMessage, cleaned, error_note, render_user
+from llama_ui.web.history import ChatMessage, error_note, render_user, sanitize_history
 
 # For events of the page, which other programs cannot call.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -47,7 +47,7 @@ class ChatHistory(GradioRootModel):
     @model_validator(mode="before")
     @classmethod
     def _cleaned(cls, value: object) -> object:
-        return cleaned(value)
+        return sanitize_history(value)
 
 
 class LlamaChatInterface(gr.ChatInterface):
@@ -60,11 +60,12 @@ class LlamaChatInterface(gr.ChatInterface):
     replaced; `_setup_api` uses `_api_wrapper`, so that `/chat` has the parameters of `Handlers.reply`.
     """
 
-    def __init__(self, page: Handlers, complaint: gr.HTML, **kwargs: Any) -> None:
-        """`complaint` shows why a message is not sent, or a file not accepted."""
+    def __init__(self, page: Handlers, **kwargs: Any) -> None:
         self._inputs = page.inputs
-        self._complaint = complaint
+        # Why a message is not sent, or a file not accepted.
+        self.complaint = gr.HTML("", elem_id="message-error", render=False)
         super().__init__(page.reply, multimodal=True, **kwargs)
+        self.complaint.render()
 
     def _setup_events(self) -> None:
         box, chat = self.textbox, [self.textbox, self.chatbot]
@@ -73,17 +74,17 @@ class LlamaChatInterface(gr.ChatInterface):
         message = [box, self.chatbot, self.additional_inputs[1]]
         # It has no outputs: Gradio would cover them with the word "Error" when the message is refused.
         checked = box.submit(None, message, None, js="chat.check", **PRIVATE)
-        checked.failure(None, message, self._complaint, js="chat.complain", **PRIVATE)
+        checked.failure(None, message, self.complaint, js="chat.complain", **PRIVATE)
         submitted = checked.success(
-            None, [*chat, *self.additional_inputs], [*chat, self._complaint], js="chat.ask", **PRIVATE
+            None, [*chat, *self.additional_inputs], [*chat, self.complaint], js="chat.ask", **PRIVATE
         )
         retried = self.chatbot.retry(None, self.chatbot, [self.chatbot, box], js="chat.retry", **PRIVATE)
-        edited = self.chatbot.edit(_edited, self.chatbot, self.chatbot, queue=False, **RAW)
-        example = self.chatbot.example_select(_example, None, self.chatbot, queue=False, **RAW)
+        edited = self.chatbot.edit(_apply_edit, self.chatbot, self.chatbot, queue=False, **RAW)
+        example = self.chatbot.example_select(_send_example, None, self.chatbot, queue=False, **RAW)
         replies = []
         for begun in (submitted, retried, edited, example):
             reply = begun.success(
-                self._answer,
+                self._reply_to_page,
                 conversation,
                 self.chatbot,
                 concurrency_limit=None,  # Gradio's default is one reply at a time, for all visitors
@@ -102,7 +103,7 @@ class LlamaChatInterface(gr.ChatInterface):
     def _setup_api(self) -> None:
         """Adds the endpoint that other programs call."""
         self.fake_api_btn.click(
-            gr.ChatInterface._api_wrapper(self, self.fn, self._called),
+            gr.ChatInterface._api_wrapper(self, self.fn, self._reply_to_program),
             [self.textbox, self.chatbot_state, *self.additional_inputs],
             [self.api_response, self.chatbot_state],
             api_name=self.api_name,
@@ -121,10 +122,10 @@ class LlamaChatInterface(gr.ChatInterface):
         added = add.click(
             self._inputs.attach, box, read, js="chat.added", concurrency_limit=MAX_CONCURRENT_IMAGES, **RAW
         )
-        added.success(None, [box, read], [box, self._complaint], js="chat.attached", **PRIVATE)
-        added.failure(None, [box, read], [box, self._complaint], js="chat.notAttached", **PRIVATE)
+        added.success(None, [box, read], [box, self.complaint], js="chat.attached", **PRIVATE)
+        added.failure(None, [box, read], [box, self.complaint], js="chat.notAttached", **PRIVATE)
 
-    async def _answer(
+    async def _reply_to_page(
         self, history: list[ChatMessage], request: gr.Request, *settings: Any
     ) -> AsyncGenerator[list[ChatMessage], None]:
         """Yields the conversation, which ends with a user message, with the reply to it."""
@@ -135,7 +136,7 @@ class LlamaChatInterface(gr.ChatInterface):
             async for messages in updates:
                 yield [*before, *messages]
 
-    async def _called(
+    async def _reply_to_program(
         self, message: object, history: list[ChatMessage], *settings_and_request: Any
     ) -> AsyncGenerator[tuple[list[ChatMessage], list[ChatMessage]], None]:
         """Yields the reply to a program, and the conversation to keep for its next message."""
@@ -148,15 +149,15 @@ class LlamaChatInterface(gr.ChatInterface):
         except InputError as error:
             yield [error_note(error)], history
             return
-        async with aclosing(self._answer(sent, request, *settings)) as conversations:
+        async with aclosing(self._reply_to_page(sent, request, *settings)) as conversations:
             async for conversation in conversations:
                 yield conversation[len(sent) :], conversation
 
 
-def _edited(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessage]:
+def _apply_edit(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessage]:
     index = edit.index[0] if isinstance(edit.index, (list, tuple)) else edit.index
     return [*history[:index], render_user(Turn(edit.value))]
 
 
-def _example(example: gr.SelectData) -> list[ChatMessage]:
+def _send_example(example: gr.SelectData) -> list[ChatMessage]:
     return [render_user(Turn(example.value["text"]))]

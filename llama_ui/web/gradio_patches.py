@@ -53,13 +53,12 @@ def _explain_errors(demo: gr.Blocks) -> None:
             return await process(*args, **kwargs)
         except gr.Error:
             raise
-        except (ValidationError, InvalidPathError) as error:  # their text repeats the input
-            log.warning("A request was refused: %s", type(error).__name__)
+        except (ValidationError, InvalidPathError) as refusal:  # its text repeats the input
+            log.warning("A request was refused: %s", type(refusal).__name__)
             raise gr.Error("The request cannot be read.", print_exception=False) from None
         except Exception:
-            raise gr.Error(
-                str(log_unexpected("answering a request", with_message=False)), print_exception=False
-            ) from None
+            error = log_unexpected("answering a request", with_message=False)
+            raise gr.Error(str(error), print_exception=False) from None
 
     demo.process_api = process_api  # type: ignore[method-assign] # same arguments
 

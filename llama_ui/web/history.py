@@ -28,7 +28,7 @@ _METADATA = ("id", "title", "status", "duration", "log")
 _NOTICE = "ℹ️ "
 
 
-def cleaned(history: object) -> list[ChatMessage]:
+def sanitize_history(history: object) -> list[ChatMessage]:
     """The history that a page or a program sends, without anything that no page of ours could have.
 
     What is left are messages of users and assistants, made of texts and of images that they carry themselves. So no

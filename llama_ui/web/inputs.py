@@ -10,7 +10,7 @@ from llama_ui.core.errors import InputError
 from llama_ui.core.images import MAX_IMAGES, is_clean_form
 from llama_ui.core.messages import Image, validate_text
 from llama_ui.settings import Settings
-from llama_ui.web.attachments import attached
+from llama_ui.web.attachments import read_attachment
 from llama_ui.web.history import ChatMessage, parse
 from llama_ui.web.html import from_markdown
 
@@ -65,7 +65,7 @@ class InputReader:
         path = Path(file["path"])  # Gradio refuses every path but those of its uploads
         limits = self._settings.max_image_side, self._settings.max_message_chars
         try:
-            return attached(file.get("orig_name") or path.name, path.read_bytes(), *limits)
+            return read_attachment(file.get("orig_name") or path.name, path.read_bytes(), *limits)
         except OSError as error:
             raise InputError("A file of the message is no longer there.", "Add it again.") from error
 

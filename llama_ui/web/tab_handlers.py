@@ -55,14 +55,14 @@ class TabHandlers:
             return f"# {error}", f"# {error}", "", ""
         return code.python, code.curl, code.json, html.download_links(code.images)
 
-    def exported(self, wanted: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:
+    def export_file(self, wanted: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:
         """The conversation as a file. `wanted` has its `kind`, "json" or "md", and the conversation's `title`."""
         kind, write = ("json", export.to_json) if wanted["kind"] == "json" else ("md", export.to_markdown)
         settings = form_texts(values)
         conversation = parse(history, settings["system_prompt"])
         return {"kind": kind, "text": write(conversation, settings, wanted["title"])}
 
-    def imported(self, file: Mapping[str, Any] | None) -> dict[str, Any]:
+    def import_file(self, file: Mapping[str, Any] | None) -> dict[str, Any]:
         """The conversation in an uploaded file as `title`, `settings` and `history`; or an `error`."""
         try:
             content = Path((file or {})["path"]).read_bytes()  # Gradio refuses every path but those of its uploads

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from llama_ui.core.errors import InputError
 from llama_ui.core.images import MAX_BYTES, is_clean_form
 from llama_ui.core.messages import Image
-from llama_ui.web.attachments import attached
+from llama_ui.web.attachments import read_attachment
 
 SIDE = 1568
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
@@ -43,7 +43,7 @@ TRANSPOSED = {
 
 def picture(name: str, content: bytes, longest_side: int = SIDE) -> PIL.Image.Image:
     """The image that a model receives for a file, opened."""
-    image = attached(name, content, longest_side, 1000)
+    image = read_attachment(name, content, longest_side, 1000)
     assert isinstance(image, Image)
     assert is_clean_form(image, longest_side)
     opened = PIL.Image.open(io.BytesIO(base64.b64decode(image.data, validate=True)))
@@ -54,7 +54,7 @@ def picture(name: str, content: bytes, longest_side: int = SIDE) -> PIL.Image.Im
 
 
 def text(name: str, content: bytes, max_chars: int = 1000) -> str:
-    result = attached(name, content, SIDE, max_chars)
+    result = read_attachment(name, content, SIDE, max_chars)
     assert isinstance(result, str)
     return result
 
@@ -107,7 +107,7 @@ def test_a_phone_picture_arrives_upright_small_and_without_metadata() -> None:
     result = picture("IMG_0001.JPG", file)
     assert (result.format, result.size) == ("JPEG", (1176, 1568))
     assert is_upright(result)
-    image = attached("IMG_0001.JPG", file, SIDE, 0)
+    image = read_attachment("IMG_0001.JPG", file, SIDE, 0)
     assert isinstance(image, Image)
     content = base64.b64decode(image.data)
     for trace in (b"Exif", b"Secret", b"2031", b"ICC_PROFILE", b"adobe", thumbnail[:200]):
@@ -292,7 +292,7 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
 @pytest.mark.parametrize(("name", "content", "problem"), HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_file_is_refused_with_one_sentence(name: str, content: bytes, problem: str) -> None:
     with pytest.raises(InputError) as refusal:
-        attached(name, content, SIDE, 1000)
+        read_attachment(name, content, SIDE, 1000)
     sentence = str(refusal.value)
     assert problem in sentence
     assert refusal.value.sentence.endswith(".") and sentence.endswith(".")
@@ -318,7 +318,7 @@ POLYGLOTS = {
 def test_an_image_that_hides_another_file_is_recreated_from_its_pixels(name: str, content: bytes) -> None:
     with PIL.Image.open(io.BytesIO(content)) as before:
         assert picture(name, content).size == before.size
-    image = attached(name, content, SIDE, 1000)
+    image = read_attachment(name, content, SIDE, 1000)
     assert isinstance(image, Image)
     recreated = base64.b64decode(image.data)
     for foreign in (b"run.exe", b"PK\x03\x04", b"alert(1)", b"<html", b"<?php", b"%PDF-"):
@@ -336,7 +336,7 @@ def test_an_image_that_hides_another_file_is_recreated_from_its_pixels(name: str
 def test_any_name_is_accepted_and_shown_as_one_line_of_code(name: str) -> None:
     assert picture(name, saved(corners(4, 4), "PNG")).size == (4, 4)
     with pytest.raises(InputError) as refusal:
-        attached(name, b"", SIDE, 1000)
+        read_attachment(name, b"", SIDE, 1000)
     label = refusal.value.sentence.removesuffix(" is empty.")
     assert label.isprintable() and len(label) < 70
     assert label[0] == label[-1] == "`" and "`" not in label[1:-1]
@@ -352,7 +352,7 @@ def test_a_damaged_image_is_sent_or_refused(kind: str, data: st.DataObject) -> N
         content[at] = byte
     start, end = data.draw(st.just((0, len(content))) | st.tuples(places, places))
     try:
-        image = attached(f"a.{kind}", bytes(content[:start] + content[end:]), 32, 1000)
+        image = read_attachment(f"a.{kind}", bytes(content[:start] + content[end:]), 32, 1000)
     except InputError:
         return
     assert isinstance(image, Image)
@@ -360,7 +360,7 @@ def test_a_damaged_image_is_sent_or_refused(kind: str, data: st.DataObject) -> N
 
 
 def test_pillow_prints_no_warning() -> None:
-    program = f"import llama_ui.web.attachments as a; a.attached('a.png', {png(10_000, 10_000)!r}, 9, 9)"
+    program = f"import llama_ui.web.attachments as a; a.read_attachment('a.png', {png(10_000, 10_000)!r}, 9, 9)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "more than 50 million pixels" in done.stderr and "Warning" not in done.stderr
 
@@ -403,7 +403,7 @@ def test_a_text_file_may_have_any_suffix_that_no_binary_format_has(name: str, in
 def test_a_text_file_may_have_as_many_characters_as_a_message() -> None:
     assert "a" * 1234 in text("a.txt", b"a" * 1234, 1234)
     with pytest.raises(InputError) as refusal:
-        attached("a.txt", b"a" * 1235, SIDE, 1234)
+        read_attachment("a.txt", b"a" * 1235, SIDE, 1234)
     assert refusal.value.sentence == "`a.txt` has 1,235 characters; at most 1,234 are sent."
 
 
@@ -413,14 +413,14 @@ def test_a_text_file_may_have_as_many_characters_as_a_message() -> None:
 )
 def test_a_binary_file_is_not_a_text(content: bytes) -> None:
     with pytest.raises(InputError, match="nor a text file"):
-        attached("a.txt", content, SIDE, 1000)
+        read_attachment("a.txt", content, SIDE, 1000)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=12) | st.sampled_from(["a.txt", "a.png"]), st.binary() | st.text().map(str.encode))
 def test_any_file_is_sent_or_refused_with_a_sentence(name: str, content: bytes) -> None:
     try:
-        attached(name, content, SIDE, 1000)
+        read_attachment(name, content, SIDE, 1000)
     except InputError as refusal:
         assert str(refusal).isprintable()
 

@@ -12,7 +12,7 @@ from llama_ui.core.errors import BadReply
 from llama_ui.core.messages import SamplingOptions
 from llama_ui.core.stats import Stats
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS
-from llama_ui.web.history import cleaned, note, parse, render, render_reply, with_request
+from llama_ui.web.history import note, parse, render, render_reply, sanitize_history, with_request
 from tests.core.test_conversation import ICON, PHOTO
 
 SETTINGS = ChatSettings("Be brief.", "fake/llama", SamplingOptions(temperature=0.5))
@@ -27,7 +27,7 @@ def message(role: str, text: str, **more: object) -> dict[str, Any]:
 
 def sent(*history: object) -> list[tuple[str, str]]:
     """Role and text of what is sent for a history, and for a message after it."""
-    conversation = parse(cleaned([*history, message("user", "End.")]))
+    conversation = parse(sanitize_history([*history, message("user", "End.")]))
     return [(item.role, item.content) for item in conversation.messages()]
 
 
@@ -111,7 +111,7 @@ def test_a_conversation_comes_back_from_the_page_as_it_was() -> None:
         ),
     )
     history = render(conversation)
-    assert cleaned(json.loads(json.dumps(history))) == history
+    assert sanitize_history(json.loads(json.dumps(history))) == history
     assert parse(history, "A prompt") == conversation
 
 
@@ -138,7 +138,7 @@ def test_other_metadata_hides_no_message(metadata: object) -> None:
     ],
 )  # fmt: skip
 def test_a_malformed_receipt_is_ignored(log: object) -> None:
-    history = cleaned([message("user", "Hi."), message("assistant", "Hello.", metadata={"log": log})])
+    history = sanitize_history([message("user", "Hi."), message("assistant", "Hello.", metadata={"log": log})])
     assert parse(history).turns == (Turn("Hi.", replies=(Reply("Hello.", ended=True),)),)
 
 
@@ -161,9 +161,9 @@ def test_only_an_image_that_a_message_carries_itself_is_sent() -> None:
         {"path": "/etc/passwd"},
         "Hi.",
     ]
-    (turn,) = parse(cleaned([{"role": "user", "content": parts}])).turns
+    (turn,) = parse(sanitize_history([{"role": "user", "content": parts}])).turns
     assert (turn.text, turn.images) == ("Hi.", (ICON,))
-    (turn,) = parse(cleaned([{"role": "assistant", "content": [image, "Hi."]}])).turns
+    (turn,) = parse(sanitize_history([{"role": "assistant", "content": [image, "Hi."]}])).turns
     assert (turn.reply, turn.images) == (Reply("Hi.", ended=True), ())
 
 
@@ -190,7 +190,7 @@ HISTORIES = JUNK | st.lists(
 
 @given(HISTORIES)
 def test_every_history_becomes_messages_that_a_server_accepts(history: object) -> None:
-    conversation = parse([*cleaned(history), *render(Conversation(turns=(Turn("End."),)))], "Be brief.")
+    conversation = parse([*sanitize_history(history), *render(Conversation(turns=(Turn("End."),)))], "Be brief.")
     payload: Any = CHAT_COMPLETIONS.payload("model", conversation.messages(), SamplingOptions())
     roles = [message["role"] for message in payload["messages"]]
     assert roles == ["system", *(("user", "assistant")[i % 2] for i in range(len(roles) - 1))]

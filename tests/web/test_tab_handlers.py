@@ -102,12 +102,12 @@ async def test_without_a_message_or_a_server_the_code_says_why(stack: FakeStack)
 async def test_a_conversation_is_exported_and_imported(stack: FakeStack, tmp_path: Path) -> None:
     file = tmp_path / "chat.json"
     with tabs(base_url=stack.url) as handlers:
-        exported = handlers.exported({"kind": "json", "title": "A title"}, conversation(), *NOW)
+        exported = handlers.export_file({"kind": "json", "title": "A title"}, conversation(), *NOW)
         file.write_text(exported["text"], encoding="utf-8")
-        read = handlers.imported({"path": str(file)})
+        read = handlers.import_file({"path": str(file)})
         assert (read["title"], tuple(read["settings"])) == ("A title", NOW)
         assert read["history"] == conversation()
-        markdown = handlers.exported({"kind": "md", "title": "A title"}, conversation(), *NOW)["text"]
+        markdown = handlers.export_file({"kind": "md", "title": "A title"}, conversation(), *NOW)["text"]
         assert markdown.startswith("# A title")
 
 
@@ -115,9 +115,9 @@ async def test_a_conversation_is_exported_and_imported(stack: FakeStack, tmp_pat
 def test_a_bad_file_is_refused_with_a_sentence(stack: FakeStack, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "chat.json").write_bytes(content)
     with tabs(base_url=stack.url) as handlers:
-        assert handlers.imported({"path": str(tmp_path / "chat.json")}).keys() == {"error"}
-        assert handlers.imported({"path": str(tmp_path / "gone.json")}).keys() == {"error"}
-        assert handlers.imported(None).keys() == {"error"}
+        assert handlers.import_file({"path": str(tmp_path / "chat.json")}).keys() == {"error"}
+        assert handlers.import_file({"path": str(tmp_path / "gone.json")}).keys() == {"error"}
+        assert handlers.import_file(None).keys() == {"error"}
 
 
 async def test_a_replay_sends_the_messages_with_the_current_settings(stack: FakeStack) -> None:
