@@ -59,6 +59,10 @@ def text(name: str, content: bytes, max_chars: int = 1000) -> str:
     return result
 
 
+def encode(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
 def saved(image: PIL.Image.Image, kind: str, **more: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **more)
@@ -202,25 +206,14 @@ def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
     assert [result.getpixel((x, 5)) for x in (5, 15, 25)] == [0, 128, 255]
 
 
-def test_grey_and_black_and_white_stay_grey() -> None:
-    for mode in ("L", "1"):
-        result = picture("a.png", saved(PIL.Image.new(mode, (8, 8), 1), "PNG"))
-        assert result.mode == "L"
-        assert result.getpixel((1, 1)) == (255 if mode == "1" else 1)
+@pytest.mark.parametrize(("mode", "white"), [("L", 255), ("1", 1)])
+def test_grey_and_black_and_white_stay_grey(mode: str, white: int) -> None:
+    result = picture("a.png", saved(PIL.Image.new(mode, (8, 8), white), "PNG"))
+    assert (result.mode, result.getpixel((1, 1))) == ("L", 255)
 
 
 def test_a_png_that_would_be_large_becomes_a_jpeg() -> None:
     assert picture("a.png", saved(noise(800, 600), "PNG")).format == "JPEG"
-
-
-def test_the_metadata_of_a_png_is_dropped() -> None:
-    texts = PIL.PngImagePlugin.PngInfo()
-    texts.add_text("Comment", "secret")
-    texts.add_itxt("XML:com.adobe.xmp", "<secret/>")
-    image = corners(40, 20).convert("P")
-    result = picture("a.png", saved(image, "PNG", pnginfo=texts, icc_profile=b"secret", exif=oriented(1)))
-    assert isinstance(result, PIL.PngImagePlugin.PngImageFile)
-    assert result.text == {}
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -261,15 +254,10 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "webp of a huge canvas": ("a.webp", WEBP[:12] + b"VP8X\n" + bytes(7) + b"\xff\x3f\0" * 2 + WEBP[12:], UNREADABLE),
     "gif of a huge frame": ("a.gif", b"GIF89a\1\0\1\0\0\0\0," + b"\0\0\0\0" + b"\xff" * 4 + b"\0\2\0;", PIXELS),
     "png text bomb": ("a.png", png(1, 1, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000)))), UNREADABLE),
-    "png profile bomb": ("a.png", png(1, 1, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(50_000_000)))), UNREADABLE),
     "jpeg of many scans": ("a.jpg", scans(400), UNREADABLE),
     "svg with a script": ("a.svg", SVG, NEITHER),
-    "packed svg": ("a.svgz", zlib.compress(SVG, wbits=31), NEITHER),
     "svg as png": ("a.png", SVG, UNREADABLE),
-    "html as jpeg": ("a.jpg", HTML, UNREADABLE),
     "png as jpeg": ("a.jpg", PNG, "is a PNG picture with another name. Rename it to .png."),
-    "png as text": ("a.txt", PNG, "is a PNG picture with another name. Rename it to .png."),
-    "webp as gif": ("a.gif", WEBP, "is a WEBP picture with another name. Rename it to .webp."),
     "tiff as png": ("a.png", saved(noise(4, 4), "TIFF"), UNREADABLE),
     "bmp": ("a.bmp", saved(noise(4, 4), "BMP"), NEITHER),
     "pdf": ("a.pdf", b"%PDF-1.7 text only", NEITHER),
@@ -277,12 +265,9 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "binary of unknown kind": ("a.qqq", b"\0\1\2", NEITHER),
     "pdf before a jpeg": ("a.jpg", b"%PDF-1.7\n" + JPEG, UNREADABLE),
     "moving gif": ("a.gif", saved(noise(60, 40), "GIF", **MOVING), ANIMATED),
-    "moving webp": ("a.webp", saved(noise(60, 40), "WEBP", **MOVING), ANIMATED),
     "moving png": ("a.png", saved(noise(60, 40), "PNG", **MOVING), ANIMATED),
     "png of no width": ("a.png", png(0, 1), UNREADABLE),
-    "gif of no width": ("a.gif", b"GIF89a\0\0\1\0\0\0\0,\0\0\0\0\0\0\1\0\0\2\0;", UNREADABLE),
     "png of few pixels": ("a.png", png(1000, 1000), UNREADABLE),
-    "noise as png": ("a.png", PNG[:8] + random.Random(3).randbytes(5000), UNREADABLE),
     "no byte": ("a.png", b"", "is empty"),
     "11 MB": ("a.png", PNG + bytes(11 * 2**20), "larger than 10 MB"),
     **{f"{kind} cut at {at}": (f"a.{kind}", SMALL[kind][:at], UNREADABLE) for kind in SMALL for at in (20, 700)},
@@ -302,13 +287,10 @@ def test_a_hostile_file_is_refused_with_one_sentence(name: str, content: bytes, 
 
 POLYGLOTS = {
     "zip behind a png": ("a.png", PNG + zipped()),
-    "zip in a png": ("a.png", png(1, 1, chunk(b"prIv", zipped()))),
     "html in a png": ("a.png", png(1, 1, chunk(b"tEXt", b"a\0" + HTML))),
     "zip behind a gif": ("a.gif", GIF + zipped()),
-    "script behind a gif": ("a.gif", GIF + b"/*;*/=1;alert(1)"),
     "script in a gif": ("a.gif", saved(noise(4, 4), "GIF", comment=b"<ScRiPt>alert(1)</script>")),
     "zip behind a jpeg": ("a.jpg", JPEG + zipped()),
-    "php in a jpeg": ("a.jpg", saved(noise(4, 4), "JPEG", comment=b"<?php system($_GET[0]); ?>")),
     "pdf in a jpeg": ("a.jpg", saved(noise(4, 4), "JPEG", comment=b"%PDF-1.7")),
     "zip behind a webp": ("a.webp", WEBP + zipped()),
 }
@@ -365,10 +347,6 @@ def test_pillow_prints_no_warning() -> None:
     assert "more than 50 million pixels" in done.stderr and "Warning" not in done.stderr
 
 
-def test_a_text_file_becomes_a_block_of_code() -> None:
-    assert text("notes.py", b"print(1)\n") == "`notes.py`:\n\n```py\nprint(1)\n```"
-
-
 TEXT = "Grüße,\n\n 世界"
 
 
@@ -416,35 +394,18 @@ def test_a_binary_file_is_not_a_text(content: bytes) -> None:
         read_attachment("a.txt", content, SIDE, 1000)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.text(max_size=12) | st.sampled_from(["a.txt", "a.png"]), st.binary() | st.text().map(str.encode))
-def test_any_file_is_sent_or_refused_with_a_sentence(name: str, content: bytes) -> None:
-    try:
-        read_attachment(name, content, SIDE, 1000)
-    except InputError as refusal:
-        assert str(refusal).isprintable()
-
-
-def encoded(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
-
 @pytest.mark.parametrize(
     ("image", "is_clean"),
     [
-        (Image("image/png", encoded(PNG)), True),
-        (Image("image/jpeg", encoded(JPEG)), True),
-        (Image("image/jpeg", encoded(PNG)), False),
-        (Image("image/gif", encoded(GIF)), False),
-        (Image("image/svg+xml", encoded(SVG)), False),
-        (Image("image/png", encoded(PNG[:20])), False),
-        (Image("image/png", encoded(png(0, 1))), False),
-        (Image("image/png", encoded(png(61, 1))), False),
-        (Image("image/png", encoded(png(2**31 - 1, 2**31 - 1))), False),
-        (Image("image/png", encoded(PNG + bytes(MAX_BYTES))), False),
-        (Image("image/png", encoded(PNG) + "="), False),
-        (Image("image/png", " " + encoded(PNG)), False),
-        (Image("image/png", ""), False),
+        (Image("image/png", encode(PNG)), True),
+        (Image("image/jpeg", encode(JPEG)), True),
+        (Image("image/jpeg", encode(PNG)), False),
+        (Image("image/svg+xml", encode(SVG)), False),
+        (Image("image/png", encode(png(61, 1))), False),
+        (Image("image/png", encode(png(2**31 - 1, 2**31 - 1))), False),
+        (Image("image/png", encode(PNG + bytes(MAX_BYTES))), False),
+        (Image("image/png", encode(PNG) + "="), False),
+        (Image("image/png", " " + encode(PNG)), False),
     ],
 )
 def test_an_image_from_outside_is_judged_by_its_header(image: Image, is_clean: bool) -> None:

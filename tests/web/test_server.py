@@ -2,12 +2,10 @@
 
 import itertools
 import json
-import os
 import re
 import resource
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +22,7 @@ from gradio_client import Client
 
 from llama_ui.settings import Settings
 from llama_ui.web import server
-from tests.support.app_process import ROOT, AppProcess, clean
+from tests.support.app_process import AppProcess
 from tests.support.fake_stack import FakeStack, Hold
 from tests.support.page import ask, said
 
@@ -101,24 +99,6 @@ def test_the_start_of_a_zero_gpu_space_is_reported(
     monkeypatch.setitem(sys.modules, "spaces.zero", SimpleNamespace(startup=lambda: calls.append("startup")))
     server._report_zero_gpu_start()
     assert calls == (["GPU", "startup"] if zero_gpu else [])
-
-
-def test_a_zero_gpu_space_starts_even_if_that_cannot_be_reported(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(__spec__=True))  # without what is needed of it
-    server._report_zero_gpu_start()
-    assert "could not be reported" in caplog.text
-
-
-@pytest.mark.slow
-def test_a_bad_option_is_named_in_one_line_before_anything_starts(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "app.py"), "--port", "abc"]
-    ended = subprocess.run(
-        command, cwd=tmp_path, env=clean(os.environ), capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
-    assert ended.stderr.startswith("app.py: --port") and "'abc'" in ended.stderr
 
 
 KEY = "s3cr3t-k3y-0f-the-server"
