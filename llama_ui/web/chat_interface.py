@@ -46,18 +46,17 @@ class ChatHistory(GradioRootModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _cleaned(cls, value: object) -> object:
+    def _sanitize(cls, value: object) -> object:
         return sanitize_history(value)
 
 
 class LlamaChatInterface(gr.ChatInterface):
     """The conversation and the message box, with events of its own.
 
-    The supported way is to pass `fn` to `gr.ChatInterface` and leave the events to it. In Gradio 6.31 these cost six
-    requests for a message, keep the conversation on the server too, leave the message box locked for good after some
-    failures, and have no Stop for the reply to an edited message. So `_setup_events` is overridden: chat.js shows the
-    message and locks the box, and one request streams the reply. It is the one private method of the class that is
-    replaced; `_setup_api` uses `_api_wrapper`, so that `/chat` has the parameters of `Handlers.reply`.
+    Those of Gradio 6.31 cost six requests for a message, keep the conversation on the server too, leave the message box
+    locked for good after some failures, and have no Stop for the reply to an edited message. So `_setup_events` is
+    overridden: chat.js shows the message and locks the box, and one request streams the reply. `_setup_api` uses
+    `_api_wrapper`, so that `/chat` has the parameters of `Handlers.reply`.
     """
 
     def __init__(self, page: Handlers, **kwargs: Any) -> None:
@@ -75,25 +74,18 @@ class LlamaChatInterface(gr.ChatInterface):
         # It has no outputs: Gradio would cover them with the word "Error" when the message is refused.
         checked = box.submit(None, message, None, js="chat.check", **PRIVATE)
         checked.failure(None, message, self.complaint, js="chat.complain", **PRIVATE)
-        submitted = checked.success(
-            None, [*chat, *self.additional_inputs], [*chat, self.complaint], js="chat.ask", **PRIVATE
-        )
+        submitted = checked.success(None, [box, *conversation], [*chat, self.complaint], js="chat.ask", **PRIVATE)
         retried = self.chatbot.retry(None, self.chatbot, [self.chatbot, box], js="chat.retry", **PRIVATE)
         edited = self.chatbot.edit(_apply_edit, self.chatbot, self.chatbot, queue=False, **RAW)
         example = self.chatbot.example_select(_send_example, None, self.chatbot, queue=False, **RAW)
         replies = []
-        for begun in (submitted, retried, edited, example):
-            reply = begun.success(
-                self._reply_to_page,
-                conversation,
-                self.chatbot,
-                concurrency_limit=None,  # Gradio's default is one reply at a time, for all visitors
-                **RAW,
-            )
-            if begun in (edited, example):
-                begun.success(None, self.chatbot, box, js="chat.lock", **PRIVATE)  # until the reply begins
-            for ended in (reply.then, reply.failure):
-                ended(None, conversation, chat, js="chat.ended", **PRIVATE)
+        for event in (submitted, retried, edited, example):
+            # Gradio's default limit is one reply at a time, for all visitors.
+            reply = event.success(self._reply_to_page, conversation, self.chatbot, concurrency_limit=None, **RAW)
+            if event in (edited, example):
+                event.success(None, self.chatbot, box, js="chat.lock", **PRIVATE)  # until the reply begins
+            reply.then(None, conversation, chat, js="chat.ended", **PRIVATE)
+            reply.failure(None, conversation, chat, js="chat.ended", **PRIVATE)
             replies.append(reply)
         box.stop(None, conversation, self.chatbot, js="chat.stopped", cancels=replies, **PRIVATE)
         self.chatbot.undo(None, conversation, chat, js="chat.undo", **PRIVATE)
@@ -115,15 +107,13 @@ class LlamaChatInterface(gr.ChatInterface):
 
     def _setup_files(self) -> None:
         """Reads files as soon as they are added: what is in the box can be sent, and no file stays in the app."""
-        box = self.textbox
-        read = gr.JSON(visible=False)
+        box, contents = self.textbox, gr.JSON(visible=False)
         add = gr.Button(visible="hidden", elem_id="attach")
         box.change(None, box, None, js="chat.changed", **PRIVATE)
-        added = add.click(
-            self._inputs.attach, box, read, js="chat.added", concurrency_limit=MAX_CONCURRENT_IMAGES, **RAW
-        )
-        added.success(None, [box, read], [box, self.complaint], js="chat.attached", **PRIVATE)
-        added.failure(None, [box, read], [box, self.complaint], js="chat.notAttached", **PRIVATE)
+        limit = MAX_CONCURRENT_IMAGES
+        added = add.click(self._inputs.attach, box, contents, js="chat.added", concurrency_limit=limit, **RAW)
+        added.success(None, [box, contents], [box, self.complaint], js="chat.attached", **PRIVATE)
+        added.failure(None, [box, contents], [box, self.complaint], js="chat.notAttached", **PRIVATE)
 
     async def _reply_to_page(
         self, history: list[ChatMessage], request: gr.Request, *settings: Any

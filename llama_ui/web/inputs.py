@@ -96,8 +96,6 @@ class InputReader:
                 f"The conversation has {len(images)} pictures; at most {MAX_CONVERSATION_IMAGES} are sent.",
                 "Start a new chat.",
             )
-        if images and not await asyncio.to_thread(self._are_clean, images):
-            raise InputError("A picture in the conversation cannot be sent.", "Start a new chat, and add it again.")
-
-    def _are_clean(self, images: Sequence[Image]) -> bool:
-        return all(is_clean_form(image, self._settings.max_image_side) for image in images)
+        for image in images:
+            if not await asyncio.to_thread(is_clean_form, image, self._settings.max_image_side):
+                raise InputError("A picture in the conversation cannot be sent.", "Start a new chat, and add it again.")
