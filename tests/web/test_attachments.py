@@ -8,7 +8,6 @@ import re
 import struct
 import subprocess
 import sys
-import zipfile
 import zlib
 from typing import Any
 
@@ -227,13 +226,6 @@ def png(width: int, height: int, *chunks: bytes, pixels: bytes = b"\0\0") -> byt
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def zipped() -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("run.exe", b"MZ")
-    return file.getvalue()
-
-
 def scans(count: int) -> bytes:
     """A JPEG that repeats one of its scans: small, and slow to decode."""
     file = saved(corners(64, 64), "JPEG", progressive=True)
@@ -244,6 +236,7 @@ def scans(count: int) -> bytes:
 SMALL = {kind: saved(noise(60, 40), kind) for kind in ("png", "jpeg", "gif", "webp")}
 PNG, JPEG, GIF, WEBP = SMALL.values()
 MOVING: dict[str, Any] = {"save_all": True, "append_images": [PIL.Image.new("RGB", (60, 40))], "duration": 100}
+ZIP = b"PK\x03\x04\0run.exe"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 HTML = b"<!doctype html><html><body onload=alert(1)></body></html>"
 UNREADABLE, PIXELS, ANIMATED = "cannot be read as a", "more than 50 million pixels", "animated"
@@ -261,7 +254,7 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "tiff as png": ("a.png", saved(noise(4, 4), "TIFF"), UNREADABLE),
     "bmp": ("a.bmp", saved(noise(4, 4), "BMP"), NEITHER),
     "pdf": ("a.pdf", b"%PDF-1.7 text only", NEITHER),
-    "zip": ("a.zip", zipped(), NEITHER),
+    "zip": ("a.zip", ZIP, NEITHER),
     "binary of unknown kind": ("a.qqq", b"\0\1\2", NEITHER),
     "pdf before a jpeg": ("a.jpg", b"%PDF-1.7\n" + JPEG, UNREADABLE),
     "moving gif": ("a.gif", saved(noise(60, 40), "GIF", **MOVING), ANIMATED),
@@ -286,13 +279,13 @@ def test_a_hostile_file_is_refused_with_one_sentence(name: str, content: bytes, 
 
 
 POLYGLOTS = {
-    "zip behind a png": ("a.png", PNG + zipped()),
+    "zip behind a png": ("a.png", PNG + ZIP),
     "html in a png": ("a.png", png(1, 1, chunk(b"tEXt", b"a\0" + HTML))),
-    "zip behind a gif": ("a.gif", GIF + zipped()),
+    "zip behind a gif": ("a.gif", GIF + ZIP),
     "script in a gif": ("a.gif", saved(noise(4, 4), "GIF", comment=b"<ScRiPt>alert(1)</script>")),
-    "zip behind a jpeg": ("a.jpg", JPEG + zipped()),
+    "zip behind a jpeg": ("a.jpg", JPEG + ZIP),
     "pdf in a jpeg": ("a.jpg", saved(noise(4, 4), "JPEG", comment=b"%PDF-1.7")),
-    "zip behind a webp": ("a.webp", WEBP + zipped()),
+    "zip behind a webp": ("a.webp", WEBP + ZIP),
 }
 
 
@@ -369,9 +362,8 @@ def test_backticks_in_a_file_do_not_end_its_block() -> None:
 @pytest.mark.parametrize(
     ("name", "info"),
     [
-        ("Makefile", ""), ("main.rs", "rs"), (".gitignore", "gitignore"), ("A.YAML", "yaml"), ("a.c++", ""),
-        ("a.json", "json"), ("a.js", "js"), ("a.html", "html"), ("a.xml", "xml"), ("a.sql", "sql"), ("a.sh", "sh"),
-        ("a.csv", "csv"), ("a.ts", "ts"), ("a.txt.", "txt"), ("a.größe", ""),
+        ("Makefile", ""), (".gitignore", "gitignore"), ("A.YAML", "yaml"), ("a.c++", ""),
+        ("a.txt.", "txt"), ("a.größe", ""),
     ],
 )  # fmt: skip
 def test_a_text_file_may_have_any_suffix_that_no_binary_format_has(name: str, info: str) -> None:

@@ -1,7 +1,6 @@
 """Failures made with real sockets: what the page shows, and how it goes on. Each wording is tested in llama_stack."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ from gradio_client import Client
 
 from tests.support.bad_servers import HALF_A_REPLY, HTML, Address, RawServer, self_signed
 from tests.support.fake_stack import MODEL, Break, FakeStack, Hold, Item
-from tests.support.page import said, served
+from tests.support.page import said
 
 pytestmark = pytest.mark.loopback
 SYSTEM = ("system", "You are a friendly assistant.")
 HELLO = ("assistant", "Hello there.")
-TIMEOUT = 1.0
+PAGE = {"no_local": True, "timeout": 1.0}
 
 
 @dataclass
@@ -48,7 +47,6 @@ NO_ANSWER = (
     "⚠️ What listens at {url} closed the connection without an HTTP answer. "
     "Check that the server still runs and that the address is right; one with TLS needs https://."
 )
-KEY = "⚠️ The server wants a key. Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
 FILTERED = "⚠️ A content filter stopped the reply. Put the message in other words."
 LOST = "⚠️ The connection to {url} was lost in the middle of the reply. Check that the server still runs; try again."
 ANSWERS = {
@@ -66,7 +64,6 @@ ANSWERS = {
     "an error inside the stream": Answer(
         "⚠️ The server broke off with an error: `boom`. Try again.", ("half a ", error("boom"))
     ),
-    "a missing key (401)": status(401, error("No key in /etc/llama/keys"), KEY),
     "a failure of the server (500)": status(
         500,
         {"detail": "Cannot open /root/models/llama.gguf"},
@@ -87,41 +84,11 @@ ANSWERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[str, FakeStack]]:
-    """A page that all failures of this module happen to, one after the other, and its server."""
-    with FakeStack() as stack, served(base_url=stack.url, no_local=True, timeout=TIMEOUT) as url:
-        yield url, stack
-
-
-@pytest.fixture
-def stack(running: tuple[str, FakeStack]) -> FakeStack:
-    running[1].reset()
-    return running[1]
-
-
-@pytest.fixture
-def client(running: tuple[str, FakeStack]) -> Client:
-    return Client(running[0], verbose=False)
-
-
 @pytest.fixture
 def address() -> Iterator[Address]:
     address = Address()
     yield address
     address.clear()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Client]]:
-    """A new page with a server's address, and a client of it."""
-    with ExitStack() as cleanup:
-
-        def serve(base_url: str, **values: str) -> Client:
-            page = served(base_url=base_url, no_local=True, timeout=TIMEOUT, **values)
-            return Client(cleanup.enter_context(page), verbose=False)
-
-        yield serve
 
 
 def ask(client: Client, message: str, model: str = MODEL) -> str:
@@ -176,7 +143,7 @@ def test_another_program_is_explained_and_the_next_message_reaches_the_server_in
     server, arguments, shown = kind
     if server:
         address.put(server, *arguments)
-    client = serve(address.url)
+    client = serve(base_url=address.url)
     assert ask(client, "one") == shown.format(url=address.url)
     stack = address.put(FakeStack)
     assert ask(client, "two") == "Hello there."
@@ -188,7 +155,7 @@ def test_a_server_that_goes_and_comes_back_is_found_again(
     serve: Callable[..., Client], address: Address, model: str
 ) -> None:
     address.put(FakeStack)
-    client = serve(address.url)
+    client = serve(base_url=address.url)
     ask(client, "zero", model)
     address.clear()
     assert ask(client, "one", model).startswith(f"⚠️ Can't reach {address.url}.")
@@ -210,7 +177,7 @@ def test_a_server_without_tls_at_an_https_address_is_explained(
 ) -> None:
     url = address.url.replace("http:", "https:")
     address.put(FakeStack)
-    client = serve(url)
+    client = serve(base_url=url)
     assert ask(client, "one") == f"⚠️ What listens at {url} does not speak TLS. Write http:// in place of https://."
     stack = address.put(FakeStack, certificate=trusted)
     assert ask(client, "two") == "Hello there."

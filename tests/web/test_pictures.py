@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,29 +15,12 @@ from llama_ui.core.messages import Image
 from llama_ui.web.history import render_user
 from tests.support.fake_stack import FakeStack
 from tests.support.page import ask as ask_as_program
-from tests.support.page import reply_event, said, served
+from tests.support.page import reply_event, said
 from tests.web.test_attachments import HOSTILE, PNG, corners, is_upright, oriented, saved
 
 pytestmark = pytest.mark.loopback
 SECONDS = 30.0
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[tuple[str, FakeStack]]:
-    """The URL of a page, and the server behind it."""
-    with FakeStack() as stack, served(base_url=stack.url, max_image_side=100, max_message_chars=200) as url:
-        yield url, stack
-
-
-@pytest.fixture
-def stack(page: tuple[str, FakeStack]) -> FakeStack:
-    page[1].reset()
-    return page[1]
-
-
-@pytest.fixture
-def client(page: tuple[str, FakeStack]) -> Client:
-    return Client(page[0], verbose=False)
+PAGE = {"max_image_side": 100, "max_message_chars": 200}
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from itertools import batched
 from typing import Any
 
@@ -21,36 +21,6 @@ from tests.support.page import ask, reply_event, said, served
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
 UNSET = ("", MODEL, "", "", "", "", "")  # system prompt, model and sampling options
-
-
-@pytest.fixture(scope="module")
-def module_stack() -> Iterator[FakeStack]:
-    with FakeStack() as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def url(module_stack: FakeStack) -> Iterator[str]:
-    with served(base_url=module_stack.url) as url:
-        yield url
-
-
-@pytest.fixture
-def stack(module_stack: FakeStack) -> FakeStack:
-    module_stack.reset()
-    return module_stack
-
-
-@pytest.fixture
-def client(url: str, stack: FakeStack) -> Client:
-    return Client(url, verbose=False)
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Client]]:
-    """Serves the page with these settings, and connects a client to it."""
-    with contextlib.ExitStack() as cleanup:
-        yield lambda **values: Client(cleanup.enter_context(served(**values)), verbose=False)
 
 
 def test_a_reply_is_streamed_in_partial_updates(client: Client, stack: FakeStack) -> None:
@@ -137,14 +107,6 @@ def test_a_refused_key_is_explained_and_never_shown(serve: Callable[..., Client]
     assert "refused the key" in shown and "LLAMA_STACK_CLIENT_API_KEY" in shown
     page = httpx.get(client.src).text + httpx.get(f"{client.src}config").text
     assert "wr0ng-k3y" not in shown + page
-
-
-def test_without_any_server_it_says_how_to_connect_one(
-    serve: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("llama_ui.llama_stack.connection.DEFAULT_URLS", ("http://127.0.0.1:9",))
-    client = serve(no_local=True)
-    assert "--base-url" in said(client.predict("Hi", api_name="/chat"))
 
 
 def test_the_wait_for_the_first_token_is_shown_and_can_be_cancelled(client: Client, stack: FakeStack) -> None:
