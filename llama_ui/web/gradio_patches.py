@@ -83,8 +83,7 @@ class Mailboxes(dict[str, Any]):
     def __setitem__(self, session: str, messages: Any) -> None:
         super().__setitem__(session, messages)
         if len(self) > self._capacity:
-            oldest = next(iter(self))
-            del self[oldest]
+            self.pop(oldest := next(iter(self)))
             self._queue.pending_event_ids_session.pop(oldest, None)
             self._tasks.add(task := asyncio.ensure_future(self._queue.clean_events(session_hash=oldest)))
             task.add_done_callback(self._tasks.discard)
