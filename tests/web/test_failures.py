@@ -47,7 +47,6 @@ NO_ANSWER = (
     "⚠️ What listens at {url} closed the connection without an HTTP answer. "
     "Check that the server still runs and that the address is right; one with TLS needs https://."
 )
-FILTERED = "⚠️ A content filter stopped the reply. Put the message in other words."
 LOST = "⚠️ The connection to {url} was lost in the middle of the reply. Check that the server still runs; try again."
 ANSWERS = {
     "no first token in time": Answer(
@@ -71,7 +70,11 @@ ANSWERS = {
         "Try again; the server's log says why. The model engine behind it may be down.",
     ),
     "JSON that is no stream": Answer(NO_LLAMA_STACK, options={"body": {"choices": [{"message": {"content": "Hi"}}]}}),
-    "a content filter in mid-reply": Answer(FILTERED, ("half a ",), {"finish_reason": "content_filter"}),
+    "a content filter in mid-reply": Answer(
+        "⚠️ A content filter stopped the reply. Put the message in other words.",
+        ("half a ",),
+        {"finish_reason": "content_filter"},
+    ),
     "the token limit": Answer(
         'ℹ️ The reply stopped at the token limit. "Max tokens" sets it.', ("half a ",), {"finish_reason": "length"}
     ),
@@ -164,21 +167,15 @@ def test_a_server_that_goes_and_comes_back_is_found_again(
     assert sent(stack) == [SYSTEM, ("user", "zero"), HELLO, *unanswered("one")]
 
 
-@pytest.fixture
-def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The one certificate that this process trusts."""
-    path = self_signed(tmp_path / "trusted.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    return path
-
-
 def test_a_server_without_tls_at_an_https_address_is_explained(
-    serve: Callable[..., Client], address: Address, trusted: Path
+    serve: Callable[..., Client], address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    certificate = self_signed(tmp_path / "trusted.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     url = address.url.replace("http:", "https:")
     address.put(FakeStack)
     client = serve(base_url=url)
     assert ask(client, "one") == f"⚠️ What listens at {url} does not speak TLS. Write http:// in place of https://."
-    stack = address.put(FakeStack, certificate=trusted)
+    stack = address.put(FakeStack, certificate=certificate)
     assert ask(client, "two") == "Hello there."
     assert sent(stack) == [SYSTEM, *unanswered("one")]
