@@ -37,7 +37,7 @@ SCRIPTS = ("chat.js", "conversations.js", "timings.js")
 def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks:
     """The page. What it shows of the server is looked up for each visitor."""
     uploads.folder()  # sets the folder that Gradio puts uploads in
-    page = Handlers(settings, connection, turns)
+    page, tabs = Handlers(settings, connection, turns), TabHandlers(settings, connection, turns)
     demo = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(uploads.SWEEP_INTERVAL, uploads.MAX_AGE))
     with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
@@ -54,29 +54,24 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
             fields = [system_prompt, model, *options]
             with gr.Column(elem_id="chat"), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Chat"):
-                    chat, message_error = _chat(page, fields)
-                code = layout.render_code()
+                    chat = _chat(page, fields)
+                conversation = [chat.chatbot, *fields]
+                layout.render_code(tabs, conversation)
                 with gr.Tab("Time") as time_tab:
-                    timings = gr.HTML("", elem_id="timings")
-                compare = layout.render_compare()
+                    time_tab.select(None, chat.chatbot, gr.HTML("", elem_id="timings"), js="timings", **PRIVATE)
+                layout.render_compare(tabs, conversation)
         details.expand(page.check, [model], [findings], **PRIVATE)
         refresh.click(page.watch, [model], [status, model], **PRIVATE)
-        time_tab.select(None, chat.chatbot, timings, js="timings", **PRIVATE)
-        conversation = [chat.chatbot, *fields]
-        tabs = TabHandlers(settings, connection, turns)
-        _wire_conversation_list(saved, tabs, chat, fields)
-        _wire_compare(compare, tabs, conversation)
-        code.tab.select(tabs.code, conversation, code.outputs, preprocess=False, **PRIVATE)
+        _connect_conversation_list(saved, tabs, chat, fields)
         demo.load(None, js="chat.init", **PRIVATE)
         restored = demo.load(None, None, conversation, js="conversations.restoreTab", **PRIVATE)
-        filled = [status, model, system_prompt, *options, chat.textbox, message_error]
-        restored.then(page.arrive, [model, saved.file], filled, js="conversations.linkQuery", **PRIVATE)
+        outputs = [status, model, system_prompt, *options, chat.textbox, chat.message_error]
+        restored.then(page.arrive, [model, saved.file], outputs, js="conversations.linkQuery", **PRIVATE)
     return demo
 
 
-def _chat(page: Handlers, fields: list[Any]) -> tuple[LlamaChatInterface, gr.HTML]:
-    message_error = gr.HTML("", elem_id="message-error", render=False)
-    chat = LlamaChatInterface(
+def _chat(page: Handlers, fields: list[Any]) -> LlamaChatInterface:
+    return LlamaChatInterface(
         page,
         additional_inputs=fields,
         examples=[[{"text": text}] for text in layout.EXAMPLES],
@@ -84,42 +79,28 @@ def _chat(page: Handlers, fields: list[Any]) -> tuple[LlamaChatInterface, gr.HTM
         chatbot=layout.chatbot(),
         textbox=layout.message_box(),
         editable=True,
-        message_error=message_error,
         api_name="chat",
         api_description="Streams a reply. The message is a text, or a text with files: images and text files. "
         "Omitted options are not sent to the server.",
         analytics_enabled=False,
     )
-    message_error.render()
-    return chat, message_error
 
 
-def _wire_conversation_list(
+def _connect_conversation_list(
     saved: layout.ConversationList, tabs: TabHandlers, chat: LlamaChatInterface, fields: list[Any]
 ) -> None:
     conversation = [chat.chatbot, *fields]
     saved.restore.click(None, None, conversation, js="conversations.fill", **PRIVATE)
     saved.fresh.click(None, js="conversations.startNew", **PRIVATE)
     saved.link.click(None, [chat.chatbot, chat.textbox, *fields], js="conversations.copyLink", **PRIVATE)
-    for button, function in (
-        (saved.json, "conversations.exportJson"),
-        (saved.markdown, "conversations.exportMarkdown"),
+    export: dict[str, Any] = {"fn": tabs.export_file, "inputs": [saved.file, *conversation], "outputs": saved.file}
+    for event, function in (
+        (saved.json.click(**export, js="conversations.exportJson", **RAW), "conversations.download"),
+        (saved.markdown.click(**export, js="conversations.exportMarkdown", **RAW), "conversations.download"),
+        (saved.upload.upload(tabs.import_file, saved.upload, saved.file, **RAW), "conversations.showImport"),
     ):
-        exported = button.click(tabs.exported, [saved.file, *conversation], saved.file, js=function, **RAW)
-        exported.success(None, saved.file, js="conversations.download", **PRIVATE)
-        exported.failure(None, js="conversations.onFileError", **PRIVATE)
-    imported = saved.upload.upload(tabs.imported, saved.upload, saved.file, **RAW)
-    imported.success(None, saved.file, js="conversations.showImport", **PRIVATE)
-    imported.failure(None, js="conversations.onFileError", **PRIVATE)
-
-
-def _wire_compare(compare: layout.CompareTab, tabs: TabHandlers, conversation: list[Any]) -> None:
-    compare.tab.select(tabs.second_models, None, compare.second, **PRIVATE)
-    replayed = compare.replay.click(tabs.replay, conversation, compare.result, **RAW)
-    both = compare.ask_both.click(
-        tabs.ask_both, [compare.message, compare.second, *conversation], compare.result, **RAW
-    )
-    compare.stop.click(None, cancels=[replayed, both], **PRIVATE)
+        event.success(None, saved.file, js=function, **PRIVATE)
+        event.failure(None, js="conversations.onFileError", **PRIVATE)
 
 
 def create_app(settings: Settings, connection: Connection, turns: Turns) -> FastAPI:
@@ -133,11 +114,13 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     demo.max_threads = 40  # Gradio's default; read at startup: threads
     demo.has_launched = True  # otherwise Gradio hands out any local file that a caller names (`_check_allowed`)
     gradio_patches.apply(demo)
-    script = page_script(settings)
+    script = _script(settings)
     security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
-    routes = [*health.routes(connection, turns), *map(_script_route, gradio_patches.edited_scripts().items())]
+    routes = health.routes(connection, turns)
+    for name, text in gradio_patches.edited_scripts().items():
+        routes.append(Route(f"/assets/{name}", Response(text, media_type="text/javascript")))
     if settings.share:
-        routes.append(Route("/robots.txt", lambda _: PlainTextResponse("User-agent: *\nDisallow: /")))
+        routes.append(Route("/robots.txt", PlainTextResponse("User-agent: *\nDisallow: /")))
     app = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         app,
@@ -159,12 +142,7 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     return app
 
 
-def page_script(settings: Settings) -> str:
+def _script(settings: Settings) -> str:
     limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
     scripts = [(STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS]
     return f"const LIMITS = {limits};\n{'\n'.join(scripts)}"
-
-
-def _script_route(script: tuple[str, str]) -> Route:
-    name, text = script
-    return Route(f"/assets/{name}", lambda _: Response(text, media_type="text/javascript"))

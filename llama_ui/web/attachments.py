@@ -7,7 +7,6 @@ thread.
 import base64
 import contextlib
 import io
-import mimetypes
 import re
 import struct
 import warnings
@@ -22,23 +21,18 @@ from llama_ui.core.text import as_code
 
 MAX_PIXELS = 50_000_000
 MAX_PNG_BYTES = 2**20  # a larger one is no drawing: as JPEG it is a fraction
-MAX_SCANS = (
-    300  # each takes the time of a whole image; a progressive JPEG has 10, and 10 MB of film behind it about 160
-)
+# Each takes the time of a whole image. A progressive JPEG has 10, and 10 MB of film behind it about 160.
+MAX_SCANS = 300
 
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "gif": "GIF"}
-_TYPES = mimetypes.MimeTypes(filenames=())  # the built-in table only, which is the same on every machine
-_TEXT_TYPE = re.compile(
-    r"text/.*|application/(.*\+)?(json|xml|javascript|ecmascript|toml|yaml|sql|n-triples|n-quads|trig|x-ndjson"
-    r"|x-(sh|csh|tcl|python|tex|latex|texinfo|troff(-\w+)?))"
-)
+_DOCUMENTS = {"pdf", "ps", "eps", "rtf", "svg"}  # their text is not for reading
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 
 # Pillow warns about large and odd files on stderr. `catch_warnings` does not work with threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def attached(name: str, content: bytes, longest_side: int, max_chars: int) -> Image | str:
+def read_attachment(name: str, content: bytes, longest_side: int, max_chars: int) -> Image | str:
     """The image in a file, or for a text file the text to put into the message. `longest_side` is in pixels.
 
     Raises InputError for any other file.
@@ -68,7 +62,7 @@ def _image_format(content: bytes) -> str | None:
 
 
 def _text(label: str, suffix: str, content: bytes, max_chars: int) -> str:
-    text = _decoded(content) if _may_be_text(suffix) else None
+    text = None if suffix in _DOCUMENTS else _decode(content)
     if text is None:
         raise InputError(
             f"{label} is neither a PNG, JPEG, WebP or GIF picture nor a text file.", "Save it as one of these."
@@ -80,12 +74,7 @@ def _text(label: str, suffix: str, content: bytes, max_chars: int) -> str:
     return f"{label}:\n\n{fence}{info}\n{text.removesuffix('\n')}\n{fence}"
 
 
-def _may_be_text(suffix: str) -> bool:
-    media_type, encoding = _TYPES.guess_type(f"x.{suffix}", strict=False)
-    return not encoding and (media_type is None or _TEXT_TYPE.fullmatch(media_type) is not None)
-
-
-def _decoded(content: bytes) -> str | None:
+def _decode(content: bytes) -> str | None:
     """The text with "\\n" for all line ends; None for a binary file."""
     try:
         text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
@@ -103,7 +92,7 @@ def _image(label: str, kind: str, content: bytes, longest_side: int) -> Image:
                 raise InputError(f"{label} is animated.", "Add one still picture of it.")
             if kind == "JPEG" and content.count(b"\xff\xda") > MAX_SCANS:
                 raise ValueError("too many scans")
-            return _encoded(_pixels(opened, longest_side), kind)
+            return _encode(_pixels(opened, longest_side), kind)
     except InputError:
         raise
     except PIL.Image.DecompressionBombError as failure:
@@ -135,12 +124,9 @@ def _pixels(opened: PIL.Image.Image, longest_side: int) -> PIL.Image.Image:
     return clean
 
 
-def _encoded(image: PIL.Image.Image, kind: str) -> Image:
+def _encode(image: PIL.Image.Image, kind: str) -> Image:
     file = io.BytesIO()
-    if kind != "JPEG":
-        image.save(file, "PNG")
-        if file.tell() <= MAX_PNG_BYTES:
-            return Image("image/png", base64.b64encode(file.getvalue()).decode())
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=90)
-    return Image("image/jpeg", base64.b64encode(file.getvalue()).decode())
+    image.save(file, "JPEG" if kind == "JPEG" else "PNG", quality=90)
+    if kind != "JPEG" and file.tell() > MAX_PNG_BYTES:
+        return _encode(image, "JPEG")
+    return Image("image/jpeg" if kind == "JPEG" else "image/png", base64.b64encode(file.getvalue()).decode())

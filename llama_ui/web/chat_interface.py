@@ -14,7 +14,7 @@ from pydantic import ConfigDict, model_validator
 from llama_ui.core.conversation import Turn
 from llama_ui.core.errors import InputError
 from llama_ui.web.handlers import Handlers
-from llama_ui.web.history import ChatMessage, cleaned, error_note, render_user
+from llama_ui.web.history import ChatMessage, error_note, render_user, sanitize_history
 
 # For events of the page, which other programs cannot call.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -46,25 +46,25 @@ class ChatHistory(GradioRootModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _cleaned(cls, value: object) -> object:
-        return cleaned(value)
+    def _sanitize(cls, value: object) -> object:
+        return sanitize_history(value)
 
 
 class LlamaChatInterface(gr.ChatInterface):
     """The conversation and the message box, with events of its own.
 
-    The supported way is to pass `fn` to `gr.ChatInterface` and leave the events to it. In Gradio 6.31 these cost six
-    requests for a message, keep the conversation on the server too, leave the message box locked for good after some
-    failures, and have no Stop for the reply to an edited message. So `_setup_events` is overridden: chat.js shows the
-    message and locks the box, and one request streams the reply. It is the one private method of the class that is
-    replaced; `_setup_api` uses `_api_wrapper`, so that `/chat` has the parameters of `Handlers.reply`.
+    Those of Gradio 6.31 cost six requests for a message, keep the conversation on the server too, leave the message box
+    locked for good after some failures, and have no Stop for the reply to an edited message. So `_setup_events` is
+    overridden: chat.js shows the message and locks the box, and one request streams the reply. `_setup_api` uses
+    `_api_wrapper`, so that `/chat` has the parameters of `Handlers.reply`.
     """
 
-    def __init__(self, page: Handlers, message_error: gr.HTML, **kwargs: Any) -> None:
-        """`message_error` shows why a message is not sent, or a file not accepted."""
+    def __init__(self, page: Handlers, **kwargs: Any) -> None:
         self._inputs = page.inputs
-        self._message_error = message_error
+        # Why a message is not sent, or a file not accepted.
+        self.message_error = gr.HTML("", elem_id="message-error", render=False)
         super().__init__(page.reply, multimodal=True, **kwargs)
+        self.message_error.render()
 
     def _setup_events(self) -> None:
         box, chat = self.textbox, [self.textbox, self.chatbot]
@@ -73,26 +73,21 @@ class LlamaChatInterface(gr.ChatInterface):
         message = [box, self.chatbot, self.additional_inputs[1]]
         # It has no outputs: Gradio would cover them with the word "Error" when the message is refused.
         checked = box.submit(None, message, None, js="chat.validate", **PRIVATE)
-        checked.failure(None, message, self._message_error, js="chat.showProblem", **PRIVATE)
+        checked.failure(None, message, self.message_error, js="chat.showProblem", **PRIVATE)
         submitted = checked.success(
-            None, [*chat, *self.additional_inputs], [*chat, self._message_error], js="chat.addMessage", **PRIVATE
+            None, [box, *conversation], [*chat, self.message_error], js="chat.addMessage", **PRIVATE
         )
         retried = self.chatbot.retry(None, self.chatbot, [self.chatbot, box], js="chat.retry", **PRIVATE)
-        edited = self.chatbot.edit(_edited, self.chatbot, self.chatbot, queue=False, **RAW)
-        example = self.chatbot.example_select(_example, None, self.chatbot, queue=False, **RAW)
+        edited = self.chatbot.edit(_apply_edit, self.chatbot, self.chatbot, queue=False, **RAW)
+        example = self.chatbot.example_select(_send_example, None, self.chatbot, queue=False, **RAW)
         replies = []
-        for begun in (submitted, retried, edited, example):
-            reply = begun.success(
-                self._answer,
-                conversation,
-                self.chatbot,
-                concurrency_limit=None,  # Gradio's default is one reply at a time, for all visitors
-                **RAW,
-            )
-            if begun in (edited, example):
-                begun.success(None, self.chatbot, box, js="chat.lock", **PRIVATE)  # until the reply begins
-            for ended in (reply.then, reply.failure):
-                ended(None, conversation, chat, js="chat.onReplyEnd", **PRIVATE)
+        for event in (submitted, retried, edited, example):
+            # Gradio's default limit is one reply at a time, for all visitors.
+            reply = event.success(self._reply_to_page, conversation, self.chatbot, concurrency_limit=None, **RAW)
+            if event in (edited, example):
+                event.success(None, self.chatbot, box, js="chat.lock", **PRIVATE)  # until the reply begins
+            reply.then(None, conversation, chat, js="chat.onReplyEnd", **PRIVATE)
+            reply.failure(None, conversation, chat, js="chat.onReplyEnd", **PRIVATE)
             replies.append(reply)
         box.stop(None, conversation, self.chatbot, js="chat.onStop", cancels=replies, **PRIVATE)
         self.chatbot.undo(None, conversation, chat, js="chat.undo", **PRIVATE)
@@ -102,7 +97,7 @@ class LlamaChatInterface(gr.ChatInterface):
     def _setup_api(self) -> None:
         """Adds the endpoint that other programs call."""
         self.fake_api_btn.click(
-            gr.ChatInterface._api_wrapper(self, self.fn, self._called),
+            gr.ChatInterface._api_wrapper(self, self.fn, self._reply_to_program),
             [self.textbox, self.chatbot_state, *self.additional_inputs],
             [self.api_response, self.chatbot_state],
             api_name=self.api_name,
@@ -114,17 +109,15 @@ class LlamaChatInterface(gr.ChatInterface):
 
     def _setup_files(self) -> None:
         """Reads files as soon as they are added: what is in the box can be sent, and no file stays in the app."""
-        box = self.textbox
-        read = gr.JSON(visible=False)
+        box, contents = self.textbox, gr.JSON(visible=False)
         add = gr.Button(visible="hidden", elem_id="attach")
         box.change(None, box, None, js="chat.readNewFiles", **PRIVATE)
-        added = add.click(
-            self._inputs.attach, box, read, js="chat.unreadFiles", concurrency_limit=MAX_CONCURRENT_IMAGES, **RAW
-        )
-        added.success(None, [box, read], [box, self._message_error], js="chat.insertFiles", **PRIVATE)
-        added.failure(None, [box, read], [box, self._message_error], js="chat.removeUnreadFiles", **PRIVATE)
+        limit = MAX_CONCURRENT_IMAGES
+        added = add.click(self._inputs.attach, box, contents, js="chat.unreadFiles", concurrency_limit=limit, **RAW)
+        added.success(None, [box, contents], [box, self.message_error], js="chat.insertFiles", **PRIVATE)
+        added.failure(None, [box, contents], [box, self.message_error], js="chat.removeUnreadFiles", **PRIVATE)
 
-    async def _answer(
+    async def _reply_to_page(
         self, history: list[ChatMessage], request: gr.Request, *settings: Any
     ) -> AsyncGenerator[list[ChatMessage], None]:
         """Yields the conversation, which ends with a user message, with the reply to it."""
@@ -135,7 +128,7 @@ class LlamaChatInterface(gr.ChatInterface):
             async for messages in updates:
                 yield [*before, *messages]
 
-    async def _called(
+    async def _reply_to_program(
         self, message: object, history: list[ChatMessage], *settings_and_request: Any
     ) -> AsyncGenerator[tuple[list[ChatMessage], list[ChatMessage]], None]:
         """Yields the reply to a program, and the conversation to keep for its next message."""
@@ -148,15 +141,15 @@ class LlamaChatInterface(gr.ChatInterface):
         except InputError as error:
             yield [error_note(error)], history
             return
-        async with aclosing(self._answer(sent, request, *settings)) as conversations:
+        async with aclosing(self._reply_to_page(sent, request, *settings)) as conversations:
             async for conversation in conversations:
                 yield conversation[len(sent) :], conversation
 
 
-def _edited(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessage]:
+def _apply_edit(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessage]:
     index = edit.index[0] if isinstance(edit.index, (list, tuple)) else edit.index
     return [*history[:index], render_user(Turn(edit.value))]
 
 
-def _example(example: gr.SelectData) -> list[ChatMessage]:
+def _send_example(example: gr.SelectData) -> list[ChatMessage]:
     return [render_user(Turn(example.value["text"]))]

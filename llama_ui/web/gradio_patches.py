@@ -53,13 +53,12 @@ def _explain_errors(demo: gr.Blocks) -> None:
             return await process(*args, **kwargs)
         except gr.Error:
             raise
-        except (ValidationError, InvalidPathError) as error:  # their text repeats the input
-            log.warning("A request was refused: %s", type(error).__name__)
+        except (ValidationError, InvalidPathError) as refusal:  # its text repeats the input
+            log.warning("A request was refused: %s", type(refusal).__name__)
             raise gr.Error("The request cannot be read.", print_exception=False) from None
         except Exception:
-            raise gr.Error(
-                str(log_unexpected("answering a request", with_message=False)), print_exception=False
-            ) from None
+            error = log_unexpected("answering a request", with_message=False)
+            raise gr.Error(str(error), print_exception=False) from None
 
     demo.process_api = process_api  # type: ignore[method-assign] # same arguments
 
@@ -84,8 +83,7 @@ class Mailboxes(dict[str, Any]):
     def __setitem__(self, session: str, messages: Any) -> None:
         super().__setitem__(session, messages)
         if len(self) > self._capacity:
-            oldest = next(iter(self))
-            del self[oldest]
+            self.pop(oldest := next(iter(self)))
             self._queue.pending_event_ids_session.pop(oldest, None)
             self._tasks.add(task := asyncio.ensure_future(self._queue.clean_events(session_hash=oldest)))
             task.add_done_callback(self._tasks.discard)

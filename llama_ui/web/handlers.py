@@ -95,16 +95,16 @@ class Handlers:
         These are the fields in the order of `share_link.NAMES` without the model, and the notes on what was left out.
         """
         values, notes = share_link.read(query or {}, self._settings.max_message_chars)
-        wanted = values.pop("model", "")
+        linked = values.pop("model", "")
         fields = [values.get(name, gr.skip()) for name in share_link.NAMES if name not in ("model", "message")]
         fields.append({"text": values["message"], "files": []} if "message" in values else gr.skip())
-        model_field = gr.Dropdown(value=wanted) if wanted else gr.skip()
+        model_field = gr.Dropdown(value=linked) if linked else gr.skip()
         async with aclosing(self._server_status()) as updates:
             async for status, server in updates:
-                if server and wanted and not same_model(wanted, server.models):
-                    notes.append(f"The link's model {as_code(wanted)} is not on this server.")
-                    wanted = ""
-                choice = _model_choice(server, wanted or model or self._settings.model) if server else model_field
+                if server and linked and not same_model(linked, server.models):
+                    notes.append(f"The link's model {as_code(linked)} is not on this server.")
+                    linked = ""
+                choice = _model_choice(server, linked or model or self._settings.model) if server else model_field
                 yield [status, choice, *fields, "".join(map(html.alert, notes))]
                 fields, model_field = [gr.skip()] * len(fields), gr.skip()
 
@@ -138,8 +138,8 @@ class Handlers:
         except ChatError as error:
             yield html.alert(error)
             return
+        yield html.check_results(results, complete=False)
         async with aclosing(check_connection(self._settings, self._connection, model or "")) as checks:
-            yield html.check_results(results, complete=False)
             async for result in checks:
                 results.append(result)
                 yield html.check_results(results, complete=False)

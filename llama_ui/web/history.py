@@ -28,7 +28,7 @@ _METADATA = ("id", "title", "status", "duration", "log")
 _NOTICE = "ℹ️ "
 
 
-def cleaned(history: object) -> list[ChatMessage]:
+def sanitize_history(history: object) -> list[ChatMessage]:
     """The history that a page or a program sends, without anything that no page of ours could have.
 
     What is left are messages of users and assistants, made of texts and of images that they carry themselves. So no
@@ -39,12 +39,12 @@ def cleaned(history: object) -> list[ChatMessage]:
         match message:
             case {"role": "user" | "assistant" as role, "content": str() | list() as content}:
                 parts = [content] if isinstance(content, str) else content
-                metadata = _cleaned_metadata(message.get("metadata"))
-                messages.append(_message(role, [clean for part in parts if (clean := _cleaned_part(part))], metadata))
+                metadata = _sanitize_metadata(message.get("metadata"))
+                messages.append(_message(role, [*filter(None, map(_sanitize_part, parts))], metadata))
     return messages
 
 
-def _cleaned_part(part: object) -> dict[str, Any] | None:
+def _sanitize_part(part: object) -> dict[str, Any] | None:
     match part:
         case str(text) | {"type": "text", "text": str(text)}:
             return _text_part(sanitize_text(text))
@@ -53,7 +53,7 @@ def _cleaned_part(part: object) -> dict[str, Any] | None:
     return None
 
 
-def _cleaned_metadata(metadata: object) -> dict[str, Any] | None:
+def _sanitize_metadata(metadata: object) -> dict[str, Any] | None:
     if not isinstance(metadata, dict):
         return None
     known = {name: metadata[name] for name in _METADATA if isinstance(metadata.get(name), str | int | float)}
@@ -72,11 +72,11 @@ def parse(history: Iterable[ChatMessage], system_prompt: str = "") -> Conversati
             images = tuple(image for url in urls if (image := Image.from_data_url(url)))
             turns.append(Turn(text, images, request=sent.request))
         else:
-            _add_part(turns, _parsed_reply(metadata, text) | sent.fields())
+            _add_part(turns, _parse_part(metadata, text) | sent.fields())
     return Conversation(system_prompt, tuple(turns))
 
 
-def _parsed_reply(metadata: dict[str, Any], text: str) -> dict[str, Any]:
+def _parse_part(metadata: dict[str, Any], text: str) -> dict[str, Any]:
     """The fields of `Reply` in one of its messages."""
     match metadata:
         case {"id": "notice"}:

@@ -10,7 +10,7 @@ from llama_ui.core.errors import InputError
 from llama_ui.core.images import MAX_IMAGES, is_clean_form
 from llama_ui.core.messages import Image, validate_text
 from llama_ui.settings import Settings
-from llama_ui.web.attachments import attached
+from llama_ui.web.attachments import read_attachment
 from llama_ui.web.history import ChatMessage, parse
 from llama_ui.web.html import from_markdown
 
@@ -65,7 +65,7 @@ class InputReader:
         path = Path(file["path"])  # Gradio refuses every path but those of its uploads
         limits = self._settings.max_image_side, self._settings.max_message_chars
         try:
-            return attached(file.get("orig_name") or path.name, path.read_bytes(), *limits)
+            return read_attachment(file.get("orig_name") or path.name, path.read_bytes(), *limits)
         except OSError as error:
             raise InputError("A file of the message is no longer there.", "Add it again.") from error
 
@@ -96,8 +96,6 @@ class InputReader:
                 f"The conversation has {len(images)} pictures; at most {MAX_CONVERSATION_IMAGES} are sent.",
                 "Start a new chat.",
             )
-        if images and not await asyncio.to_thread(self._are_clean, images):
-            raise InputError("A picture in the conversation cannot be sent.", "Start a new chat, and add it again.")
-
-    def _are_clean(self, images: Sequence[Image]) -> bool:
-        return all(is_clean_form(image, self._settings.max_image_side) for image in images)
+        for image in images:
+            if not await asyncio.to_thread(is_clean_form, image, self._settings.max_image_side):
+                raise InputError("A picture in the conversation cannot be sent.", "Start a new chat, and add it again.")

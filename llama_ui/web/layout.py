@@ -1,21 +1,23 @@
 """The components of the page, with their texts."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import gradio as gr
+from gradio.components import Component
 
 from llama_ui.core.messages import REASONING_EFFORTS
 from llama_ui.settings import Settings
-from llama_ui.web.chat_interface import PRIVATE, ChatHistory, MessageInput
+from llama_ui.web.chat_interface import PRIVATE, RAW, ChatHistory, MessageInput
+from llama_ui.web.tab_handlers import TabHandlers
 
 LATEX: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 ]
-MESSAGE_PLACEHOLDER = "Type a message…"
 # From Llama Stack's text generation guide.
 EXAMPLES = [
     "Write a two-sentence poem about llama.",
@@ -35,12 +37,8 @@ REPLAY = (
 
 def theme() -> gr.themes.Base:
     # Fonts that every system has: a web font would be requested from another server.
-    return gr.themes.Default(
-        primary_hue="indigo",
-        neutral_hue="slate",
-        font=["ui-sans-serif", "system-ui", "sans-serif"],
-        font_mono=["ui-monospace", "Consolas", "monospace"],
-    )
+    fonts, mono = ["ui-sans-serif", "system-ui", "sans-serif"], ["ui-monospace", "Consolas", "monospace"]
+    return gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=fonts, font_mono=mono)
 
 
 def render_system_prompt(settings: Settings) -> gr.Textbox:
@@ -105,7 +103,7 @@ def chatbot() -> gr.Chatbot:
 
 def message_box() -> gr.MultimodalTextbox:
     box = gr.MultimodalTextbox(
-        placeholder=MESSAGE_PLACEHOLDER,
+        placeholder="Type a message…",
         label="Message",
         file_count="multiple",
         lines=1,
@@ -148,21 +146,13 @@ def render_conversation_list() -> ConversationList:
         )
 
 
-@dataclass(frozen=True)
-class CodeTab:
+def render_code(tabs: TabHandlers, conversation: Sequence[Component]) -> None:
     """The request of the last turn as code."""
-
-    tab: gr.Tab
-    outputs: list[gr.Code | gr.HTML]
-
-
-def render_code() -> CodeTab:
     with gr.Tab("View code", elem_id="code") as tab:
-        outputs: list[gr.Code | gr.HTML] = []
         with gr.Tabs():
-            outputs += [_code("Python", "python"), _code("curl", "shell"), _code("JSON", "json")]
-        outputs.append(gr.HTML("", elem_id="code-pictures"))
-    return CodeTab(tab, outputs)
+            python, curl, body = _code("Python", "python"), _code("curl", "shell"), _code("JSON", "json")
+        images = gr.HTML("", elem_id="code-pictures")
+    tab.select(tabs.code, conversation, [python, curl, body, images], preprocess=False, **PRIVATE)
 
 
 def _code(label: str, language: Literal["python", "shell", "json"]) -> gr.Code:
@@ -172,20 +162,8 @@ def _code(label: str, language: Literal["python", "shell", "json"]) -> gr.Code:
         )
 
 
-@dataclass(frozen=True)
-class CompareTab:
+def render_compare(tabs: TabHandlers, conversation: Sequence[Component]) -> None:
     """Two answers to the same messages, side by side."""
-
-    tab: gr.Tab
-    replay: gr.Button
-    message: gr.Textbox
-    second: gr.Dropdown
-    ask_both: gr.Button
-    stop: gr.Button
-    result: gr.HTML
-
-
-def render_compare() -> CompareTab:
     with gr.Tab("Compare", elem_id="compare") as tab:
         gr.Markdown(REPLAY)
         with gr.Row(equal_height=True):
@@ -205,5 +183,8 @@ def render_compare() -> CompareTab:
             replay = gr.Button("Replay", size="sm", min_width=60, variant="primary")
             ask_both = gr.Button("Ask both", size="sm", min_width=60, variant="primary")
             stop = gr.Button("Stop", size="sm", min_width=60, elem_id="compare-stop")
-        shown = gr.HTML("", elem_id="comparison")
-    return CompareTab(tab, replay, message, second, ask_both, stop, shown)
+        result = gr.HTML("", elem_id="comparison")
+    tab.select(tabs.second_models, None, second, **PRIVATE)
+    replayed = replay.click(tabs.replay, conversation, result, **RAW)
+    both = ask_both.click(tabs.ask_both, [message, second, *conversation], result, **RAW)
+    stop.click(None, cancels=[replayed, both], **PRIVATE)

@@ -11,13 +11,10 @@ import threading
 import time
 from contextlib import ExitStack
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import uvicorn
-from gradio import networking, tunneling
-from gradio.exceptions import ChecksumMismatchError, ShareCertificateWriteError
+from gradio import networking
 
 from llama_ui.core.errors import ChatError
 from llama_ui.hosting import uploads
@@ -129,22 +126,16 @@ def _share(host: str, port: int) -> None:
         address = networking.setup_tunnel(host, port, secrets.token_urlsafe(32), None, None)
         print(f"* Running on public URL: https://{address.partition('://')[2]}", flush=True)
     except Exception as error:
-        reason = "Please check your internet connection or Gradio's status page: https://status.gradio.app."
-        if isinstance(error, ChecksumMismatchError):
-            reason = f"Checksum mismatch for file: {tunneling.BINARY_PATH}."
-        elif isinstance(error, ShareCertificateWriteError):
-            reason = str(error)
-        elif not Path(tunneling.BINARY_PATH).exists():
-            reason = f"Missing file: {tunneling.BINARY_PATH}. Download {tunneling.BINARY_URL} and save it there."
-        print(f"\nCould not create share link. {reason}", flush=True)
+        print(f"Could not create share link: {error or type(error).__name__}", flush=True)
+        print("Check your internet connection, and Gradio's status page: https://status.gradio.app", flush=True)
 
 
 def _report_zero_gpu_start() -> None:
     """Tell a ZeroGPU Space that the app runs, which the package `spaces` otherwise does in `Blocks.launch`."""
-    if find_spec("spaces") is None:
+    spaces: Any = sys.modules.get("spaces")  # imported by app.py where it is installed
+    if spaces is None:
         return
     try:
-        spaces = import_module("spaces")
         if import_module("spaces.config").Config.zero_gpu:
             spaces.GPU(_report_zero_gpu_start)  # a Space on ZeroGPU needs a decorated function; this app uses no GPU
             import_module("spaces.zero").startup()
@@ -165,7 +156,7 @@ def _announce(connection: Connection, prog: str) -> None:
         print(connection.summary(), flush=True)
     except ChatError as error:
         print(f"{prog}: {error}", file=sys.stderr, flush=True)
-    # What is imported by now stays. Searching it for garbage would delay every visitor now and then.
+    # Modules stay in memory; searching them for garbage would delay every visitor now and then.
     gc.collect()
     gc.freeze()
 

@@ -55,24 +55,23 @@ class TabHandlers:
             return f"# {error}", f"# {error}", "", ""
         return code.python, code.curl, code.json, html.download_links(code.images)
 
-    def exported(self, wanted: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:
-        """The conversation as a file. `wanted` has its `kind`, "json" or "md", and the conversation's `title`."""
-        kind, write = ("json", export.to_json) if wanted["kind"] == "json" else ("md", export.to_markdown)
+    def export_file(self, form: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:
+        """The conversation as a file. `form` has its `kind`, "json" or "md", and the conversation's `title`."""
+        write = export.to_json if form["kind"] == "json" else export.to_markdown
         settings = form_texts(values)
-        conversation = parse(history, settings["system_prompt"])
-        return {"kind": kind, "text": write(conversation, settings, wanted["title"])}
+        return {**form, "text": write(parse(history, settings["system_prompt"]), settings, form["title"])}
 
-    def imported(self, file: Mapping[str, Any] | None) -> dict[str, Any]:
+    def import_file(self, file: Mapping[str, Any] | None) -> dict[str, Any]:
         """The conversation in an uploaded file as `title`, `settings` and `history`; or an `error`."""
         try:
             content = Path((file or {})["path"]).read_bytes()  # Gradio refuses every path but those of its uploads
-            imported = export.from_json(content, self._settings.max_image_side)
+            chat = export.from_json(content, self._settings.max_image_side)
         except (OSError, KeyError):
             return {"error": "The file is no longer there. Import it again."}
         except InputError as error:
             return {"error": html.from_markdown(error)}
-        settings = [imported.settings[name] for name in SETTINGS]
-        return {"title": imported.title, "settings": settings, "history": render(imported.conversation)}
+        settings = [chat.settings[name] for name in SETTINGS]
+        return {"title": chat.title, "settings": settings, "history": render(chat.conversation)}
 
     async def second_models(self) -> Any:
         """The models that can be chosen as the second one."""

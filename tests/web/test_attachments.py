@@ -8,7 +8,6 @@ import re
 import struct
 import subprocess
 import sys
-import zipfile
 import zlib
 from typing import Any
 
@@ -23,7 +22,7 @@ from hypothesis import strategies as st
 from llama_ui.core.errors import InputError
 from llama_ui.core.images import MAX_BYTES, is_clean_form
 from llama_ui.core.messages import Image
-from llama_ui.web.attachments import attached
+from llama_ui.web.attachments import read_attachment
 
 SIDE = 1568
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
@@ -43,7 +42,7 @@ TRANSPOSED = {
 
 def picture(name: str, content: bytes, longest_side: int = SIDE) -> PIL.Image.Image:
     """The image that a model receives for a file, opened."""
-    image = attached(name, content, longest_side, 1000)
+    image = read_attachment(name, content, longest_side, 1000)
     assert isinstance(image, Image)
     assert is_clean_form(image, longest_side)
     opened = PIL.Image.open(io.BytesIO(base64.b64decode(image.data, validate=True)))
@@ -54,9 +53,13 @@ def picture(name: str, content: bytes, longest_side: int = SIDE) -> PIL.Image.Im
 
 
 def text(name: str, content: bytes, max_chars: int = 1000) -> str:
-    result = attached(name, content, SIDE, max_chars)
+    result = read_attachment(name, content, SIDE, max_chars)
     assert isinstance(result, str)
     return result
+
+
+def encode(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def saved(image: PIL.Image.Image, kind: str, **more: Any) -> bytes:
@@ -107,7 +110,7 @@ def test_a_phone_picture_arrives_upright_small_and_without_metadata() -> None:
     result = picture("IMG_0001.JPG", file)
     assert (result.format, result.size) == ("JPEG", (1176, 1568))
     assert is_upright(result)
-    image = attached("IMG_0001.JPG", file, SIDE, 0)
+    image = read_attachment("IMG_0001.JPG", file, SIDE, 0)
     assert isinstance(image, Image)
     content = base64.b64decode(image.data)
     for trace in (b"Exif", b"Secret", b"2031", b"ICC_PROFILE", b"adobe", thumbnail[:200]):
@@ -202,25 +205,14 @@ def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
     assert [result.getpixel((x, 5)) for x in (5, 15, 25)] == [0, 128, 255]
 
 
-def test_grey_and_black_and_white_stay_grey() -> None:
-    for mode in ("L", "1"):
-        result = picture("a.png", saved(PIL.Image.new(mode, (8, 8), 1), "PNG"))
-        assert result.mode == "L"
-        assert result.getpixel((1, 1)) == (255 if mode == "1" else 1)
+@pytest.mark.parametrize(("mode", "white"), [("L", 255), ("1", 1)])
+def test_grey_and_black_and_white_stay_grey(mode: str, white: int) -> None:
+    result = picture("a.png", saved(PIL.Image.new(mode, (8, 8), white), "PNG"))
+    assert (result.mode, result.getpixel((1, 1))) == ("L", 255)
 
 
 def test_a_png_that_would_be_large_becomes_a_jpeg() -> None:
     assert picture("a.png", saved(noise(800, 600), "PNG")).format == "JPEG"
-
-
-def test_the_metadata_of_a_png_is_dropped() -> None:
-    texts = PIL.PngImagePlugin.PngInfo()
-    texts.add_text("Comment", "secret")
-    texts.add_itxt("XML:com.adobe.xmp", "<secret/>")
-    image = corners(40, 20).convert("P")
-    result = picture("a.png", saved(image, "PNG", pnginfo=texts, icc_profile=b"secret", exif=oriented(1)))
-    assert isinstance(result, PIL.PngImagePlugin.PngImageFile)
-    assert result.text == {}
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -234,13 +226,6 @@ def png(width: int, height: int, *chunks: bytes, pixels: bytes = b"\0\0") -> byt
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def zipped() -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("run.exe", b"MZ")
-    return file.getvalue()
-
-
 def scans(count: int) -> bytes:
     """A JPEG that repeats one of its scans: small, and slow to decode."""
     file = saved(corners(64, 64), "JPEG", progressive=True)
@@ -251,6 +236,7 @@ def scans(count: int) -> bytes:
 SMALL = {kind: saved(noise(60, 40), kind) for kind in ("png", "jpeg", "gif", "webp")}
 PNG, JPEG, GIF, WEBP = SMALL.values()
 MOVING: dict[str, Any] = {"save_all": True, "append_images": [PIL.Image.new("RGB", (60, 40))], "duration": 100}
+ZIP = b"PK\x03\x04\0run.exe"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 HTML = b"<!doctype html><html><body onload=alert(1)></body></html>"
 UNREADABLE, PIXELS, ANIMATED = "cannot be read as a", "more than 50 million pixels", "animated"
@@ -261,28 +247,20 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "webp of a huge canvas": ("a.webp", WEBP[:12] + b"VP8X\n" + bytes(7) + b"\xff\x3f\0" * 2 + WEBP[12:], UNREADABLE),
     "gif of a huge frame": ("a.gif", b"GIF89a\1\0\1\0\0\0\0," + b"\0\0\0\0" + b"\xff" * 4 + b"\0\2\0;", PIXELS),
     "png text bomb": ("a.png", png(1, 1, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000)))), UNREADABLE),
-    "png profile bomb": ("a.png", png(1, 1, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(50_000_000)))), UNREADABLE),
     "jpeg of many scans": ("a.jpg", scans(400), UNREADABLE),
     "svg with a script": ("a.svg", SVG, NEITHER),
-    "packed svg": ("a.svgz", zlib.compress(SVG, wbits=31), NEITHER),
     "svg as png": ("a.png", SVG, UNREADABLE),
-    "html as jpeg": ("a.jpg", HTML, UNREADABLE),
     "png as jpeg": ("a.jpg", PNG, "is a PNG picture with another name. Rename it to .png."),
-    "png as text": ("a.txt", PNG, "is a PNG picture with another name. Rename it to .png."),
-    "webp as gif": ("a.gif", WEBP, "is a WEBP picture with another name. Rename it to .webp."),
     "tiff as png": ("a.png", saved(noise(4, 4), "TIFF"), UNREADABLE),
     "bmp": ("a.bmp", saved(noise(4, 4), "BMP"), NEITHER),
     "pdf": ("a.pdf", b"%PDF-1.7 text only", NEITHER),
-    "zip": ("a.zip", zipped(), NEITHER),
+    "zip": ("a.zip", ZIP, NEITHER),
     "binary of unknown kind": ("a.qqq", b"\0\1\2", NEITHER),
     "pdf before a jpeg": ("a.jpg", b"%PDF-1.7\n" + JPEG, UNREADABLE),
     "moving gif": ("a.gif", saved(noise(60, 40), "GIF", **MOVING), ANIMATED),
-    "moving webp": ("a.webp", saved(noise(60, 40), "WEBP", **MOVING), ANIMATED),
     "moving png": ("a.png", saved(noise(60, 40), "PNG", **MOVING), ANIMATED),
     "png of no width": ("a.png", png(0, 1), UNREADABLE),
-    "gif of no width": ("a.gif", b"GIF89a\0\0\1\0\0\0\0,\0\0\0\0\0\0\1\0\0\2\0;", UNREADABLE),
     "png of few pixels": ("a.png", png(1000, 1000), UNREADABLE),
-    "noise as png": ("a.png", PNG[:8] + random.Random(3).randbytes(5000), UNREADABLE),
     "no byte": ("a.png", b"", "is empty"),
     "11 MB": ("a.png", PNG + bytes(11 * 2**20), "larger than 10 MB"),
     **{f"{kind} cut at {at}": (f"a.{kind}", SMALL[kind][:at], UNREADABLE) for kind in SMALL for at in (20, 700)},
@@ -292,7 +270,7 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
 @pytest.mark.parametrize(("name", "content", "problem"), HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_file_is_refused_with_one_sentence(name: str, content: bytes, problem: str) -> None:
     with pytest.raises(InputError) as refusal:
-        attached(name, content, SIDE, 1000)
+        read_attachment(name, content, SIDE, 1000)
     sentence = str(refusal.value)
     assert problem in sentence
     assert refusal.value.sentence.endswith(".") and sentence.endswith(".")
@@ -301,16 +279,13 @@ def test_a_hostile_file_is_refused_with_one_sentence(name: str, content: bytes, 
 
 
 POLYGLOTS = {
-    "zip behind a png": ("a.png", PNG + zipped()),
-    "zip in a png": ("a.png", png(1, 1, chunk(b"prIv", zipped()))),
+    "zip behind a png": ("a.png", PNG + ZIP),
     "html in a png": ("a.png", png(1, 1, chunk(b"tEXt", b"a\0" + HTML))),
-    "zip behind a gif": ("a.gif", GIF + zipped()),
-    "script behind a gif": ("a.gif", GIF + b"/*;*/=1;alert(1)"),
+    "zip behind a gif": ("a.gif", GIF + ZIP),
     "script in a gif": ("a.gif", saved(noise(4, 4), "GIF", comment=b"<ScRiPt>alert(1)</script>")),
-    "zip behind a jpeg": ("a.jpg", JPEG + zipped()),
-    "php in a jpeg": ("a.jpg", saved(noise(4, 4), "JPEG", comment=b"<?php system($_GET[0]); ?>")),
+    "zip behind a jpeg": ("a.jpg", JPEG + ZIP),
     "pdf in a jpeg": ("a.jpg", saved(noise(4, 4), "JPEG", comment=b"%PDF-1.7")),
-    "zip behind a webp": ("a.webp", WEBP + zipped()),
+    "zip behind a webp": ("a.webp", WEBP + ZIP),
 }
 
 
@@ -318,7 +293,7 @@ POLYGLOTS = {
 def test_an_image_that_hides_another_file_is_recreated_from_its_pixels(name: str, content: bytes) -> None:
     with PIL.Image.open(io.BytesIO(content)) as before:
         assert picture(name, content).size == before.size
-    image = attached(name, content, SIDE, 1000)
+    image = read_attachment(name, content, SIDE, 1000)
     assert isinstance(image, Image)
     recreated = base64.b64decode(image.data)
     for foreign in (b"run.exe", b"PK\x03\x04", b"alert(1)", b"<html", b"<?php", b"%PDF-"):
@@ -336,7 +311,7 @@ def test_an_image_that_hides_another_file_is_recreated_from_its_pixels(name: str
 def test_any_name_is_accepted_and_shown_as_one_line_of_code(name: str) -> None:
     assert picture(name, saved(corners(4, 4), "PNG")).size == (4, 4)
     with pytest.raises(InputError) as refusal:
-        attached(name, b"", SIDE, 1000)
+        read_attachment(name, b"", SIDE, 1000)
     label = refusal.value.sentence.removesuffix(" is empty.")
     assert label.isprintable() and len(label) < 70
     assert label[0] == label[-1] == "`" and "`" not in label[1:-1]
@@ -352,7 +327,7 @@ def test_a_damaged_image_is_sent_or_refused(kind: str, data: st.DataObject) -> N
         content[at] = byte
     start, end = data.draw(st.just((0, len(content))) | st.tuples(places, places))
     try:
-        image = attached(f"a.{kind}", bytes(content[:start] + content[end:]), 32, 1000)
+        image = read_attachment(f"a.{kind}", bytes(content[:start] + content[end:]), 32, 1000)
     except InputError:
         return
     assert isinstance(image, Image)
@@ -360,13 +335,9 @@ def test_a_damaged_image_is_sent_or_refused(kind: str, data: st.DataObject) -> N
 
 
 def test_pillow_prints_no_warning() -> None:
-    program = f"import llama_ui.web.attachments as a; a.attached('a.png', {png(10_000, 10_000)!r}, 9, 9)"
+    program = f"import llama_ui.web.attachments as a; a.read_attachment('a.png', {png(10_000, 10_000)!r}, 9, 9)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "more than 50 million pixels" in done.stderr and "Warning" not in done.stderr
-
-
-def test_a_text_file_becomes_a_block_of_code() -> None:
-    assert text("notes.py", b"print(1)\n") == "`notes.py`:\n\n```py\nprint(1)\n```"
 
 
 TEXT = "Grüße,\n\n 世界"
@@ -391,9 +362,8 @@ def test_backticks_in_a_file_do_not_end_its_block() -> None:
 @pytest.mark.parametrize(
     ("name", "info"),
     [
-        ("Makefile", ""), ("main.rs", "rs"), (".gitignore", "gitignore"), ("A.YAML", "yaml"), ("a.c++", ""),
-        ("a.json", "json"), ("a.js", "js"), ("a.html", "html"), ("a.xml", "xml"), ("a.sql", "sql"), ("a.sh", "sh"),
-        ("a.csv", "csv"), ("a.ts", "ts"), ("a.txt.", "txt"), ("a.größe", ""),
+        ("Makefile", ""), (".gitignore", "gitignore"), ("A.YAML", "yaml"), ("a.c++", ""),
+        ("a.txt.", "txt"), ("a.größe", ""),
     ],
 )  # fmt: skip
 def test_a_text_file_may_have_any_suffix_that_no_binary_format_has(name: str, info: str) -> None:
@@ -403,7 +373,7 @@ def test_a_text_file_may_have_any_suffix_that_no_binary_format_has(name: str, in
 def test_a_text_file_may_have_as_many_characters_as_a_message() -> None:
     assert "a" * 1234 in text("a.txt", b"a" * 1234, 1234)
     with pytest.raises(InputError) as refusal:
-        attached("a.txt", b"a" * 1235, SIDE, 1234)
+        read_attachment("a.txt", b"a" * 1235, SIDE, 1234)
     assert refusal.value.sentence == "`a.txt` has 1,235 characters; at most 1,234 are sent."
 
 
@@ -413,38 +383,21 @@ def test_a_text_file_may_have_as_many_characters_as_a_message() -> None:
 )
 def test_a_binary_file_is_not_a_text(content: bytes) -> None:
     with pytest.raises(InputError, match="nor a text file"):
-        attached("a.txt", content, SIDE, 1000)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.text(max_size=12) | st.sampled_from(["a.txt", "a.png"]), st.binary() | st.text().map(str.encode))
-def test_any_file_is_sent_or_refused_with_a_sentence(name: str, content: bytes) -> None:
-    try:
-        attached(name, content, SIDE, 1000)
-    except InputError as refusal:
-        assert str(refusal).isprintable()
-
-
-def encoded(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+        read_attachment("a.txt", content, SIDE, 1000)
 
 
 @pytest.mark.parametrize(
     ("image", "is_clean"),
     [
-        (Image("image/png", encoded(PNG)), True),
-        (Image("image/jpeg", encoded(JPEG)), True),
-        (Image("image/jpeg", encoded(PNG)), False),
-        (Image("image/gif", encoded(GIF)), False),
-        (Image("image/svg+xml", encoded(SVG)), False),
-        (Image("image/png", encoded(PNG[:20])), False),
-        (Image("image/png", encoded(png(0, 1))), False),
-        (Image("image/png", encoded(png(61, 1))), False),
-        (Image("image/png", encoded(png(2**31 - 1, 2**31 - 1))), False),
-        (Image("image/png", encoded(PNG + bytes(MAX_BYTES))), False),
-        (Image("image/png", encoded(PNG) + "="), False),
-        (Image("image/png", " " + encoded(PNG)), False),
-        (Image("image/png", ""), False),
+        (Image("image/png", encode(PNG)), True),
+        (Image("image/jpeg", encode(JPEG)), True),
+        (Image("image/jpeg", encode(PNG)), False),
+        (Image("image/svg+xml", encode(SVG)), False),
+        (Image("image/png", encode(png(61, 1))), False),
+        (Image("image/png", encode(png(2**31 - 1, 2**31 - 1))), False),
+        (Image("image/png", encode(PNG + bytes(MAX_BYTES))), False),
+        (Image("image/png", encode(PNG) + "="), False),
+        (Image("image/png", " " + encode(PNG)), False),
     ],
 )
 def test_an_image_from_outside_is_judged_by_its_header(image: Image, is_clean: bool) -> None:

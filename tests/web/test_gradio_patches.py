@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -11,22 +10,16 @@ import pytest
 
 from llama_ui.web.gradio_patches import Mailboxes
 from tests.support.fake_stack import FakeStack, Hold
-from tests.support.page import ask, event_id, served
+from tests.support.page import ask, event_id
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
+PAGE = {"max_visitors": 1}  # it has room for 220 sessions
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[FakeStack]:
-    with FakeStack() as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def url(stack: FakeStack) -> Iterator[str]:
-    with served(base_url=stack.url, max_visitors=1) as url:  # which has room for 220 sessions
-        yield url.rstrip("/")
+def url(url: str) -> str:
+    return url.rstrip("/")
 
 
 @pytest.mark.parametrize("path", ["queue/join", "run/predict", "call/chat"])
@@ -36,18 +29,18 @@ def test_a_session_has_a_short_name(url: str, path: str) -> None:
 
 
 def test_an_address_in_place_of_a_file_is_not_fetched(url: str, stack: FakeStack) -> None:
-    asked = len(stack.asked)
+    requests = len(stack.asked)
     file = {"path": f"{stack.url}/v1/health", "meta": {"_type": "gradio.FileData"}}
     assert "this app fetches no addresses" in ask(url, {"text": "Hi", "files": [file]})
-    assert len(stack.asked) == asked
+    assert len(stack.asked) == requests
 
 
 def test_an_error_of_gradio_s_own_is_a_sentence_with_an_id_that_the_log_explains(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     event = httpx.post(f"{url}/gradio_api/call/chat", json={"data": ["a secret"]}).json()["event_id"]
-    told = httpx.get(f"{url}/gradio_api/call/chat/{event}", timeout=SECONDS).text
-    (reference,) = re.findall(r"Something went wrong in this app \(error (\w+)\). Try again.", told)
+    answer = httpx.get(f"{url}/gradio_api/call/chat/{event}", timeout=SECONDS).text
+    (reference,) = re.findall(r"Something went wrong in this app \(error (\w+)\). Try again.", answer)
     assert reference in caplog.text
     assert "The request cannot be read." in ask(url, {"text": ["a secret"]})
     assert "a secret" not in caplog.text
@@ -87,11 +80,8 @@ async def test_the_reply_of_an_evicted_session_ends_and_other_visitors_are_serve
 def test_a_session_without_a_name_and_one_that_does_not_exist_break_nothing(
     url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    (event,) = [
-        it["id"] for it in httpx.get(f"{url}/config").json()["dependencies"] if it["api_name"] == "second_models"
-    ]
-    join = {"data": [], "fn_index": event, "session_hash": ""}
+    join = {"data": [], "fn_index": event_id(url, "second_models"), "session_hash": ""}
     assert httpx.post(f"{url}/gradio_api/queue/join", json=join, timeout=SECONDS).is_success
-    told = httpx.get(f"{url}/gradio_api/queue/data?session_hash=nobody", timeout=SECONDS).text
-    assert '"session_not_found":true' in told
+    answer = httpx.get(f"{url}/gradio_api/queue/data?session_hash=nobody", timeout=SECONDS).text
+    assert '"session_not_found":true' in answer
     assert "Traceback" not in capfd.readouterr().err + caplog.text

@@ -12,7 +12,7 @@ from llama_ui.core.errors import BadReply
 from llama_ui.core.messages import SamplingOptions
 from llama_ui.core.stats import Stats
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS
-from llama_ui.web.history import cleaned, note, parse, render, render_reply, with_request
+from llama_ui.web.history import parse, render, render_reply, sanitize_history, with_request
 from tests.core.test_conversation import ICON, PHOTO
 
 SETTINGS = ChatSettings("Be brief.", "fake/llama", SamplingOptions(temperature=0.5))
@@ -27,47 +27,23 @@ def message(role: str, text: str, **more: object) -> dict[str, Any]:
 
 def sent(*history: object) -> list[tuple[str, str]]:
     """Role and text of what is sent for a history, and for a message after it."""
-    conversation = parse(cleaned([*history, message("user", "End.")]))
+    conversation = parse(sanitize_history([*history, message("user", "End.")]))
     return [(item.role, item.content) for item in conversation.messages()]
 
 
 def test_a_reply_has_the_form_that_browsers_and_programs_rely_on() -> None:
     reply = Reply("Red.", "Hm.\n  Red.\n", reasoning_seconds=3.24, model="m", stats=STATS, ended=True, request=SETTINGS)
     thinking, answer = render_reply(reply)
-    assert thinking == {
-        "role": "assistant",
-        "metadata": {"title": "Thinking", "status": "done", "duration": 3.2},
-        "content": [{"type": "text", "text": "Hm.\n  Red."}],
-        "options": None,
-    }
-    log = json.loads(answer["metadata"].pop("log"))
-    assert answer == {
-        "role": "assistant",
-        "metadata": {},
-        "content": [{"type": "text", "text": "Red."}],
-        "options": None,
-    }
-    assert log == {
-        "sent": {
-            "system_prompt": "Be brief.",
-            "model": "fake/llama",
-            "temperature": "0.5",
-            "top_p": "",
-            "max_tokens": "",
-            "seed": "",
-            "reasoning_effort": "",
-        },
-        "numbers": {
-            "waited": 0.1,
-            "first": 0.314,
-            "generating": 0.5,
-            "prompt_tokens": 13,
-            "completion_tokens": 22,
-            "estimated": False,
-            "finish_reason": "stop",
-        },
-        "line": "0.31 s to first token · 42.0 tokens/s · 13 tokens in, 22 out · stop",
-    }
+    assert {"role": "assistant", "content": [{"type": "text", "text": "Hm.\n  Red."}]}.items() <= thinking.items()
+    assert thinking["metadata"] == {"title": "Thinking", "status": "done", "duration": 3.2}
+    assert {"role": "assistant", "content": [{"type": "text", "text": "Red."}]}.items() <= answer.items()
+    log = json.loads(answer["metadata"]["log"])
+    unset = dict.fromkeys(("top_p", "max_tokens", "seed", "reasoning_effort"), "")
+    assert log["sent"] == {"system_prompt": "Be brief.", "model": "fake/llama", "temperature": "0.5", **unset}
+    times = {"waited": 0.1, "first": 0.314, "generating": 0.5}
+    tokens = {"prompt_tokens": 13, "completion_tokens": 22, "estimated": False, "finish_reason": "stop"}
+    assert log["numbers"] == times | tokens
+    assert log["line"] == "0.31 s to first token · 42.0 tokens/s · 13 tokens in, 22 out · stop"
 
 
 def test_a_user_message_has_the_form_that_browsers_and_programs_rely_on() -> None:
@@ -111,7 +87,7 @@ def test_a_conversation_comes_back_from_the_page_as_it_was() -> None:
         ),
     )
     history = render(conversation)
-    assert cleaned(json.loads(json.dumps(history))) == history
+    assert sanitize_history(json.loads(json.dumps(history))) == history
     assert parse(history, "A prompt") == conversation
 
 
@@ -138,7 +114,7 @@ def test_other_metadata_hides_no_message(metadata: object) -> None:
     ],
 )  # fmt: skip
 def test_a_malformed_receipt_is_ignored(log: object) -> None:
-    history = cleaned([message("user", "Hi."), message("assistant", "Hello.", metadata={"log": log})])
+    history = sanitize_history([message("user", "Hi."), message("assistant", "Hello.", metadata={"log": log})])
     assert parse(history).turns == (Turn("Hi.", replies=(Reply("Hello.", ended=True),)),)
 
 
@@ -161,9 +137,9 @@ def test_only_an_image_that_a_message_carries_itself_is_sent() -> None:
         {"path": "/etc/passwd"},
         "Hi.",
     ]
-    (turn,) = parse(cleaned([{"role": "user", "content": parts}])).turns
+    (turn,) = parse(sanitize_history([{"role": "user", "content": parts}])).turns
     assert (turn.text, turn.images) == ("Hi.", (ICON,))
-    (turn,) = parse(cleaned([{"role": "assistant", "content": [image, "Hi."]}])).turns
+    (turn,) = parse(sanitize_history([{"role": "assistant", "content": [image, "Hi."]}])).turns
     assert (turn.reply, turn.images) == (Reply("Hi.", ended=True), ())
 
 
@@ -190,14 +166,10 @@ HISTORIES = JUNK | st.lists(
 
 @given(HISTORIES)
 def test_every_history_becomes_messages_that_a_server_accepts(history: object) -> None:
-    conversation = parse([*cleaned(history), *render(Conversation(turns=(Turn("End."),)))], "Be brief.")
+    conversation = parse([*sanitize_history(history), *render(Conversation(turns=(Turn("End."),)))], "Be brief.")
     payload: Any = CHAT_COMPLETIONS.payload("model", conversation.messages(), SamplingOptions())
     roles = [message["role"] for message in payload["messages"]]
     assert roles == ["system", *(("user", "assistant")[i % 2] for i in range(len(roles) - 1))]
     assert payload["messages"][-1]["content"].endswith("End.")
     assert all(message["content"].strip() for message in payload["messages"])
     json.dumps(render(conversation)).encode()
-
-
-def test_notes_have_an_id() -> None:
-    assert note("waiting", "*Waiting…*")["metadata"] == {"id": "waiting"}

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,29 +15,12 @@ from llama_ui.core.messages import Image
 from llama_ui.web.history import render_user
 from tests.support.fake_stack import FakeStack
 from tests.support.page import ask as ask_as_program
-from tests.support.page import reply_event, said, served
+from tests.support.page import reply_event, said
 from tests.web.test_attachments import HOSTILE, PNG, corners, is_upright, oriented, saved
 
 pytestmark = pytest.mark.loopback
 SECONDS = 30.0
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[tuple[str, FakeStack]]:
-    """The URL of a page, and the server behind it."""
-    with FakeStack() as stack, served(base_url=stack.url, max_image_side=100, max_message_chars=200) as url:
-        yield url, stack
-
-
-@pytest.fixture
-def stack(page: tuple[str, FakeStack]) -> FakeStack:
-    page[1].reset()
-    return page[1]
-
-
-@pytest.fixture
-def client(page: tuple[str, FakeStack]) -> Client:
-    return Client(page[0], verbose=False)
+PAGE = {"max_image_side": 100, "max_message_chars": 200}
 
 
 @pytest.fixture
@@ -69,25 +51,14 @@ def test_an_image_is_sent_upright_and_resized_in_each_turn(
     assert [message["content"] for message in second[1:]] == [answer, "And now?"]
 
 
-def test_an_image_alone_is_a_message(client: Client, stack: FakeStack, phone_picture: Path) -> None:
-    assert ask(client, "", phone_picture) == "Hello there."
-    (part,) = stack.requests[0]["messages"][0]["content"]
-    assert part["type"] == "image_url"
-
-
-def test_a_text_file_is_sent_as_text_with_its_name(client: Client, stack: FakeStack, tmp_path: Path) -> None:
-    notes = tmp_path / "notes.py"
-    notes.write_text("if a:\n    b()\n")
-    ask(client, "What is it?", notes)
-    content = "`notes.py`:\n\n```py\nif a:\n    b()\n```\n\nWhat is it?"
-    assert stack.requests[0]["messages"] == [{"role": "user", "content": content}]
-
-
-def test_a_text_file_counts_towards_the_limit_of_the_message(client: Client, stack: FakeStack, tmp_path: Path) -> None:
+def test_a_text_file_is_sent_as_text_up_to_the_limit(client: Client, stack: FakeStack, tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
+    notes.write_text("a" * 100)
+    ask(client, "What is it?", notes)
+    assert stack.requests[0]["messages"][0]["content"] == f"`notes.txt`:\n\n```txt\n{'a' * 100}\n```\n\nWhat is it?"
     notes.write_text("a" * 190)
     assert "The message has" in ask(client, "What is it?", notes)
-    assert stack.requests == []
+    assert len(stack.requests) == 1
 
 
 def test_a_message_with_too_many_images_is_not_sent(client: Client, stack: FakeStack, tmp_path: Path) -> None:
@@ -99,10 +70,7 @@ def test_a_message_with_too_many_images_is_not_sent(client: Client, stack: FakeS
     assert len(stack.requests[0]["messages"][0]["content"]) == 5
 
 
-SAMPLE = ["bomb in the header", "jpeg of many scans", "svg with a script", "png as jpeg", "moving gif", "11 MB"]
-
-
-@pytest.mark.parametrize("key", SAMPLE)
+@pytest.mark.parametrize("key", ["bomb in the header", "svg with a script", "png as jpeg"])
 def test_a_hostile_file_gets_a_sentence_and_is_not_sent(client: Client, stack: FakeStack, key: str) -> None:
     name, content, sentence = HOSTILE[key]
     upload = f"{client.src.rstrip('/')}/gradio_api/upload"

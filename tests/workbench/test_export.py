@@ -17,7 +17,7 @@ from llama_ui.core.conversation import SETTINGS, ChatSettings, Conversation, Rep
 from llama_ui.core.errors import BadReply, InputError
 from llama_ui.core.messages import Image
 from llama_ui.core.stats import Stats
-from llama_ui.web.attachments import attached
+from llama_ui.web.attachments import read_attachment
 from llama_ui.workbench.export import FORMAT, MAX_BYTES, MAX_MESSAGES, from_json, to_json, to_markdown
 
 SIDE = 64
@@ -36,7 +36,7 @@ STATS = Stats(0.1, 0.314, 0.5, 13, 22, estimated=False, finish_reason="stop")
 def picture(color: str, kind: str = "PNG") -> Image:
     file = io.BytesIO()
     PIL.Image.new("RGB", (9, 7), color).save(file, kind)
-    image = attached(f"x.{kind.lower()}", file.getvalue(), SIDE, 1)
+    image = read_attachment(f"x.{kind.lower()}", file.getvalue(), SIDE, 1)
     assert isinstance(image, Image)
     return image
 
@@ -197,7 +197,7 @@ def test_a_conversation_comes_back_as_it_was() -> None:
 def test_every_image_that_the_app_makes_can_be_imported(mode: str, kind: str) -> None:
     file = io.BytesIO()
     PIL.Image.effect_noise((700, 700), 90).convert(mode).save(file, kind)
-    image = attached(f"x.{kind.lower()}", file.getvalue(), 1568, 1)
+    image = read_attachment(f"x.{kind.lower()}", file.getvalue(), 1568, 1)
     assert isinstance(image, Image)
     conversation = Conversation(turns=(Turn("", (image,)),))
     assert from_json(to_json(conversation, UNSET).encode(), 1568).conversation == conversation
