@@ -16,8 +16,7 @@ from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, Dialect, Pay
 # A Llama Stack server refuses (426) a client of another series than its own. These are the last releases of each; some
 # earlier ones lack packages that they import (0.2.12), lack the chat route (0.2.2), or name another series (0.2.0).
 _CLIENTS = ("0.1.9", "0.2.23", "0.3.5", "0.4.7", "0.5.4", "0.6.1", "0.7.5")
-# OGX and plain engines accept every client: the last releases that use each route.
-_LATEST, _LATEST_AT_OLD_ROUTES = "0.7.5", "0.2.23"
+_LATEST, _LATEST_AT_OLD_ROUTES = "0.7.5", "0.2.23"  # for OGX and plain engines, which accept every client
 _WITHOUT_EFFORT = ("0.2.23", "0.3.5", "0.4.7")  # they have no argument `reasoning_effort`
 
 _WIDTH = 88
@@ -190,10 +189,10 @@ def _line(value: object) -> str:
             return "{" + ", ".join(f"{_line(name)}: {_line(item)}" for name, item in value.items()) + "}"
         case list():
             return "[" + ", ".join(map(_line, value)) + "]"
+        case str() if "\ud800" in value:
+            before, _, name = value.partition("\ud800")
+            return f"{_literal(before)} + " * bool(before) + f"base64_of({_literal(name[:-1])})"
         case str():
-            before, mark, name = value.partition("\ud800")
-            if mark:
-                return f"{_literal(before)} + " * bool(before) + f"base64_of({_literal(name[:-1])})"
             return _literal(value)
     return repr(value)
 
