@@ -39,9 +39,8 @@ class Limits:
         """Raises InputError if the conversation is too long to be sent."""
         length, limit = sum(len(message.content) for message in messages), self._settings.max_history_chars
         if length > limit:
-            raise InputError(
-                f"The conversation has {length:,} characters; at most {limit:,} are sent.", "Start a new chat."
-            )
+            sentence = f"The conversation has {length:,} characters; at most {limit:,} are sent."
+            raise InputError(sentence, "Start a new chat.")
 
     def sampling_options(self, options: SamplingOptions) -> SamplingOptions:
         """Returns the options with `max_tokens` set, if the app is public. Raises InputError if it is too large."""

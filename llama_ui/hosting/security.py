@@ -109,7 +109,7 @@ class SecurityMiddleware:
 
     def _count_open(self, scope: Scope) -> AbstractContextManager[None]:
         if scope["path"].startswith(HEARTBEATS):
-            return self._turns.page()
+            return self._turns.metrics.pages.track_inprogress()
         if REPLY_STREAMS.match(scope["path"]) and scope["method"] == "GET":
             return self._turns.stream()
         return nullcontext()

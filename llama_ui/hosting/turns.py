@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AbstractContextManager, aclosing, contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -30,10 +30,6 @@ class _Turn:
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     start: float = field(default_factory=time.monotonic)
     reply: Reply = Reply()
-
-    def fail(self, error: ChatError) -> Reply:
-        self.reply = replace(self.reply, waited=None, ended=True, error=error)
-        return self.reply
 
 
 class Turns:
@@ -67,20 +63,15 @@ class Turns:
                     async for reply in replies:
                         turn.reply = reply
                         if self._ending and not reply.ended:
-                            raise Restarting(
-                                "This app was ended before the reply was complete.", "Try again in a minute."
-                            )
+                            sentence = "This app was ended before the reply was complete."
+                            raise Restarting(sentence, "Try again in a minute.")
                         yield reply
-        except ChatError as error:
-            yield turn.fail(error)
-        except Exception:
-            yield turn.fail(log_unexpected("replying", turn.id))
+        except Exception as error:
+            known = error if isinstance(error, ChatError) else log_unexpected("replying", turn.id)
+            turn.reply = replace(turn.reply, waited=None, ended=True, error=known)
+            yield turn.reply
         finally:
             self._finish(turn)
-
-    def page(self) -> AbstractContextManager[None]:
-        """Counts an open page."""
-        return self.metrics.pages.track_inprogress()
 
     @contextmanager
     def stream(self) -> Iterator[None]:

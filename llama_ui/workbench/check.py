@@ -61,20 +61,20 @@ async def check_connection(
             yield _no_client(settings, failure)
             return
         yield CheckResult("Address", True, client.base_url, data={"base_url": client.base_url})
-        identity, listed, error = None, list[str](), None
+        identity, models, error = None, list[str](), None
         try:
             identity = await client.discovery.identity()
-            listed = await client.chat_models()
+            models = await client.chat_models()
         except ChatError as failure:
             error = failure
         for result in _steps(client.base_url, identity, error):
             yield result
             if not result.passed:
                 return
-        yield (result := _failure("Models", error) if error else _check_models(model, listed))
+        yield (result := _failure("Models", error) if error else _check_models(model, models))
         if not (result.passed or model):
             return
-        result = await _check_reply(client.stream, model or first_choice(listed))
+        result = await _check_reply(client.stream, model or first_choice(models))
         if result.check != "Key":
             yield CheckResult("Key", True, "accepted" if settings.api_key else "none is set, and none is needed")
         yield result
@@ -110,16 +110,16 @@ def _steps(url: str, identity: ServerIdentity | None, error: ChatError | None) -
         yield _failure("Server", error)
 
 
-def _check_models(model: str, listed: list[str]) -> CheckResult:
-    data = {"models": listed}
-    if not listed:
+def _check_models(model: str, models: list[str]) -> CheckResult:
+    data = {"models": models}
+    if not models:
         fix = "Register one there; if its engine was down when the server started, restart the server."
         return CheckResult("Models", False, "The server lists no chat model.", fix, data)
-    name = same_model(model or first_choice(listed), listed)
+    name = same_model(model or first_choice(models), models)
     if not name:
-        error = unknown_model(model, listed)
+        error = unknown_model(model, models)
         return CheckResult("Models", False, error.sentence, error.fix, data)
-    count = f"{len(listed)} chat model{'s' * (len(listed) > 1)}"
+    count = f"{len(models)} chat model{'s' * (len(models) > 1)}"
     return CheckResult("Models", True, f"{count}; {as_code(name)} is chosen", data=data | {"model": name})
 
 

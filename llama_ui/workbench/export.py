@@ -4,12 +4,13 @@ The JSON has its messages in OpenAI's form, so that other programs can use them;
 can be imported, too. A file is checked, and no URL in it is fetched.
 """
 
+import codecs
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json as parse_json
 
 from llama_ui.core.conversation import SETTINGS, Conversation, Reply, Turn, add_reply
@@ -20,7 +21,7 @@ from llama_ui.core.stats import format_stats
 from llama_ui.core.text import as_code
 from llama_ui.workbench.receipt import CleanText, Lenient, Receipt, Seconds, receipt
 
-FORMAT, VERSION = "llama-ui conversation", 1
+FORMAT = {"format": "llama-ui conversation", "version": 1}
 MAX_BYTES = 25 * 2**20
 MAX_MESSAGES = 2_000
 MAX_PARTS = 1_000_000  # counted by "[", "{" and ",": a file of nothing else takes thirty times its size in memory
@@ -48,36 +49,36 @@ class _Part(BaseModel):
     image_url: _Url | None = None
 
 
+def _as_parts(content: object) -> object:
+    return content if isinstance(content, list) else [{"type": "text", "text": "" if content is None else content}]
+
+
 class _Message(Receipt):
     role: Literal["system", "user", "assistant"]
-    content: CleanText | Annotated[list[_Part], Field(fail_fast=True)] | None
+    content: Annotated[list[_Part], Field(fail_fast=True), BeforeValidator(_as_parts)]
     reasoning: Annotated[CleanText, Lenient] = ""
     reasoning_seconds: Annotated[Seconds | None, Lenient] = None
 
     @property
-    def parts(self) -> list[_Part]:
-        return self.content if isinstance(self.content, list) else [_Part(type="text", text=self.content or "")]
-
-    @property
     def text(self) -> str:
-        return "\n\n".join(part.text for part in self.parts if part.text)
+        return "\n\n".join(part.text for part in self.content if part.text)
 
     @property
     def urls(self) -> list[str]:
-        return [part.image_url.url for part in self.parts if part.image_url]
+        return [part.image_url.url for part in self.content if part.image_url]
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     title: Annotated[str, Lenient] = ""
-    settings: Annotated[dict[str, Any], Lenient] = {}
-    messages: Annotated[list[_Message], Field(fail_fast=True)]
+    settings: Annotated[dict[str, CleanText], Lenient] = {}
+    messages: Annotated[list[_Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
 
 
 def to_json(conversation: Conversation, settings: Mapping[str, str], title: str = "") -> str:
     """The conversation as `from_json` reads it. `settings` are the texts of a form."""
-    file = {"format": FORMAT, "version": VERSION, "title": _one_line(title), "settings": _without_prompt(settings)}
+    file = {**FORMAT, "title": _one_line(title), "settings": _without_prompt(settings)}
     return sanitize_text(json.dumps(file | {"messages": [*_messages(conversation)]}, ensure_ascii=False, indent=2))
 
 
@@ -109,8 +110,10 @@ def _is_exported(reply: Reply) -> bool:
 
 
 def _reasoning(reply: Reply) -> dict[str, Any]:
-    known = {"reasoning": reply.reasoning, "reasoning_seconds": reply.reasoning_seconds}
-    return {name: value for name, value in known.items() if value is not None} if reply.reasoning.strip() else {}
+    if not reply.reasoning.strip():
+        return {}
+    seconds = reply.reasoning_seconds
+    return {"reasoning": reply.reasoning} | ({} if seconds is None else {"reasoning_seconds": seconds})
 
 
 def to_markdown(conversation: Conversation, settings: Mapping[str, str], title: str = "") -> str:
@@ -149,8 +152,8 @@ def from_json(content: bytes, longest_side: int) -> ImportedConversation:
 
     `longest_side` of an image is in pixels. Raises InputError for a file that is not a conversation.
     """
-    file = _validated(_parsed(content))
-    settings = {name: _setting(file.settings.get(name)) for name in SETTINGS}
+    file = _parsed(content)
+    settings = {name: file.settings.get(name, "") for name in SETTINGS}
     turns: list[Turn] = []
     for number, message in enumerate(file.messages, start=1):
         images = _checked_images(number, message, longest_side)
@@ -158,77 +161,38 @@ def from_json(content: bytes, longest_side: int) -> ImportedConversation:
             raise InputError(f"Message {number} is a system message, which only the first can be.", _REMOVE)
         if message.role == "system":
             settings["system_prompt"] = message.text
-        elif message.role == "user":
+        elif message.role == "user" and (message.text.strip() or images):
             turns.append(Turn(message.text, images))
-        elif (message.text + message.reasoning).strip():
+        elif message.role == "assistant" and (message.text + message.reasoning).strip():
             seconds = message.reasoning_seconds
             reply = Reply(message.text, message.reasoning, reasoning_seconds=seconds, ended=True, **message.fields())
             add_reply(turns, reply)
-    conversation = Conversation(
-        settings["system_prompt"], tuple(turn for turn in turns if turn.has_message or turn.replies)
-    )
-    return ImportedConversation(_one_line(file.title), settings, conversation)
+    return ImportedConversation(_one_line(file.title), settings, Conversation(settings["system_prompt"], tuple(turns)))
 
 
-def _setting(value: object) -> str:
-    return sanitize_text(str(value)) if isinstance(value, str | int | float) else ""
-
-
-def _parsed(content: bytes) -> Any:
+def _parsed(content: bytes) -> _File:
     if len(content) > MAX_BYTES:
         raise InputError(f"The file is larger than {MAX_BYTES // 2**20} MB.", "Remove pictures from it.")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeError:
-        raise InputError("The file is not UTF-8 text.", "Save it as UTF-8, and import it again.") from None
-    if not text.strip():
-        raise InputError("The file is empty.", _ANOTHER)
-    if sum(map(text.count, "[{,")) > MAX_PARTS:
+    if sum(map(content.count, (b"[", b"{", b","))) > MAX_PARTS:
         raise InputError("The file has too many parts to be a conversation.", _ANOTHER)
     try:
-        return parse_json(text, allow_inf_nan=False)
+        file = parse_json(content.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
+        return _File.model_validate({"messages": file} if isinstance(file, list) else file)
+    except ValidationError as error:
+        match error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]:
+            case ("messages", int(index), *_):
+                sentence = f"Message {index + 1} is not a system, user or assistant message of text and pictures."
+                raise InputError(sentence, _REMOVE) from None
+        raise InputError(f"The file is not a list of 1 to {MAX_MESSAGES:,} messages.", _ANOTHER) from None
     except ValueError as error:
         raise InputError(f"The file is not valid JSON: {as_code(str(error), 100)}.", _ANOTHER) from None
 
 
-def _validated(file: Any) -> _File:
-    file = {"messages": file} if isinstance(file, list) else file
-    if not isinstance(file, dict) or not file.get("messages"):
-        raise InputError("The file has no messages.", _ANOTHER)
-    if (kind := file.get("format", FORMAT)) != FORMAT:
-        raise InputError(f"The file has another format, {as_code(str(kind), 40)}.", _ANOTHER)
-    if "format" in file and file.get("version") != VERSION:
-        raise InputError("The file has a version that this app does not know.", "Update the app.")
-    if isinstance(file["messages"], list) and (count := len(file["messages"])) > MAX_MESSAGES:
-        raise InputError(f"The file has {count:,} messages; at most {MAX_MESSAGES:,} are read.", "Remove some from it.")
-    try:
-        return _File.model_validate(file)
-    except ValidationError as error:
-        raise _explained(file["messages"], error) from None
-
-
-def _explained(messages: Any, error: ValidationError) -> InputError:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    match first["loc"]:
-        case ("messages", int(index), "role") if first["type"] == "literal_error":
-            role = as_code(str(messages[index]["role"]), 40)
-            return InputError(f"Message {index + 1} has the role {role}, not system, user or assistant.", _REMOVE)
-        case ("messages", int(index), "content", *_) if "content" in messages[index]:
-            return InputError(f"Message {index + 1} has something other than text and pictures.", _REMOVE)
-        case ("messages", int(index), *_):
-            return InputError(f"Message {index + 1} has no role, or no content.", _REMOVE)
-    return InputError("The messages in the file are not a list.", _ANOTHER)
-
-
 def _checked_images(number: int, message: _Message, longest_side: int) -> tuple[Image, ...]:
     """The images of a message. `number` counts from 1."""
-    urls = message.urls
-    if urls and message.role != "user":
-        raise InputError(f"Message {number} has a picture, which only a user message can have.", _REMOVE)
-    if len(urls) > MAX_IMAGES:
-        raise InputError(f"Message {number} has {len(urls):,} pictures; at most {MAX_IMAGES} are read.", "Remove some.")
-    images = tuple(image for url in urls if (image := Image.from_data_url(url)))
-    if len(images) < len(urls) or not all(is_clean_form(image, longest_side) for image in images):
-        sentence = f"Message {number} has a picture that this app did not make."
-        raise InputError(sentence, "Remove it from the file, import that, and add the picture here.")
+    images = tuple(image for url in message.urls if (image := Image.from_data_url(url)))
+    is_allowed = message.role == "user" and len(images) == len(message.urls) <= MAX_IMAGES
+    if message.urls and not (is_allowed and all(is_clean_form(image, longest_side) for image in images)):
+        sentence = f"Message {number} has pictures that cannot be imported."
+        raise InputError(sentence, "Remove them from the file, import that, and add them here.")
     return images

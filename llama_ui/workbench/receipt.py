@@ -1,6 +1,6 @@
 """What was sent for a reply and how long it took, as JSON: in the page's history, and in exported files.
 
-The JSON may come from anywhere, so whatever is malformed in it is left out without a word.
+The JSON may come from anywhere. Malformed values are left out.
 """
 
 from collections.abc import Mapping
@@ -67,10 +67,9 @@ class Receipt(BaseModel):
             return None
 
     def fields(self) -> dict[str, Any]:
-        """The fields of `Reply` that the receipt tells."""
-        request = self.request
-        fields: dict[str, Any] = {"request": request, "model": request.model} if request else {}
-        return fields | ({"stats": Stats(**self.numbers.model_dump())} if self.numbers else {})
+        """The fields of `Reply` that the receipt has."""
+        fields: dict[str, Any] = {"stats": Stats(**self.numbers.model_dump())} if self.numbers else {}
+        return fields | ({"request": request, "model": request.model} if (request := self.request) else {})
 
 
 def receipt(reply: Reply) -> Mapping[str, Any]:

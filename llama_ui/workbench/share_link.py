@@ -1,18 +1,17 @@
 """A link that carries an experiment: the query of the page's address fills in the settings and the message."""
 
-import re
 from collections.abc import Mapping
 
-from llama_ui.core.conversation import SAMPLING, SETTINGS
+from llama_ui.core.conversation import SETTINGS, ChatSettings
 from llama_ui.core.errors import InputError
-from llama_ui.core.messages import parse_sampling_options
+from llama_ui.core.messages import sanitize_text
 from llama_ui.core.text import as_code
 
 NAMES = (*SETTINGS, "message")
 MAX_CHARS = 300  # in a value that is not sent as text
 # Names that Gradio itself uses, or that mail programs and the like add to links.
 _IGNORED = ("view", "logs", "ssr_mode", "deep_link")
-_IGNORED_PREFIXES = ("__", "utm_")
+_PREFIXES = ("__", "utm_")
 
 
 def read(query: Mapping[str, str], max_text_chars: int) -> tuple[dict[str, str], list[str]]:
@@ -23,14 +22,15 @@ def read(query: Mapping[str, str], max_text_chars: int) -> tuple[dict[str, str],
     values: dict[str, str] = {}
     notes: list[str] = []
     for name in filter(query.__contains__, NAMES):
-        value = str(query[name])
+        value = sanitize_text(str(query[name]))
         if name == "reasoning_effort":
             value = value.strip().lower()  # as in the list of choices
         if problem := _problem(name, value, max_text_chars):
             notes.append(f"The link's {name.replace('_', ' ')} was left out: {problem}.")
         else:
             values[name] = value
-    if unknown := [as_code(name, 40) for name in query if not _is_known(name)]:
+    known = (*NAMES, *_IGNORED)
+    if unknown := [as_code(name, 40) for name in query if name not in known and not name.startswith(_PREFIXES)]:
         notes.append(f"Ignored unknown link setting{'s' * (len(unknown) > 1)}: {', '.join(unknown[:5])}.")
     return values, notes
 
@@ -40,15 +40,8 @@ def _problem(name: str, value: str, max_text_chars: int) -> str:
     limit = max_text_chars if name in ("system_prompt", "message") else MAX_CHARS
     if len(value) > limit:
         return f"it has {len(value):,} characters; at most {limit:,} are allowed"
-    if re.search("[\0\ud800-\udfff]", value) or (name == "model" and not value.isprintable()):
-        return "it has characters that cannot be shown"
-    if name in SAMPLING:
-        try:
-            parse_sampling_options(*(value if name == other else None for other in SAMPLING))
-        except InputError as error:
-            return error.sentence.removesuffix(".")
+    try:
+        ChatSettings.from_texts({name: value})
+    except InputError as error:
+        return error.sentence.removesuffix(".")
     return ""
-
-
-def _is_known(name: str) -> bool:
-    return name in NAMES or name in _IGNORED or name.startswith(_IGNORED_PREFIXES)

@@ -16,11 +16,10 @@ from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, Dialect, Pay
 # A Llama Stack server refuses (426) a client of another series than its own. These are the last releases of each; some
 # earlier ones lack packages that they import (0.2.12), lack the chat route (0.2.2), or name another series (0.2.0).
 _CLIENTS = ("0.1.9", "0.2.23", "0.3.5", "0.4.7", "0.5.4", "0.6.1", "0.7.5")
-# OGX and plain engines accept every client: the last releases that use each route.
-_LATEST, _LATEST_AT_OLD_ROUTES = "0.7.5", "0.2.23"
+_LATEST, _LATEST_AT_OLD_ROUTES = "0.7.5", "0.2.23"  # for OGX and plain engines, which accept every client
 _WITHOUT_EFFORT = ("0.2.23", "0.3.5", "0.4.7")  # they have no argument `reasoning_effort`
 
-_WIDTH = 88  # the line length of ruff and black
+_WIDTH = 88
 # A file's name that stands in a payload for the data of an image. No text of a request has half a surrogate pair.
 _IMAGE = re.compile("\ud800(.*?)\udfff")
 # Characters that JSON need not escape, but that terminals and editors act on: commands, line breaks, text direction.
@@ -109,7 +108,7 @@ def code(
 
 def _named(image: Image, names: dict[Image, str]) -> Image:
     """The image with the name of its file in place of its data. Equal images share a file."""
-    suffix = re.sub("[^a-z]", "", image.media_type.partition("/")[2]).replace("jpeg", "jpg")
+    suffix = image.media_type.removeprefix("image/").replace("jpeg", "jpg")
     name = names.setdefault(image, f"image-{len(names) + 1}.{suffix}")
     return replace(image, data=f"\ud800{name}\udfff")
 
@@ -162,7 +161,7 @@ def _python(base_url: str, client: str, dialect: Dialect, payload: Payload, has_
 
 
 def _layout(value: object, column: int, depth: int, split: bool = False) -> str:
-    """A value as Python in the layout of ruff and black: on several lines where it does not fit on one.
+    """A value as Python, on several lines where it does not fit on one.
 
     It starts at this column of a line that is indented by `depth` steps.
     """
@@ -176,8 +175,7 @@ def _layout(value: object, column: int, depth: int, split: bool = False) -> str:
         case list():
             rows = [f"{_layout(item, len(inner), depth + 1)}," for item in value]
         case str() if "\n" in value[:-1]:
-            alone = len(inner + line) <= _WIDTH
-            rows = [line] if alone else [_literal(part) for part in re.split(r"(?<=\n)(?!\Z)", value)]
+            rows = [_literal(part) for part in value.splitlines(keepends=True)]
         case _:
             return line
     brackets = {dict: "{}", list: "[]", str: "()"}[type(value)]
@@ -191,10 +189,10 @@ def _line(value: object) -> str:
             return "{" + ", ".join(f"{_line(name)}: {_line(item)}" for name, item in value.items()) + "}"
         case list():
             return "[" + ", ".join(map(_line, value)) + "]"
+        case str() if "\ud800" in value:
+            before, _, name = value.partition("\ud800")
+            return f"{_literal(before)} + " * bool(before) + f"base64_of({_literal(name[:-1])})"
         case str():
-            before, mark, name = value.partition("\ud800")
-            if mark:
-                return f"{_literal(before)} + " * bool(before) + f"base64_of({_literal(name[:-1])})"
             return _literal(value)
     return repr(value)
 

@@ -52,10 +52,11 @@ async def visitors(url: str, count: int) -> AsyncIterator[list[Visitor]]:
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110 - what is awaited happens in another thread
-            await asyncio.sleep(0.01)
-    assert condition(), what
+    for _ in range(int(SECONDS / 0.01)):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"not within {SECONDS} s: {what}")
 
 
 async def first_with(words: str, updates: AsyncIterator[str]) -> str:
@@ -82,10 +83,8 @@ def readers() -> list[asyncio.Task[object]]:
 
 def connections(stack: FakeStack) -> list[object]:
     """The open connections from this process to the server."""
-    there = psutil.Process().net_connections("tcp")
-    return [
-        one for one in there if one.raddr and one.raddr.port == stack.port and one.status == psutil.CONN_ESTABLISHED
-    ]
+    connections = psutil.Process().net_connections("tcp")
+    return [it for it in connections if it.raddr and it.raddr.port == stack.port and it.status == "ESTABLISHED"]
 
 
 @pytest.mark.slow
@@ -96,7 +95,7 @@ async def test_more_visitors_than_a_client_has_connections_by_default_are_served
     with served(base_url=stack.url) as url:
         async with visitors(url.rstrip("/"), len(holds)) as crowd:
             replies = [asyncio.create_task(visitor.is_told("hello")) for visitor in crowd]
-            await until(lambda: all(hold.reached.is_set() for hold in holds), "all have asked at the same time")
+            await until(lambda: all(hold.reached.is_set() for hold in holds), "all requests are open at once")
             for hold in holds:
                 hold.release.set()
             for reply in await asyncio.gather(*replies):
@@ -109,10 +108,10 @@ async def test_visitors_beyond_the_limit_queue_know_their_position_and_move_up(s
         stack.enqueue("begun ", hold, "and ended")
     with served(base_url=stack.url, max_visitors=2) as url:
         async with visitors(url.rstrip("/"), 4) as (first, second, third, fourth):
-            inside = []
+            answered = []
             for visitor, hold in zip((first, second), holds, strict=False):
-                inside.append(asyncio.create_task(visitor.is_told("hello")))
-                await until(hold.reached.is_set, "there is room for two")
+                answered.append(asyncio.create_task(visitor.is_told("hello")))
+                await until(hold.reached.is_set, "two are answered at once")
             async with third.says("third") as thirds:
                 assert "You are number 1 in line: 2 visitors are being answered" in await first_with("in line", thirds)
                 async with fourth.says("fourth") as fourths:
@@ -125,7 +124,7 @@ async def test_visitors_beyond_the_limit_queue_know_their_position_and_move_up(s
                     await first_with("begun and ended", thirds)
                     await first_with("Hello there.", fourths)
             holds[0].release.set()
-            for reply in await asyncio.gather(*inside):
+            for reply in await asyncio.gather(*answered):
                 assert "begun and ended" in reply
 
 
@@ -134,8 +133,8 @@ async def test_a_visitor_who_leaves_the_queue_is_skipped(stack: FakeStack) -> No
     stack.enqueue("begun", hold)
     with served(base_url=stack.url, max_visitors=1) as url:
         async with visitors(url.rstrip("/"), 3) as (first, second, third):
-            inside = asyncio.create_task(first.is_told("first"))
-            await until(hold.reached.is_set, "the room is full")
+            answered = asyncio.create_task(first.is_told("first"))
+            await until(hold.reached.is_set, "the limit is reached")
             tab = contextlib.AsyncExitStack()
             seconds = await tab.enter_async_context(second.says("second"))
             await first_with("You are number 1 in line", seconds)
@@ -145,5 +144,5 @@ async def test_a_visitor_who_leaves_the_queue_is_skipped(stack: FakeStack) -> No
                 await first_with("You are number 1 in line", thirds)
                 hold.release.set()
                 await first_with("Hello there.", thirds)
-            await inside
+            await answered
     assert [request["messages"][-1]["content"] for request in stack.requests] == ["first", "third"]

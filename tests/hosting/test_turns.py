@@ -341,9 +341,9 @@ def test_the_api_refuses_what_is_no_message_with_a_sentence(
 
 def test_the_values_of_a_conversation_have_types_and_limits(url: str, page_stack: FakeStack) -> None:
     hi = [{"role": "user", "content": "Hi"}]
-    for made_up in (["x" * 100_000], {"text": "x" * 100_000}, 5, True):
-        assert "The system prompt is not a text." in Stranger(url).send(hi, (made_up, *SETTINGS[1:]))
-        assert "The model's name is not a text." in Stranger(url).send(hi, ("", made_up, *SETTINGS[2:]))
+    for wrong in (["x" * 100_000], {"text": "x" * 100_000}, 5, True):
+        assert "The system prompt is not a text." in Stranger(url).send(hi, (wrong, *SETTINGS[1:]))
+        assert "The model's name is not a text." in Stranger(url).send(hi, ("", wrong, *SETTINGS[2:]))
     too_long = "The model's name has 301 characters; at most 300 are sent."
     assert too_long in Stranger(url).send(hi, ("", "m" * 301, *SETTINGS[2:]))
     pictures = [render_user(Turn(images=(PICTURE,)))] * 21
@@ -388,8 +388,8 @@ def handlers(stack: FakeStack, **values: Any) -> Iterator[tuple[Handlers, TabHan
 async def test_a_comparison_costs_as_many_messages_as_it_sends(stack: FakeStack) -> None:
     with handlers(stack, messages_per_minute=3, max_tokens=50) as (_, tabs):
         await last(tabs.ask_both("Hi", MODEL, [], REQUEST, *NOW))
-        shown = await last(tabs.ask_both("Hi", MODEL, [], REQUEST, *NOW))
-        assert "You may send 3 messages a minute here." in shown
+        html = await last(tabs.ask_both("Hi", MODEL, [], REQUEST, *NOW))
+        assert "You may send 3 messages a minute here." in html
         assert "a minute here." in await last(tabs.replay(conversation(), REQUEST, *NOW))
     assert [request["max_tokens"] for request in stack.requests] == [50] * 3
 

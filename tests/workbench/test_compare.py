@@ -28,7 +28,7 @@ class Stack:
     """Answers each message with "<model> answers <message>"; before it, awaits its gate."""
 
     def __init__(self, *failing: str) -> None:
-        self.asked: list[tuple[str, list[Message], SamplingOptions]] = []
+        self.requests: list[tuple[str, list[Message], SamplingOptions]] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.closed: list[str] = []
         self.failing = failing
@@ -36,7 +36,7 @@ class Stack:
     async def stream(
         self, model: str, messages: Sequence[Message], options: SamplingOptions
     ) -> AsyncGenerator[Event, None]:
-        self.asked.append((model, list(messages), options))
+        self.requests.append((model, list(messages), options))
         try:
             yield RequestSent(model)
             if gate := self.gates.get(model):
@@ -60,7 +60,7 @@ def replies(variant: Variant) -> list[Reply]:
     return [turn.reply for turn in variant.turns if turn.reply]
 
 
-async def answered(stack: Stack, *variants: Variant) -> None:
+async def answer(stack: Stack, *variants: Variant) -> None:
     async with aclosing(replay(partial(respond, stack.stream), variants, QUESTIONS)) as news:
         async for _ in news:
             pass
@@ -69,38 +69,28 @@ async def answered(stack: Stack, *variants: Variant) -> None:
 async def test_each_variant_has_a_conversation_with_its_own_replies() -> None:
     stack = Stack()
     variants = variant("a", "Be brief."), variant("b")
-    await answered(stack, *variants)
+    await answer(stack, *variants)
     assert [reply.text for reply in replies(variants[0])] == ["a answers One?", "a answers Two?"]
-    last = {model: messages for model, messages, _ in stack.asked}
+    last = {model: messages for model, messages, _ in stack.requests}
     assert last["a"] == [Message("system", "Be brief."), ONE, Message("assistant", "a answers One?"), TWO]
     assert last["b"] == [ONE, Message("assistant", "b answers One?"), TWO]
-    assert all(options == SamplingOptions(seed=1) for _, _, options in stack.asked)
-
-
-async def test_variants_are_answered_concurrently() -> None:
-    stack = Stack()
-    stack.gates = {"a": asyncio.Event(), "b": asyncio.Event()}
-    async with aclosing(replay(partial(respond, stack.stream), [variant("a"), variant("b")], QUESTIONS)) as news:
-        async for _ in news:
-            if len(stack.asked) == 2:
-                break
-    assert [model for model, _, _ in stack.asked] == ["a", "b"]
+    assert all(options == SamplingOptions(seed=1) for _, _, options in stack.requests)
 
 
 async def test_a_variant_that_fails_ends_and_the_other_goes_on() -> None:
     stack = Stack("a")
     variants = variant("a"), variant("b")
-    await answered(stack, *variants)
+    await answer(stack, *variants)
     assert [(reply.text, reply.error) for reply in replies(variants[0])] == [("a answers ", LOST)]
     assert len(variants[1].turns) == 2 and not replies(variants[1])[1].error
 
 
-async def test_leaving_closes_the_requests_of_all_variants() -> None:
+async def test_variants_are_answered_concurrently_and_leaving_closes_their_requests() -> None:
     stack = Stack()
     stack.gates = {"a": asyncio.Event(), "b": asyncio.Event()}
     async with aclosing(replay(partial(respond, stack.stream), [variant("a"), variant("b")], QUESTIONS)) as news:
         async for _ in news:
-            if len(stack.asked) == 2:
+            if len(stack.requests) == 2:
                 break
     assert sorted(stack.closed) == ["a", "b"]
     assert asyncio.all_tasks() == {asyncio.current_task()}

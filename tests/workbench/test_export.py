@@ -6,7 +6,6 @@ import json
 import math
 import struct
 import zlib
-from typing import Any
 
 import PIL.Image
 import pytest
@@ -18,7 +17,7 @@ from llama_ui.core.errors import BadReply, InputError
 from llama_ui.core.messages import Image
 from llama_ui.core.stats import Stats
 from llama_ui.web.attachments import read_attachment
-from llama_ui.workbench.export import FORMAT, MAX_BYTES, MAX_MESSAGES, from_json, to_json, to_markdown
+from llama_ui.workbench.export import MAX_BYTES, MAX_MESSAGES, from_json, to_json, to_markdown
 
 SIDE = 64
 UNSET = dict.fromkeys(SETTINGS, "")
@@ -48,16 +47,8 @@ def reply(text: str, reasoning: str = "", seconds: float | None = None, stats: S
     return Reply(text, reasoning, False, seconds, model="fake/llama", stats=stats, ended=True, request=REQUEST)
 
 
-def exported(*turns: Turn) -> list[dict[str, Any]]:
-    return json.loads(to_json(Conversation(turns=turns), UNSET))["messages"]
-
-
-def imported(*messages: object, **more: object) -> Conversation:
-    return from_json(file_of(*messages, **more), SIDE).conversation
-
-
 def file_of(*messages: object, **more: object) -> bytes:
-    return json.dumps({"format": FORMAT, "version": 1, "messages": messages, **more}).encode()
+    return json.dumps({"messages": messages, **more}).encode()
 
 
 def user(content: object) -> dict[str, object]:
@@ -66,12 +57,6 @@ def user(content: object) -> dict[str, object]:
 
 def pictured(url: object) -> dict[str, object]:
     return user([{"type": "image_url", "image_url": {"url": url}}])
-
-
-def refusal(content: bytes) -> InputError:
-    with pytest.raises(InputError) as caught:
-        from_json(content, SIDE)
-    return caught.value
 
 
 # Export
@@ -122,8 +107,10 @@ def test_notices_and_failures_are_not_exported() -> None:
 
 def test_reasoning_without_an_answer_is_exported() -> None:
     stopped = Turn("1", replies=(Reply(reasoning="a", ended=True),))
-    assert exported(stopped) == [user("1"), {"role": "assistant", "content": "", "reasoning": "a"}]
-    assert "<summary>Thoughts</summary>\n\na\n\n</details>" in to_markdown(Conversation(turns=(stopped,)), UNSET)
+    conversation = Conversation(turns=(stopped,))
+    messages = [user("1"), {"role": "assistant", "content": "", "reasoning": "a"}]
+    assert json.loads(to_json(conversation, UNSET))["messages"] == messages
+    assert "<summary>Thoughts</summary>\n\na\n\n</details>" in to_markdown(conversation, UNSET)
 
 
 def test_markdown_is_for_people() -> None:
@@ -226,15 +213,12 @@ def test_another_programs_messages_can_be_imported() -> None:
 
 def test_blank_messages_are_dropped() -> None:
     blank = [user(""), user(" \n"), user(None), user([]), {"role": "assistant", "content": " ", "reasoning": "\n"}]
-    assert imported(*blank).turns == ()
+    assert from_json(file_of(*blank), SIDE).conversation.turns == ()
 
 
 def test_settings_are_read_as_texts() -> None:
-    settings = {
-        "system_prompt": "x" * 1000, "model": "m", "temperature": 0.5, "seed": 7, "top_p": None, "max_tokens": [1],
-        "reasoning_effort": {}, "api_key": "k", "base_url": "http://evil",
-    }  # fmt: skip
-    expected = UNSET | {"system_prompt": "x" * 1000, "model": "m", "temperature": "0.5", "seed": "7"}
+    settings = {"system_prompt": "A", "model": "m", "temperature": 0.5, "seed": 7, "api_key": "k"}
+    expected = UNSET | {"system_prompt": "A", "model": "m", "temperature": "0.5", "seed": "7"}
     assert from_json(file_of(user("x"), settings=settings), SIDE).settings == expected
     system = {"role": "system", "content": "Be brief."}
     assert from_json(file_of(system, settings=settings), SIDE).settings == expected | {"system_prompt": "Be brief."}
@@ -246,14 +230,13 @@ def test_a_title_is_one_short_line() -> None:
     assert from_json(file_of(user("x"), title={"x": 1}), SIDE).title == ""
 
 
-@pytest.mark.parametrize("wrong", ["1e999", "-1", str(10**400), '"5"', "true", "[]", "null", "1e9"])
+@pytest.mark.parametrize("wrong", ["1e999", "-1", '"5"', "[]", "null", "1e9"])
 def test_wrong_numbers_are_ignored(wrong: str) -> None:
     fields = f'"reasoning": "r", "reasoning_seconds": {wrong}, "numbers": {{"waited": {wrong}}}'
     file = f'[{{"role": "assistant", "content": "2", {fields}}}]'.encode()
     assert from_json(file, SIDE).conversation.turns == (Turn(replies=(Reply("2", "r", ended=True),)),)
 
 
-DEEP = "[" * 100_000
 CHUNK = struct.pack(">I", 3) + b"tEXta\0b" + struct.pack(">I", zlib.crc32(b"tEXta\0b"))
 PNG = base64.b64decode(RED.data)
 STUFFED = "data:image/png;base64," + base64.b64encode(PNG[:33] + CHUNK * 50_000 + PNG[33:]).decode()
@@ -261,49 +244,38 @@ SEGMENTS = b"\xff\xd8" + b"\xff\xe0\x00\x02" * 500_000 + base64.b64decode(BLUE.d
 DATA = RED.data_url
 LARGE = io.BytesIO()
 PIL.Image.new("L", (SIDE + 1, 1)).save(LARGE, "PNG")
-UTF8, JSON, NO_MESSAGES = "The file is not UTF-8 text.", "The file is not valid JSON: `", "The file has no messages."
-PARTS, CONTENT = "The file has too many parts to be a", "Message 1 has something other than text and pictures."
-NOT_OURS = "Message 1 has a picture that this app did not make."
+JSON, NO_LIST = "The file is not valid JSON: `", "The file is not a list of 1 to 2,000 messages."
+NOT_TEXT = "Message 1 is not a system, user or assistant message of text and pictures."
+NOT_OURS = "Message 1 has pictures that cannot be imported."
 EXPORTED = to_json(Conversation(turns=(Turn("é"),)), UNSET)
 BAD: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "The file is empty."),
-    "blank": (b"\xef\xbb\xbf \n", "The file is empty."),
+    "empty": (b"", JSON),
     "too large": (b" " * (MAX_BYTES + 1), "The file is larger than 25 MB."),
-    "a web page": (b"<!DOCTYPE html><p>x", f"{JSON}expected value at line 1 column 1`."),
     "our Markdown": (to_markdown(Conversation(turns=(Turn("Hi."),)), UNSET).encode(), JSON),
     "cut off": (EXPORTED[:-9].encode(), JSON),
     "NaN": (file_of(user("x"), settings={"seed": math.nan}), JSON),
-    "nested": (DEEP.encode(), f"{JSON}recursion limit exceeded"),
-    "nested in a message": (f'[{{"role": "user", "content": {DEEP}'.encode(), f"{JSON}recursion limit"),
-    "many lists": (b"[" + b"[]," * (8 * 2**20) + b"[]]", PARTS),
-    "many objects": (b'[{"a":1}' + b',{"a":1}' * (3 * 2**20) + b"]", PARTS),
-    "many numbers": (b"[1" + b",1" * 900_000 + b"]", "The file has 900,001 messages; at most 2,000 are read."),
-    "many parts": (file_of(user([{"type": "x"}] * 400_000)), CONTENT),
+    "nested": (f'[{{"role": "user", "content": {"[" * 100_000}'.encode(), f"{JSON}recursion limit exceeded"),
+    "many lists": (b"[" + b"[]," * (8 * 2**20) + b"[]]", "The file has too many parts to be a conversation."),
+    "many numbers": (b"[1" + b",1" * 900_000 + b"]", NOT_TEXT),
+    "many parts": (file_of(user([{"type": "x"}] * 400_000)), NOT_TEXT),
     "half a surrogate pair": (rb'[{"role": "user", "content": "\ud800"}]', JSON),
-    "half a surrogate pair in bytes": (b'["\xed\xa0\x80"]', UTF8),
-    "UTF-16": (EXPORTED.encode("utf-16"), UTF8),
-    "Latin-1": (EXPORTED.encode("latin-1"), UTF8),
-    "a picture": (PNG, UTF8),
-    "a number": (b"5", NO_MESSAGES),
-    "another object": (b'{"name": "x"}', NO_MESSAGES),
-    "no messages": (b"[]", NO_MESSAGES),
-    "messages that are not a list": (b'{"messages": {"role": "user"}}', "The messages in the file are not a list."),
-    "another format": (b'{"format": "x`</b>", "messages": [1]}', "The file has another format, `x'</b>`."),
-    "a newer version": (file_of(user("x"), version=2), "The file has a version that this app does not know."),
-    "too many messages": (file_of(*[user("x")] * (MAX_MESSAGES + 1)), "The file has 2,001 messages; at most 2,000"),
-    "a tool": (file_of(user("x"), {"role": "tool", "content": "y"}), "Message 2 has the role `tool`, not system"),
-    "a role of markup": (file_of({"role": "a`\n<b>" * 99, "content": "y"}), "Message 1 has the role `a' <b>a' <b>"),
-    "no role": (file_of({"content": "x"}), "Message 1 has no role, or no content."),
-    "no content": (file_of({"role": "user"}), "Message 1 has no role, or no content."),
-    "a message that is a text": (file_of(user("x"), "Hi."), "Message 2 has no role, or no content."),
+    "UTF-16": (EXPORTED.encode("utf-16"), JSON),
+    "Latin-1": (EXPORTED.encode("latin-1"), JSON),
+    "a number": (b"5", NO_LIST),
+    "another object": (b'{"name": "x"}', NO_LIST),
+    "no messages": (b"[]", NO_LIST),
+    "messages that are not a list": (b'{"messages": {"role": "user"}}', NO_LIST),
+    "too many messages": (file_of(*[user("x")] * (MAX_MESSAGES + 1)), NO_LIST),
+    "a tool": (file_of(user("x"), {"role": "tool", "content": "y"}), "Message 2 is not a system, user or assistant"),
+    "no role": (file_of({"content": "x"}), NOT_TEXT),
+    "no content": (file_of({"role": "user"}), NOT_TEXT),
+    "a message that is a text": (file_of("Hi."), NOT_TEXT),
     "a late system message": (file_of(user("x"), {"role": "system", "content": "b"}), "Message 2 is a system message"),
-    "content that is a number": (file_of(user(5)), CONTENT),
-    "a sound": (file_of(user([{"type": "input_audio", "input_audio": {}}])), CONTENT),
-    "a picture of the model": (
-        file_of(pictured(DATA) | {"role": "assistant"}), "Message 1 has a picture, which only a user message can have.",
-    ),
+    "content that is a number": (file_of(user(5)), NOT_TEXT),
+    "a sound": (file_of(user([{"type": "input_audio", "input_audio": {}}])), NOT_TEXT),
+    "a picture without a URL": (file_of(pictured(5)), NOT_TEXT),
+    "a picture of the model": (file_of(pictured(DATA) | {"role": "assistant"}), NOT_OURS),
     "a picture by its URL": (file_of(pictured("https://evil/x.png")), NOT_OURS),
-    "a picture without a URL": (file_of(pictured(5)), CONTENT),
     "an SVG": (file_of(pictured("data:image/svg+xml;base64,PHN2Zz4=")), NOT_OURS),
     "a picture of another type": (file_of(pictured(DATA.replace("png", "jpeg"))), NOT_OURS),
     "a picture with quotes": (file_of(pictured(DATA + '" onload="x')), NOT_OURS),
@@ -314,18 +286,18 @@ BAD: dict[str, tuple[bytes, str]] = {
     "a picture full of segments": (
         file_of(pictured("data:image/jpeg;base64," + base64.b64encode(SEGMENTS).decode())), NOT_OURS,
     ),
-    "five pictures": (file_of(user(pictured(DATA)["content"] * 5)), "Message 1 has 5 pictures; at most 4 are read."),
+    "five pictures": (file_of(user(pictured(DATA)["content"] * 5)), NOT_OURS),
 }  # fmt: skip
 
 
 @pytest.mark.timeout(20)  # without its limits, the import would spend minutes on some of them
 @pytest.mark.parametrize(("content", "sentence"), BAD.values(), ids=BAD)
 def test_a_bad_file_is_refused_with_one_sentence_and_one_fix(content: bytes, sentence: str) -> None:
-    error = refusal(content)
-    assert error.sentence.startswith(sentence)
-    for text in (error.sentence, error.fix):
-        assert text.isprintable() and text.endswith(".") and len(text) < 160
-    assert error.sentence.count(". ") == 0
+    with pytest.raises(InputError) as caught:
+        from_json(content, SIDE)
+    assert caught.value.sentence.startswith(sentence)
+    for text in (caught.value.sentence, caught.value.fix):
+        assert text.isprintable() and text.endswith(".") and len(text) < 160 and text.count(". ") == 0
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["user", "text", "x", DATA, "\0"])

@@ -28,16 +28,18 @@ def test_an_address_without_a_query_fills_in_nothing() -> None:
     assert read({}, MAX_CHARS) == ({}, [])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_blank_value_is_filled_in(name: str) -> None:
-    assert read({name: ""}, MAX_CHARS) == ({name: ""}, [])
-
-
-def test_the_reasoning_effort_is_normalized() -> None:
-    assert read({"reasoning_effort": " High "}, MAX_CHARS) == ({"reasoning_effort": "high"}, [])
-
-
-CHARACTERS = "it has characters that cannot be shown."
+@pytest.mark.parametrize(
+    ("query", "values"),
+    [
+        ({"system_prompt": ""}, {"system_prompt": ""}),
+        ({"reasoning_effort": " High "}, {"reasoning_effort": "high"}),
+        ({"message": "a\0\ud83db"}, {"message": "a\ufffd\ufffdb"}),
+        (dict.fromkeys(("__theme", "view", "logs", "ssr_mode", "deep_link", "utm_source"), "x"), {}),
+    ],
+    ids=["a blank value is filled in", "an effort is normalized", "characters are replaced", "others' names"],
+)
+def test_a_link_is_read_without_a_note(query: dict[str, str], values: dict[str, str]) -> None:
+    assert read(query, MAX_CHARS) == (values, [])
 
 
 @pytest.mark.parametrize(
@@ -49,27 +51,17 @@ CHARACTERS = "it has characters that cannot be shown."
         ("max_tokens", "0", "Max tokens must be a whole number from 1, or empty."),
         ("seed", "1.5", "Seed must be a whole number from 0, or empty."),
         ("reasoning_effort", "no`ne", "Reasoning effort must be none, minimal, low, medium, high, xhigh, or empty."),
-        ("model", "a\nb", CHARACTERS),
-        ("model", "\u202egnp.exe", CHARACTERS),
-        ("message", "\ud83d", CHARACTERS),
-        ("system_prompt", "\0", CHARACTERS),
-        ("temperature", "\ud83d", CHARACTERS),
     ],
 )
 def test_a_bad_value_is_left_out_with_one_sentence(name: str, value: str, problem: str) -> None:
     note = f"The link's {name.replace('_', ' ')} was left out: {problem}"
-    assert read(COMPLETE | {name: value}, MAX_CHARS) == (
-        {key: COMPLETE[key] for key in COMPLETE if key != name},
-        [note],
-    )
+    others = {key: COMPLETE[key] for key in COMPLETE if key != name}
+    assert read(COMPLETE | {name: value}, MAX_CHARS) == (others, [note])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_value_that_is_too_long_is_left_out(name: str) -> None:
-    limit = MAX_CHARS if name in ("system_prompt", "message") else 300
-    longest = "0" * limit if name in ("temperature", "top_p") else " " * limit
-    if name != "reasoning_effort":
-        assert read({name: longest}, MAX_CHARS) == ({name: longest}, [])
+@pytest.mark.parametrize(("name", "limit"), [("system_prompt", MAX_CHARS), ("message", MAX_CHARS), ("model", 300)])
+def test_a_value_that_is_too_long_is_left_out(name: str, limit: int) -> None:
+    assert read({name: "x" * limit}, MAX_CHARS) == ({name: "x" * limit}, [])
     values, notes = read({name: "x" * (limit + 1)}, MAX_CHARS)
     assert values == {}
     label = name.replace("_", " ")
@@ -81,11 +73,6 @@ def test_unknown_names_share_one_note() -> None:
     values, notes = read(query, MAX_CHARS)
     assert values == {"seed": "1"}
     assert notes == ["Ignored unknown link settings: `prompt`, `<b>'x'`, `(no text)`, `Seed`, `temp`."]
-
-
-def test_names_of_gradio_and_of_link_trackers_are_ignored() -> None:
-    query = dict.fromkeys(("__theme", "__sign", "view", "logs", "ssr_mode", "deep_link", "utm_source", "utm_x"), "x")
-    assert read(query, MAX_CHARS) == ({}, [])
 
 
 ANY = st.text(st.characters(), max_size=400)

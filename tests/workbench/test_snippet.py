@@ -9,9 +9,7 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +43,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 texts = st.lists(st.sampled_from(HOSTILE) | st.text(st.characters(exclude_categories=["Cs"])), min_size=1).map("".join)
-spoken = texts.filter(str.strip)
+answers = texts.filter(str.strip)
 users = st.builds(Message, st.just("user"), texts, st.lists(st.sampled_from([PICTURE, PHOTO]), max_size=3).map(tuple))
 conversations = st.builds(
     lambda system, turns, last: [
@@ -54,7 +52,7 @@ conversations = st.builds(
         last,
     ],
     texts,
-    st.lists(st.tuples(users, spoken), max_size=2),
+    st.lists(st.tuples(users, answers), max_size=2),
     users,
 )
 numbers = st.floats(0, 1)
@@ -128,7 +126,7 @@ def in_base64(made: Code) -> dict[str, str]:
     return {name: image.data for name, image in made.images}
 
 
-def written(made: Code, folder: Path) -> None:
+def write_images(made: Code, folder: Path) -> None:
     for name, image in made.images:
         (folder / name).write_bytes(base64.b64decode(image.data))
 
@@ -154,23 +152,6 @@ def test_no_text_becomes_code(
     made, plain = code(url, *server, model, conversation, chosen), code(URL, *server, "m", harmless, chosen)
     assert around(made.python) == around(plain.python)
     assert all(character.isprintable() or character == "\n" for character in made.python)
-
-
-@FEW
-@given(servers, conversations, choices)
-@example(("1.5.0", CHAT_COMPLETIONS), CONVERSATION, SamplingOptions(0.5, 0.9, 10, 7, "low"))
-@example(("0.1.9", LEGACY), CONVERSATION, SamplingOptions(0.5, 0.9, 10))
-def test_the_python_code_has_the_layout_of_ruff(
-    server: tuple[str | None, Dialect], conversation: list[Message], chosen: SamplingOptions
-) -> None:
-    narrow = [
-        Message(message.role, message.content.encode("ascii", "replace").decode(), message.images)
-        for message in conversation
-    ]
-    python = code(URL, *server, "m", narrow, chosen).python
-    ruff = Path(sys.executable).with_name("ruff")
-    command = [str(ruff), "format", "--isolated", "--stdin-filename", "snippet.py", "-"]
-    assert subprocess.run(command, input=python, capture_output=True, text=True, check=True).stdout == python
 
 
 def test_the_python_code_is_readable() -> None:
@@ -246,25 +227,18 @@ def test_the_first_line_installs_the_client_that_the_server_accepts(
 # curl
 
 
-def sent_by(shell: str, made: Code, folder: Path) -> tuple[list[str], bytes]:
+def run_with_fake_curl(shell: str, made: Code, folder: Path) -> tuple[list[str], bytes]:
     """The arguments and the standard input that a shell gives to `curl`."""
-    written(made, folder)
+    write_images(made, folder)
     (folder / "command").write_text(made.curl, encoding="utf-8", newline="")
-    fake_curl(folder)
-    subprocess.run([shell, "command"], cwd=folder, env=with_fake_curl(folder), check=True, stdin=subprocess.DEVNULL)
-    return (folder / "arguments").read_text(encoding="utf-8").split("\0")[:-1], (folder / "body").read_bytes()
-
-
-def fake_curl(folder: Path) -> None:
     program = folder / "bin" / "curl"
     program.parent.mkdir(exist_ok=True)
     program.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\" > arguments\ncat > part && mv part body\n")
     program.chmod(0o755)
-
-
-def with_fake_curl(folder: Path) -> dict[str, str]:
-    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    return clean(os.environ) | {"PATH": path, "LLAMA_STACK_CLIENT_API_KEY": KEY, "HOME": "/never"}
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    environ = clean(os.environ) | {"PATH": path, "LLAMA_STACK_CLIENT_API_KEY": KEY, "HOME": "/never"}
+    subprocess.run([shell, "command"], cwd=folder, env=environ, check=True, stdin=subprocess.DEVNULL)
+    return (folder / "arguments").read_text(encoding="utf-8").split("\0")[:-1], (folder / "body").read_bytes()
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
@@ -284,7 +258,7 @@ def test_the_curl_command_sends_the_payload(
 ) -> None:
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")
-    arguments, body = sent_by(shell, code(url, *server, model, conversation, chosen), tmp_path)
+    arguments, body = run_with_fake_curl(shell, code(url, *server, model, conversation, chosen), tmp_path)
     assert json.loads(body) == server[1].payload(model, conversation, chosen)
     assert f"{url}{server[1].route}" in arguments
     assert f"Authorization: Bearer {KEY}" in arguments
@@ -296,33 +270,11 @@ def test_the_curl_command_without_images_has_the_json_as_it_is(dialect: Dialect)
     assert f"<<'EOF'\n{made.json}\nEOF\n" in made.curl
 
 
-@pytest.mark.parametrize("pictures", [(), (PICTURE,)], ids=["text", "picture"])
-def test_an_interactive_shell_does_not_expand_exclamation_marks(tmp_path: Path, pictures: tuple[Image, ...]) -> None:
-    if not shutil.which("bash"):
-        pytest.skip("no bash here")
-    messages = [Message("user", "Hi!! \"Ho!\" !x !echo \\!y '!!' `!z`", pictures)]
-    made = code("http://h/!!/it's!", None, CHAT_COMPLETIONS, "m", messages, SamplingOptions())
-    written(made, tmp_path)
-    fake_curl(tmp_path)
-    subprocess.run(
-        ["bash", "--norc", "-o", "history", "-o", "histexpand"],
-        input=f'echo first\necho "!!" > expanded\n{made.curl}'.encode(),
-        cwd=tmp_path,
-        env=with_fake_curl(tmp_path),
-        check=True,
-    )
-    assert (tmp_path / "expanded").read_text() == "echo first\n"  # this shell does expand others
-    assert json.loads((tmp_path / "body").read_bytes()) == CHAT_COMPLETIONS.payload("m", messages, SamplingOptions())
-    assert "http://h/!!/it's!/v1/chat/completions" in (tmp_path / "arguments").read_text().split("\0")
-
-
 @given(servers, conversations)
 def test_the_code_has_no_control_characters(server: tuple[str | None, Dialect], conversation: list[Message]) -> None:
     made = code(URL, *server, "m", conversation, SamplingOptions())
-    for text in (made.curl, made.json):
-        assert not {chr(number) for number in [*range(10), *range(11, 32), *range(127, 160), 0x2028, 0x202E]} & set(
-            text
-        )
+    controls = {chr(number) for number in [*range(10), *range(11, 32), *range(127, 160), 0x2028, 0x202E]}
+    assert not controls & set(made.curl + made.json)
 
 
 # JSON, pictures, keys
@@ -352,11 +304,6 @@ def test_each_image_is_one_file(dialect: Dialect) -> None:
     assert "base64" not in made.python + made.curl
 
 
-def test_no_media_type_becomes_a_path() -> None:
-    made = code(URL, None, LEGACY, "m", [Message("user", "", (Image("image/../$(x) ;'\"", PIXEL),))], SamplingOptions())
-    assert [name for name, _ in made.images] == ["image-1.x"]
-
-
 @EACH
 def test_the_code_names_the_key_and_does_not_contain_it(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLAMA_STACK_CLIENT_API_KEY", KEY)
@@ -369,45 +316,36 @@ def test_the_code_names_the_key_and_does_not_contain_it(dialect: Dialect, monkey
 # The code, run
 
 
-@dataclass(frozen=True)
-class Generation:
-    """The version and the dialect of a server, and the server of the contract tests that has them, if any."""
-
-    version: str | None
-    dialect: Dialect
-    server: str | None = None
-
-
+# The versions of servers, their dialects, and the servers of the contract tests that have them.
 GENERATIONS = [
-    Generation("1.5.0", CHAT_COMPLETIONS, "ogx-1.5.0"),
-    Generation("0.7.3", CHAT_COMPLETIONS, "llama-stack-0.7.3"),
-    Generation("0.6.1", CHAT_COMPLETIONS),
-    Generation("0.5.4", CHAT_COMPLETIONS),
-    Generation("0.4.7", CHAT_COMPLETIONS),
-    Generation("0.3.5", CHAT_COMPLETIONS, "llama-stack-0.3.5"),
-    Generation("0.2.12", OPENAI_COMPATIBLE, "llama-stack-0.2.12"),
-    Generation("0.2.12", LEGACY, "llama-stack-0.2.12"),
-    Generation("0.1.9", LEGACY),
-    Generation(None, CHAT_COMPLETIONS),
+    ("1.5.0", CHAT_COMPLETIONS, "ogx-1.5.0"),
+    ("0.7.3", CHAT_COMPLETIONS, "llama-stack-0.7.3"),
+    ("0.6.1", CHAT_COMPLETIONS, ""),
+    ("0.5.4", CHAT_COMPLETIONS, ""),
+    ("0.4.7", CHAT_COMPLETIONS, ""),
+    ("0.3.5", CHAT_COMPLETIONS, "llama-stack-0.3.5"),
+    ("0.2.12", OPENAI_COMPATIBLE, "llama-stack-0.2.12"),
+    ("0.2.12", LEGACY, "llama-stack-0.2.12"),
+    ("0.1.9", LEGACY, ""),
+    (None, CHAT_COMPLETIONS, ""),
 ]
+EACH_GENERATION = pytest.mark.parametrize(
+    ("version", "dialect"), [row[:2] for row in GENERATIONS], ids=[f"{row[0]} {row[1].route}" for row in GENERATIONS]
+)
 SET = SamplingOptions(temperature=0.5, top_p=0.9, max_tokens=10, seed=7, reasoning_effort="low")
 type Run = Callable[[Code, Path], subprocess.CompletedProcess[str]]
 
 
-def named(generation: Generation) -> str:
-    return f"{generation.version} {generation.dialect.route}"
-
-
 def run_python(made: Code, folder: Path) -> subprocess.CompletedProcess[str]:
     """Installs the client of the first line, and runs the code."""
-    written(made, folder)
+    write_images(made, folder)
     (folder / "ask.py").write_text(made.python, encoding="utf-8")
     environment = install_client(*made.python.splitlines()[0].removeprefix("# pip install ").split())
     return run([str(environment / "bin" / "python"), "ask.py"], folder)
 
 
 def run_curl(made: Code, folder: Path) -> subprocess.CompletedProcess[str]:
-    written(made, folder)
+    write_images(made, folder)
     (folder / "ask.sh").write_text(made.curl, encoding="utf-8")
     return run(["sh", "ask.sh"], folder)
 
@@ -423,61 +361,53 @@ def recording() -> Iterator[RecordedServer]:
         yield server
 
 
-@pytest.mark.contract
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("chosen", [SamplingOptions(), SET], ids=["as they are", "set"])
-@pytest.mark.parametrize("run_code", [run_python, run_curl])
-@pytest.mark.parametrize("generation", GENERATIONS, ids=named)
-def test_the_code_sends_the_payload_and_prints_the_reply(
-    generation: Generation,
-    run_code: Run,
-    chosen: SamplingOptions,
-    stack: FakeStack,
-    recording: RecordedServer,
-    tmp_path: Path,
-) -> None:
-    legacy = generation.dialect is LEGACY
+@pytest.fixture
+def server(dialect: Dialect, stack: FakeStack, recording: RecordedServer) -> FakeStack | RecordedServer:
+    """A server with one dialect. The legacy one is a recording."""
     recording.reset()
     stack.act_as_engine("tiny")
-    stack.key, stack.routes = KEY, [generation.dialect.route]
-    url = recording.url if legacy else stack.url
-    ended = run_code(code(url, generation.version, generation.dialect, "tiny", CONVERSATION, chosen), tmp_path)
+    stack.key, stack.routes = KEY, [dialect.route]
+    return recording if dialect is LEGACY else stack
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("run_code", [run_python, run_curl])
+@EACH_GENERATION
+def test_the_code_sends_the_payload_and_prints_the_reply(
+    server: FakeStack | RecordedServer, version: str | None, dialect: Dialect, run_code: Run, tmp_path: Path
+) -> None:
+    ended = run_code(code(server.url, version, dialect, "tiny", CONVERSATION, SET), tmp_path)
     assert ended.returncode == 0, ended.stderr
-    payload = generation.dialect.payload("tiny", CONVERSATION, chosen)
-    assert (recording.bodies if legacy else stack.requests) == [payload]
-    assert legacy or stack.keys == [f"Bearer {KEY}"]
-    words = ["tok0 ", "tok1 ", "tok2 "] if legacy else ["Hello", " there", "."]
+    payload = dialect.payload("tiny", CONVERSATION, SET)
+    words = ["Hello", " there", "."]
+    if isinstance(server, FakeStack):
+        assert (server.requests, server.keys) == ([payload], [f"Bearer {KEY}"])
+    else:
+        assert server.bodies == [payload]
+        words = ["tok0 ", "tok1 ", "tok2 "]
     assert all(word in ended.stdout for word in words)
     assert run_code is run_curl or ended.stdout == "".join(words) + "\n"
 
 
 @pytest.mark.contract
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("generation", GENERATIONS, ids=named)
+@EACH_GENERATION
 def test_a_failure_in_the_stream_is_printed(
-    generation: Generation, stack: FakeStack, recording: RecordedServer, tmp_path: Path
+    server: FakeStack | RecordedServer, version: str | None, dialect: Dialect, tmp_path: Path
 ) -> None:
-    legacy = generation.dialect is LEGACY
-    recording.reset()
-    stack.act_as_engine("tiny")
-    (recording if legacy else stack).enqueue("tok0 ", {"error": {"message": "An unexpected error occurred."}})
-    url = recording.url if legacy else stack.url
-    ended = run_python(code(url, generation.version, generation.dialect, "tiny", PLAIN, SamplingOptions()), tmp_path)
-    assert ended.returncode == 1
-    assert ended.stdout == "tok0 "
+    server.enqueue("tok0 ", {"error": {"message": "An unexpected error occurred."}})
+    ended = run_python(code(server.url, version, dialect, "tiny", PLAIN, SamplingOptions()), tmp_path)
+    assert (ended.returncode, ended.stdout) == (1, "tok0 ")
     assert "An unexpected error occurred." in ended.stderr.splitlines()[-1]
 
 
 @pytest.mark.contract
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_server_answers_the_code_for_its_generation(name: str, tmp_path: Path) -> None:
     with RealServer(name) as server:
         server.await_ready()
-        for generation in GENERATIONS:
-            for run_code in (run_python, run_curl) if generation.server == name else ():
+        for version, dialect, _ in [row for row in GENERATIONS if row[2] == name]:
+            for run_code in (run_python, run_curl):
                 server.reset()
-                version, dialect = generation.version, generation.dialect
                 ended = run_code(code(server.url, version, dialect, server.model, CONVERSATION, SET), tmp_path)
                 assert ended.returncode == 0, ended.stdout + ended.stderr
                 assert all(word in ended.stdout for word in ("Hello", " there", "."))
