@@ -40,10 +40,7 @@ def _chat_payload(model: str, messages: Sequence[Message], options: SamplingOpti
 
 
 def _chat_content(message: Message) -> object:
-    images = [
-        {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{image.data}"}}
-        for image in message.images
-    ]
+    images = [{"type": "image_url", "image_url": {"url": image.data_url}} for image in message.images]
     return [*_text_part(message), *images] if images else message.content
 
 
