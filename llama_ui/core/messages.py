@@ -52,12 +52,7 @@ class SamplingOptions:
 
 
 def validate_text(label: str, text: object, max_chars: int) -> None:
-    """Checks that a value is a text that can be sent.
-
-    Args:
-        label: What the text is, for the error message.
-        text: The value.
-        max_chars: The most characters that it may have.
+    """Checks that a value is a text that can be sent. The `label` names it in the error message.
 
     Raises:
         InputError: It is not a text, is too long, or has half a surrogate pair, which no server accepts.

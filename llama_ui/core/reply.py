@@ -89,9 +89,7 @@ class _Progress:
         self._prompt_tokens = _estimate_tokens("".join(message.content for message in messages))
         self._text: list[str] = []
         self._reasoning: list[str] = []
-        self._notices: list[str] = []
-        self._position = 0
-        self._model = ""
+        self._reply = Reply()  # without what a snapshot computes
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
         self._sent_at: float | None = None
@@ -118,11 +116,11 @@ class _Progress:
                 (self._text if isinstance(event, Text) else self._reasoning).append(event.text)
                 self._token_times = (self._token_times or (time, time))[0], time
             case Notice():
-                self._notices.append(event.sentence)
+                self._reply = replace(self._reply, notices=(*self._reply.notices, event.sentence))
             case Queued():
-                self._position = event.position
+                self._reply = replace(self._reply, position=event.position)
             case RequestSent():
-                self._model = event.model
+                self._reply = replace(self._reply, model=event.model)
                 self._sent_at = time if self._sent_at is None else self._sent_at
                 return  # nothing to show: the first text need not wait for a frame after this one
             case Usage():
@@ -140,18 +138,14 @@ class _Progress:
             self._reasoning_at = now
         if text.strip() and self._answer_at is None:
             self._answer_at = now
-        has_reasoning, has_answer = self._reasoning_at is not None, self._answer_at is not None
         until = now if self._answer_at is None else self._answer_at
-        return Reply(
+        return replace(
+            self._reply,
             text=text,
             reasoning=reasoning,
-            thinking=has_reasoning and not has_answer and not self.ended,
             reasoning_seconds=None if self._reasoning_at is None else max(0.0, until - self._reasoning_at),
-            waited=None if has_reasoning or has_answer else now - self._started,
-            position=self._position,
-            model=self._model,
+            waited=now - self._started if self._reasoning_at is None and self._answer_at is None else None,
             stats=self._stats(now),
-            notices=tuple(self._notices),
         )
 
     def _stats(self, now: float) -> Stats:
@@ -186,8 +180,8 @@ def _finish(reply: Reply, error: ChatError | None) -> Reply:
         case "tool_calls" | "function_call":
             sentence = "The model tried to call a tool; tools aren't available here."
             error = BadReply(sentence, "Ask it to answer without.")
-        case _ if not reply.text.strip() and reply.reasoning:
+        case _ if reply.reasoning and not reply.has_answer:
             error = BadReply("The model finished thinking without an answer.", "Try again.")
-        case _ if not reply.text.strip():
+        case _ if not reply.has_answer:
             error = BadReply("The server sent an empty reply.", "Try again, or choose another model.")
     return replace(reply, waited=None, ended=True, ending=ending, error=error)

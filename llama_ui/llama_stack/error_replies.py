@@ -129,9 +129,6 @@ def _literal(text: str) -> object:
 def _explain(reply: _ErrorReply, request: RequestContext) -> ServerError:
     status, message, text = reply.status, reply.message, f"{reply.code} {reply.message}"
     if request.model and status in (0, 400, 404) and _UNKNOWN_MODEL.search(text):
-        if reply.by_engine:
-            sentence = f"The model engine behind the server has no model {as_code(request.model)}."
-            return errors.BadReply(sentence, "Choose another model, or load this one there.")
         return errors.UnknownModel(f"The server has no model {as_code(request.model)}.", "Choose one that it lists.")
     if status in _REJECTIONS:
         if request.images and _NO_VISION.search(text):

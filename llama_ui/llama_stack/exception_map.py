@@ -43,21 +43,17 @@ def explain(error: Exception, request: RequestContext) -> ServerError | None:
         case httpx.ConnectTimeout():
             sentence = f"{url} did not take the connection in time."
             return errors.NotListening(sentence, "Check host and port; a firewall may be in between.")
-        case httpx.PoolTimeout():
-            return errors.Busy("Too many replies run at once.", "Try again in a moment.")
         case httpx.TimeoutException():
             return _timed_out(request)
         case httpx.ProxyError():
             sentence = f"The proxy does not lead to {url}."
             return errors.NotListening(sentence, "Correct HTTP_PROXY or HTTPS_PROXY, or set NO_PROXY.")
-        case httpx.TooManyRedirects():
-            return errors.NotALlamaStack(f"The address {url} redirects in a loop.", address_fix(url))
-        case httpx.DecodingError() | json.JSONDecodeError() | UnicodeDecodeError() | RecursionError():
-            return not_a_llama_stack(request)
-        case httpx.ConnectError() | httpx.UnsupportedProtocol():
+        case httpx.ConnectError():
             return _not_connected(error, url)
-        case httpx.TransportError() | httpx.StreamError():
+        case httpx.TransportError():
             return _closed(error, request)
+        case httpx.HTTPError() | json.JSONDecodeError() | UnicodeDecodeError() | RecursionError():
+            return not_a_llama_stack(request)
     return None
 
 
