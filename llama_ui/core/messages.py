@@ -95,8 +95,7 @@ def _effort(value: object) -> str | None:
 
 
 def _number(label: str, value: object, maximum: int) -> float | None:
-    text = _stripped(value)
-    if not text:
+    if not (text := _stripped(value)):
         return None
     try:
         number = float(text.replace(",", "."))
@@ -108,8 +107,7 @@ def _number(label: str, value: object, maximum: int) -> float | None:
 
 
 def _whole_number(label: str, value: object, minimum: int) -> int | None:
-    text = _stripped(value)
-    if not text:
+    if not (text := _stripped(value)):
         return None
     digits = text.removesuffix(".0")  # of a number that a program sent
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 10 and minimum <= int(digits) < 2**31):

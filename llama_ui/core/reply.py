@@ -13,19 +13,12 @@ from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reasoning import split_reasoning
 from llama_ui.core.stats import Stats
 
-# The least time between two snapshots, in seconds: more of them cost a browser more than they give to the reader.
-FRAME_SECONDS = 0.05
-# The most: a page that shows nothing new for longer seems stuck.
-MAX_FRAME_SECONDS = 0.3
-# The share of the time that snapshots may take. A long conversation or a busy server takes longer over each of them,
-# and thus gets fewer.
-FRAME_SHARE = 0.05
-# Seconds for each character of a snapshot: the browser lays out the whole reply each time.
-SECONDS_PER_CHARACTER = 10e-6
-# Seconds between two snapshots while nothing arrives. Gradio notices a closed tab, and at times Stop, only at one.
-TICK_SECONDS = 0.5
-# For estimates, where the server does not count tokens: about that of English text.
-BYTES_PER_TOKEN = 4
+FRAME_SECONDS = 0.05  # the least time between two snapshots: more of them cost a browser more than they give the reader
+MAX_FRAME_SECONDS = 0.3  # the most: a page that shows nothing new for longer seems stuck
+FRAME_SHARE = 0.05  # of the time, that snapshots may take: the longer each of them takes, the fewer there are
+SECONDS_PER_CHARACTER = 10e-6  # of a snapshot: the browser lays out the whole reply each time
+TICK_SECONDS = 0.5  # between two snapshots while nothing arrives: only at one, Gradio notices that a tab was closed
+BYTES_PER_TOKEN = 4  # of English text, for estimates where the server does not count tokens
 
 # Sends a request and yields the events of its reply: `LlamaStackClient.stream`, `Connection.stream`.
 type Stream = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[Event, None]]
@@ -130,7 +123,6 @@ class _Progress:
         self.news.set()
 
     def snapshot(self, now: float) -> Reply:
-        """The reply so far."""
         self._text, self._reasoning = ["".join(self._text)], ["".join(self._reasoning)]
         tagged, text = split_reasoning(self._text[0], self.ended)
         reasoning = self._reasoning[0] + tagged

@@ -40,19 +40,15 @@ _REJECTIONS = (0, 400, 403, 404, 413, 422, 500)
 
 @dataclass
 class RequestContext:
-    """A request, and how far it got: `has_response` with the first header, `has_content` with the first delta.
-
-    `model` is blank for a lookup. `timeout` is the longest wait for the next chunk of a reply, in seconds. `api_key`
-    is the key in use, which no error may show. `images` is the number of images in the request.
-    """
+    """A request, and how far it got."""
 
     base_url: str
-    model: str = ""
-    timeout: float = 0.0
-    api_key: str | None = field(default=None, repr=False)
-    images: int = 0
-    has_response: bool = False
-    has_content: bool = False
+    model: str = ""  # blank for a lookup
+    timeout: float = 0.0  # the longest wait for the next chunk of a reply, in seconds
+    api_key: str | None = field(default=None, repr=False)  # the key in use, which no error may show
+    images: int = 0  # how many the request has
+    has_response: bool = False  # with the first header
+    has_content: bool = False  # with the first delta
 
 
 @dataclass(frozen=True)
@@ -138,9 +134,8 @@ def _explain(reply: _ErrorReply, request: RequestContext) -> ServerError:
         if "content_filter" in reply.code or _FILTERED.search(message):
             return errors.ContentFiltered()
     if status == 400 and re.search(r"HTTP request (was sent )?to (an )?HTTPS", message):  # nginx, Go
-        return errors.TLSMismatch(
-            f"What listens at {request.base_url} expects TLS.", "Write https:// in place of http://."
-        )
+        sentence = f"What listens at {request.base_url} expects TLS."
+        return errors.TLSMismatch(sentence, "Write https:// in place of http://.")
     return _by_status(reply, request)
 
 

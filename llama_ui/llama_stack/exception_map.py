@@ -68,10 +68,8 @@ def not_a_llama_stack(request: RequestContext) -> ServerError:
 def connection_lost(request: RequestContext) -> ServerError:
     """The error for a connection that ended after the response began and before the reply ended."""
     when = "in the middle of" if request.has_content else "before"
-    return errors.ConnectionLost(
-        f"The connection to {request.base_url} was lost {when} the reply.",
-        "Check that the server still runs; try again.",
-    )
+    sentence = f"The connection to {request.base_url} was lost {when} the reply."
+    return errors.ConnectionLost(sentence, "Check that the server still runs; try again.")
 
 
 def _closed(error: Exception, request: RequestContext) -> ServerError:
