@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_ui.core.errors import BadReply, LocalStackError, NoServer, UnknownModel, Unreachable
+from llama_ui.core.errors import BadReply, LocalStackError, NoServer, Unreachable
 from llama_ui.core.events import Queued, Text
 from llama_ui.core.messages import Image, Message, SamplingOptions
 from llama_ui.llama_stack import connection as connection_module
@@ -243,13 +243,6 @@ async def test_the_model_is_the_chosen_one_or_the_configured_one_or_the_first_ch
     stack.models += [{**stack.models[0], "id": name} for name in ("another/llama", VISION_MODEL)]
     await reply(Connection(Settings(base_url=stack.url, model=configured)), model)
     assert stack.requests[-1]["model"] == expected
-
-
-async def test_a_server_without_a_chat_model_gets_no_request(stack: FakeStack) -> None:
-    del stack.models[0]
-    with pytest.raises(UnknownModel, match="no chat model"):
-        await reply(Connection(Settings(base_url=stack.url)))
-    assert stack.requests == []
 
 
 async def test_images_are_not_sent_to_a_model_that_the_server_calls_text_only(stack: FakeStack) -> None:

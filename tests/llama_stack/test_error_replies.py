@@ -60,11 +60,6 @@ def test_a_status_decides_the_error(status: int, kind: type[ServerError], senten
     assert fix in error.fix
 
 
-def test_a_wrong_key_is_refused() -> None:
-    error = explain(401, "No.", RequestContext(URL, "some/model", api_key="tomatoes"))
-    assert (type(error), error.sentence) == (AuthFailed, "The server refused the key.")
-
-
 @pytest.mark.parametrize(
     ("status", "body", "kind", "sentence"),
     [
@@ -105,6 +100,7 @@ def test_the_servers_own_words_are_quoted_without_the_json_around_them(body: obj
 
 def test_the_key_in_use_is_never_quoted() -> None:
     request = RequestContext(URL, "some/model", api_key="tomatoes")
+    assert explain(401, "tomatoes?", request).sentence == "The server refused the key."
     assert "`The gateway dislikes [key]`" in explain(400, "The gateway dislikes tomatoes", request).sentence
 
 
@@ -141,12 +137,10 @@ def test_an_error_inside_a_stream_has_its_status_in_front_or_none(
     assert error.sentence.startswith(sentence)
 
 
-@pytest.mark.parametrize(
-    ("url", "fix"),
-    [(f"{URL}/v1", f"Leave /v1 off the address: {URL}."), (f"{URL}/v1/x", f"Leave /v1/x off the address: {URL}.")],
-)
-def test_an_address_with_a_path_too_much_is_named(url: str, fix: str) -> None:
-    assert explain(404, "Not Found", RequestContext(url, "some/model")).fix == fix
+@pytest.mark.parametrize("path", ["/v1", "/v1/x"])
+def test_a_path_that_does_not_belong_to_the_address_is_named(path: str) -> None:
+    error = explain(404, "Not Found", RequestContext(URL + path, "some/model"))
+    assert error.fix == f"Leave {path} off the address: {URL}."
 
 
 @pytest.mark.parametrize(
@@ -174,12 +168,8 @@ def test_a_400_for_a_wrong_address_is_explained_as_one(message: str, kind: type[
     ],
 )
 def test_an_unknown_model_is_explain(status: int, message: str) -> None:
-    error = explain(status, message)
-    assert (type(error), error.sentence) == (UnknownModel, "The server has no model `some/model`.")
-
-
-def test_an_unknown_model_is_recognized_by_its_code_alone() -> None:
-    assert type(explain(404, "No.", code="model_not_found")) is UnknownModel
+    for error in (explain(status, message), explain(404, "No.", code="model_not_found")):
+        assert (type(error), error.sentence) == (UnknownModel, "The server has no model `some/model`.")
 
 
 # Too long
@@ -190,24 +180,18 @@ VLLM = (
 )
 
 
+OF_9000 = ": 9,000 tokens, 808 more than the 8,192 that it takes."
+
+
 @pytest.mark.parametrize(
     ("message", "much"),
     [
-        (VLLM, ": 9,000 tokens, 808 more than the 8,192 that it takes."),
-        (
-            "This model's maximum context length is 8192 tokens. However, your request has 9000 input tokens.",
-            ": 9,000 tokens, 808 more than the 8,192 that it takes.",
-        ),
-        (
-            "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it",
-            ": 5,000 tokens, 904 more than the 4,096 that it takes.",
-        ),
+        (VLLM, OF_9000),
+        ("This model's maximum context length is 8192 tokens. However, your request has 9000 input tokens.", OF_9000),
+        ("request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it", OF_9000),
+        ("prompt is too long: 9000 tokens > 8192 maximum", OF_9000),
         ("This model's maximum context length is 128,000 tokens.", ". It takes 128,000 tokens."),
         ("the request exceeds the available context size. try increasing the context size", "."),
-        (
-            "prompt is too long: 210000 tokens > 200000 maximum",
-            ": 210,000 tokens, 10,000 more than the 200,000 that it takes.",
-        ),
         (f"maximum context length is {'9' * 5000} tokens", "."),
     ],
 )
