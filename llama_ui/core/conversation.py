@@ -33,61 +33,50 @@ class ChatSettings:
 
     def texts(self) -> dict[str, str]:
         """The settings as texts of a form, by the names in `SETTINGS`. An option that is not set is blank."""
-        options = {name: _as_text(getattr(self.options, name)) for name in SAMPLING}
-        return {"system_prompt": self.system_prompt, "model": self.model, **options}
+        options = {name: getattr(self.options, name) for name in SAMPLING}
+        texts = {name: "" if value is None else str(value).removesuffix(".0") for name, value in options.items()}
+        return {"system_prompt": self.system_prompt, "model": self.model, **texts}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply, or the part of it that has arrived.
-
-    Attributes:
-        text: The answer.
-        reasoning: What the model thought before it answered.
-        thinking: True until the answer begins.
-        reasoning_seconds: The time that the reasoning took so far; None where it is not known.
-        waited: The seconds since the request; None once something has arrived.
-        position: The place in the queue, from 1, while the request waits there; else 0.
-        model: The server's name for the model; blank until the request is sent.
-        stats: Token counts and times.
-        notices: Sentences in Markdown about how the request was sent.
-        ended: True once nothing more will arrive.
-        ending: A sentence about how the reply ended; blank where it ended as usual.
-        error: Why the reply failed, or None.
-        request: The settings that the reply was requested with; None where they are not known.
-    """
+    """A reply, or the part of it that has arrived."""
 
     text: str = ""
-    reasoning: str = ""
-    thinking: bool = False
-    reasoning_seconds: float | None = None
-    waited: float | None = None
-    position: int = 0
-    model: str = ""
+    reasoning: str = ""  # what the model thought before it answered
+    reasoning_seconds: float | None = None  # so far; None where it is not known
+    waited: float | None = None  # the seconds since the request; None once something has arrived
+    position: int = 0  # in the queue, from 1, while the request waits there
+    model: str = ""  # the server's name for it; blank until the request is sent
     stats: Stats = Stats()
-    notices: tuple[str, ...] = ()
-    ended: bool = False
-    ending: str = ""
-    error: ChatError | None = None
-    request: ChatSettings | None = None
+    notices: tuple[str, ...] = ()  # sentences in Markdown about how the request was sent
+    ended: bool = False  # nothing more will arrive
+    ending: str = ""  # a sentence about how the reply ended; blank where it ended as usual
+    error: ChatError | None = None  # why the reply failed
+    request: ChatSettings | None = None  # the settings that it was requested with, where they are known
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is an answer: reasoning or an error alone is none."""
+        return bool(self.text.strip())
+
+    @property
+    def thinking(self) -> bool:
+        """Whether reasoning arrives, and the answer has not begun."""
+        return bool(self.reasoning.strip()) and not self.has_answer and not self.ended
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """A user message and the replies to it.
 
-    Attributes:
-        text: The text of the user message. Where it is blank and there are no images, there is no user message: an
-            imported conversation may begin with an assistant message.
-        images: The images of the user message.
-        replies: The versions of the reply, in the order in which they were generated. The last one is current.
-        request: The settings that were sent for the message, also where the reply was stopped before it began.
+    Without text and images there is no user message: an imported conversation may begin with an assistant message.
     """
 
     text: str = ""
     images: tuple[Image, ...] = ()
-    replies: tuple[Reply, ...] = ()
-    request: ChatSettings | None = None
+    replies: tuple[Reply, ...] = ()  # versions, in the order in which they were generated; the last one is current
+    request: ChatSettings | None = None  # the settings that were sent, also where no reply began
 
     @property
     def reply(self) -> Reply | None:
@@ -100,9 +89,9 @@ class Turn:
         return bool(self.text.strip() or self.images)
 
     @property
-    def has_answer(self) -> bool:
-        """Whether the reply has an answer: reasoning or an error alone is none."""
-        return self.reply is not None and bool(self.reply.text.strip())
+    def answer(self) -> str:
+        """The text of the current reply; blank where there is none, or only reasoning or an error."""
+        return self.reply.text if self.reply and self.reply.has_answer else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +119,12 @@ class Conversation:
         exchanges: list[Turn] = []
         for turn in self.turns:
             last = exchanges[-1] if exchanges else None
-            if turn.has_message and (last is None or last.has_answer):
+            if turn.has_message and (last is None or last.answer):
                 exchanges.append(turn)
             elif last and turn.has_message:
                 exchanges[-1] = replace(turn, text=_join(last.text, turn.text), images=last.images + turn.images)
-            elif last and turn.reply and turn.has_answer:
-                before = last.reply.text if last.reply else ""
-                exchanges[-1] = replace(last, replies=(replace(turn.reply, text=_join(before, turn.reply.text)),))
+            elif last and turn.reply and turn.answer:
+                exchanges[-1] = replace(last, replies=(replace(turn.reply, text=_join(last.answer, turn.answer)),))
         return exchanges
 
     def messages(self) -> list[Message]:
@@ -144,8 +132,8 @@ class Conversation:
         messages = [Message("system", self.system_prompt)] if self.system_prompt.strip() else []
         for turn in self.exchanges():
             messages.append(Message("user", turn.text, turn.images))
-            if turn.reply and turn.has_answer:
-                messages.append(Message("assistant", turn.reply.text))
+            if turn.answer:
+                messages.append(Message("assistant", turn.answer))
         return messages
 
 
@@ -155,10 +143,6 @@ def add_reply(turns: list[Turn], reply: Reply) -> None:
         turns[-1] = replace(turns[-1], replies=(reply,))
     else:
         turns.append(Turn(replies=(reply,)))
-
-
-def _as_text(value: object) -> str:
-    return "" if value is None else str(value).removesuffix(".0")
 
 
 def _join(first: str, second: str) -> str:

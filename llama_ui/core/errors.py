@@ -1,30 +1,4 @@
-"""Every failure that a person may read about, as one plain sentence and one fix.
-
-ChatError
-├── InputError
-├── NoServer
-├── LocalStackError
-├── RateLimited
-├── Restarting
-├── InternalError
-└── ServerError
-    ├── Unreachable
-    │   ├── NameNotFound
-    │   ├── NotListening
-    │   ├── TLSMismatch
-    │   └── NoAnswer
-    ├── ConnectionLost
-    ├── TimedOut
-    ├── AuthFailed
-    ├── UnknownModel
-    ├── NotALlamaStack
-    ├── Busy
-    ├── TooLong
-    └── BadReply
-        └── ContentFiltered
-
-`llama_stack/exception_map.py` maps what the client library and httpx raise to these.
-"""
+"""Every failure that a person may read about, as one plain sentence and one fix."""
 
 
 class ChatError(Exception):

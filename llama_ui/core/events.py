@@ -1,8 +1,7 @@
 """The events that make up a model's reply.
 
-A stream has any number of `Text` and `Reasoning` deltas, at most one `Usage`, and one `Finished`, in the order in which
-the server sent them; `Queued`, `Notice` and `RequestSent` come before them. Servers of every generation give the same
-events: the rest of the program sees nothing else of the wire.
+`Queued`, `Notice` and `RequestSent` come first, then any number of `Text` and `Reasoning` deltas, at most one `Usage`,
+and one `Finished`. Servers of every generation give the same events.
 """
 
 from dataclasses import dataclass

@@ -14,11 +14,9 @@ _HEADER_BYTES = 768
 
 
 def is_clean_form(image: Image, longest_side: int) -> bool:
-    """Whether an image from outside has the form that `web.attachments` gives, as far as its header tells.
+    """Whether an image from outside, which may hold any text, has the form that `web.attachments` gives.
 
-    Args:
-        image: The image. It may hold any text.
-        longest_side: The most pixels in a row or a column.
+    Only its header is read. `longest_side` is the most pixels in a row or a column.
     """
     if len(image.data) > 4 * MAX_BYTES // 3 + 4:
         return False

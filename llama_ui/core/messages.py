@@ -52,12 +52,7 @@ class SamplingOptions:
 
 
 def validate_text(label: str, text: object, max_chars: int) -> None:
-    """Checks that a value is a text that can be sent.
-
-    Args:
-        label: What the text is, for the error message.
-        text: The value.
-        max_chars: The most characters that it may have.
+    """Checks that a value is a text that can be sent. The `label` names it in the error message.
 
     Raises:
         InputError: It is not a text, is too long, or has half a surrogate pair, which no server accepts.
@@ -100,8 +95,7 @@ def _effort(value: object) -> str | None:
 
 
 def _number(label: str, value: object, maximum: int) -> float | None:
-    text = _stripped(value)
-    if not text:
+    if not (text := _stripped(value)):
         return None
     try:
         number = float(text.replace(",", "."))
@@ -113,8 +107,7 @@ def _number(label: str, value: object, maximum: int) -> float | None:
 
 
 def _whole_number(label: str, value: object, minimum: int) -> int | None:
-    text = _stripped(value)
-    if not text:
+    if not (text := _stripped(value)):
         return None
     digits = text.removesuffix(".0")  # of a number that a program sent
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 10 and minimum <= int(digits) < 2**31):

@@ -13,19 +13,12 @@ from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reasoning import split_reasoning
 from llama_ui.core.stats import Stats
 
-# The least time between two snapshots, in seconds: more of them cost a browser more than they give to the reader.
-FRAME_SECONDS = 0.05
-# The most: a page that shows nothing new for longer seems stuck.
-MAX_FRAME_SECONDS = 0.3
-# The share of the time that snapshots may take. A long conversation or a busy server takes longer over each of them,
-# and thus gets fewer.
-FRAME_SHARE = 0.05
-# Seconds for each character of a snapshot: the browser lays out the whole reply each time.
-SECONDS_PER_CHARACTER = 10e-6
-# Seconds between two snapshots while nothing arrives. Gradio notices a closed tab, and at times Stop, only at one.
-TICK_SECONDS = 0.5
-# For estimates, where the server does not count tokens: about that of English text.
-BYTES_PER_TOKEN = 4
+FRAME_SECONDS = 0.05  # the least time between two snapshots: more of them cost a browser more than they give the reader
+MAX_FRAME_SECONDS = 0.3  # the most: a page that shows nothing new for longer seems stuck
+FRAME_SHARE = 0.05  # of the time, that snapshots may take: the longer each of them takes, the fewer there are
+SECONDS_PER_CHARACTER = 10e-6  # of a snapshot: the browser lays out the whole reply each time
+TICK_SECONDS = 0.5  # between two snapshots while nothing arrives: only at one, Gradio notices that a tab was closed
+BYTES_PER_TOKEN = 4  # of English text, for estimates where the server does not count tokens
 
 # Sends a request and yields the events of its reply: `LlamaStackClient.stream`, `Connection.stream`.
 type Stream = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[Event, None]]
@@ -89,9 +82,7 @@ class _Progress:
         self._prompt_tokens = _estimate_tokens("".join(message.content for message in messages))
         self._text: list[str] = []
         self._reasoning: list[str] = []
-        self._notices: list[str] = []
-        self._position = 0
-        self._model = ""
+        self._reply = Reply()  # without what a snapshot computes
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
         self._sent_at: float | None = None
@@ -118,11 +109,11 @@ class _Progress:
                 (self._text if isinstance(event, Text) else self._reasoning).append(event.text)
                 self._token_times = (self._token_times or (time, time))[0], time
             case Notice():
-                self._notices.append(event.sentence)
+                self._reply = replace(self._reply, notices=(*self._reply.notices, event.sentence))
             case Queued():
-                self._position = event.position
+                self._reply = replace(self._reply, position=event.position)
             case RequestSent():
-                self._model = event.model
+                self._reply = replace(self._reply, model=event.model)
                 self._sent_at = time if self._sent_at is None else self._sent_at
                 return  # nothing to show: the first text need not wait for a frame after this one
             case Usage():
@@ -132,7 +123,6 @@ class _Progress:
         self.news.set()
 
     def snapshot(self, now: float) -> Reply:
-        """The reply so far."""
         self._text, self._reasoning = ["".join(self._text)], ["".join(self._reasoning)]
         tagged, text = split_reasoning(self._text[0], self.ended)
         reasoning = self._reasoning[0] + tagged
@@ -140,18 +130,14 @@ class _Progress:
             self._reasoning_at = now
         if text.strip() and self._answer_at is None:
             self._answer_at = now
-        has_reasoning, has_answer = self._reasoning_at is not None, self._answer_at is not None
         until = now if self._answer_at is None else self._answer_at
-        return Reply(
+        return replace(
+            self._reply,
             text=text,
             reasoning=reasoning,
-            thinking=has_reasoning and not has_answer and not self.ended,
             reasoning_seconds=None if self._reasoning_at is None else max(0.0, until - self._reasoning_at),
-            waited=None if has_reasoning or has_answer else now - self._started,
-            position=self._position,
-            model=self._model,
+            waited=now - self._started if self._reasoning_at is None and self._answer_at is None else None,
             stats=self._stats(now),
-            notices=tuple(self._notices),
         )
 
     def _stats(self, now: float) -> Stats:
@@ -186,8 +172,8 @@ def _finish(reply: Reply, error: ChatError | None) -> Reply:
         case "tool_calls" | "function_call":
             sentence = "The model tried to call a tool; tools aren't available here."
             error = BadReply(sentence, "Ask it to answer without.")
-        case _ if not reply.text.strip() and reply.reasoning:
+        case _ if reply.reasoning and not reply.has_answer:
             error = BadReply("The model finished thinking without an answer.", "Try again.")
-        case _ if not reply.text.strip():
+        case _ if not reply.has_answer:
             error = BadReply("The server sent an empty reply.", "Try again, or choose another model.")
     return replace(reply, waited=None, ended=True, ending=ending, error=error)

@@ -5,19 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The time in seconds and the tokens of a reply; `estimated` tokens where the server does not count them.
+    """The time in seconds and the tokens of a reply."""
 
-    `waited` lasts until the request goes out, `first` from then to the first token, of the reasoning or the answer, and
-    `generating` from that to the last one. `finish_reason` is in OpenAI's terms.
-    """
-
-    waited: float = 0.0
-    first: float | None = None
-    generating: float = 0.0
+    waited: float = 0.0  # until the request goes out
+    first: float | None = None  # from then to the first token, of the reasoning or the answer
+    generating: float = 0.0  # from that to the last one
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    estimated: bool = True
-    finish_reason: str | None = None
+    estimated: bool = True  # the tokens, where the server does not count them
+    finish_reason: str | None = None  # in OpenAI's terms
 
     @property
     def tokens_per_second(self) -> float | None:

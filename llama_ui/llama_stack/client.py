@@ -21,8 +21,7 @@ from llama_ui.llama_stack.models import Model, from_listed, same_model, unknown_
 
 CONNECT_TIMEOUT = 5.0
 LOOKUP_TIMEOUT = 10.0
-# Names of models that are remembered.
-MAX_NAMES = 1000
+MAX_NAMES = 1000  # of models, that are remembered
 
 
 class _VendorClient(AsyncLlamaStackClient):

@@ -40,10 +40,7 @@ def _chat_payload(model: str, messages: Sequence[Message], options: SamplingOpti
 
 
 def _chat_content(message: Message) -> object:
-    images = [
-        {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{image.data}"}}
-        for image in message.images
-    ]
+    images = [{"type": "image_url", "image_url": {"url": image.data_url}} for image in message.images]
     return [*_text_part(message), *images] if images else message.content
 
 
@@ -76,18 +73,16 @@ _FINISH_REASONS = {"end_of_turn": "stop", "end_of_message": "stop", "out_of_toke
 
 
 def _legacy_payload(model: str, messages: Sequence[Message], options: SamplingOptions) -> Payload:
-    payload: Payload = {"model_id": model, "messages": [_legacy_message(message) for message in messages]}
-    if sampling := _legacy_sampling(options):
-        payload["sampling_params"] = sampling
-    return {**payload, "stream": True}
+    payload = {"model_id": model, "messages": [_legacy_message(message) for message in messages], "stream": True}
+    sampling = _legacy_sampling(options)
+    return payload | {"sampling_params": sampling} if sampling else payload
 
 
 def _legacy_message(message: Message) -> Payload:
     images = [{"type": "image", "image": {"data": image.data}} for image in message.images]
     content = [*_text_part(message), *images] if images else message.content
-    payload: Payload = {"role": message.role, "content": content}
-    # The server answers 400 without it.
-    return payload | {"stop_reason": "end_of_turn"} if message.role == "assistant" else payload
+    ending = {"stop_reason": "end_of_turn"} if message.role == "assistant" else {}  # without it, the server answers 400
+    return {"role": message.role, "content": content, **ending}
 
 
 def _legacy_sampling(options: SamplingOptions) -> Payload:
@@ -96,15 +91,13 @@ def _legacy_sampling(options: SamplingOptions) -> Payload:
     The strategy "top_p" needs a temperature above 0, and defaults to a top_p of 0.95. An option that is not set is sent
     as 1, which changes nothing.
     """
-    sampling: Payload = {}
+    sampling: Payload = {} if options.max_tokens is None else {"max_tokens": options.max_tokens}
     if options.temperature == 0:
         sampling["strategy"] = {"type": "greedy"}
     elif options.temperature is not None or options.top_p is not None:
         temperature = 1.0 if options.temperature is None else options.temperature
         top_p = 1.0 if options.top_p is None else options.top_p
         sampling["strategy"] = {"type": "top_p", "temperature": temperature, "top_p": top_p}
-    if options.max_tokens is not None:
-        sampling["max_tokens"] = options.max_tokens
     return sampling
 
 

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from llama_ui.core import errors
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, Dialect, choose
 
-_NO_CONNECTION = (errors.Unreachable, errors.ConnectionLost, errors.TimedOut)
-
 
 @dataclass(frozen=True)
 class ServerIdentity:
-    """A server's version and dialect. The version is None for a plain OpenAI-compatible engine, which has none."""
+    """A server's version and dialect."""
 
-    version: str | None
+    version: str | None  # None for a plain OpenAI-compatible engine, which has none
     dialect: Dialect
 
     @property
@@ -68,11 +66,10 @@ class Discovery:
     async def _look_up(self) -> Dialect:
         match await self._get_or_none("/v1/inspect/routes"):
             case {"data": list() as routes}:
-                dialect = choose([str(route.get("route")) for route in routes if isinstance(route, dict)])
-                if dialect is None:
-                    sentence = f"The Llama Stack at {self._base_url} has no chat route."
-                    raise errors.NotALlamaStack(sentence, "Add the inference API to its configuration.")
-                return dialect
+                if dialect := choose([str(route.get("route")) for route in routes if isinstance(route, dict)]):
+                    return dialect
+                sentence = f"The Llama Stack at {self._base_url} has no chat route."
+                raise errors.NotALlamaStack(sentence, "Add the inference API to its configuration.")
         return CHAT_COMPLETIONS  # a plain engine, or a gateway that rejects what it does not know
 
     async def _version(self) -> str | None:
@@ -84,7 +81,7 @@ class Discovery:
     async def _get_or_none(self, path: str) -> object:
         try:
             return await self._get(path)
-        except _NO_CONNECTION:
+        except (errors.Unreachable, errors.ConnectionLost, errors.TimedOut):
             raise
         except errors.ServerError:
             return None

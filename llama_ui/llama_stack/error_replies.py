@@ -6,11 +6,10 @@ quoted in the server's own words.
 """
 
 import ast
-import contextlib
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llama_ui.core import errors
 from llama_ui.core.errors import ServerError
@@ -25,10 +24,10 @@ _TOO_LONG = re.compile(
     r"(?i)context_length_exceeded|exceed_context_size|exceeds? .{0,40}context|(prompt|input) is too long"
     r"|maximum (context|model) length|context length is only"
 )
-# "maximum context length is 8192 tokens", "available context size (4096 tokens)"
-_LIMIT = re.compile(r"(?i)(?:context|model) (?:length|size)\D{1,12}(\d[\d,]{0,12})\b")
-# "you requested 9000 tokens", "your request has 9000 input tokens", "You passed 9000", "request (5000 tokens)"
-_LENGTH = re.compile(r"(?i)(?:requested|has|passed|resulted in|request) \(?(\d[\d,]{0,12})\b")
+# "maximum context length is 8192 tokens", "available context size (4096 tokens)", "210000 tokens > 200000 maximum"
+_LIMIT = re.compile(r"(?i)(?:(?:context|model) (?:length|size)\D{1,12}|> )(\d[\d,]{0,12})\b")
+# "you requested 9000 tokens", "your request has 9000 input tokens", "request (5000 tokens)", "too long: 210000 tokens"
+_LENGTH = re.compile(r"(?i)(?:requested|has|passed|resulted in|request|long:|prompt \(length) \(?(\d[\d,]{0,12})\b")
 _FILTERED = re.compile(r"(?i)content management policy|\b(prompt|response) was filtered|violates .{0,40}policy")
 # vLLM, llama.cpp, Ollama, OpenAI and OpenRouter
 _NO_VISION = re.compile(
@@ -41,37 +40,34 @@ _REJECTIONS = (0, 400, 403, 404, 413, 422, 500)
 
 @dataclass
 class RequestContext:
-    """A request, and how far it got: `has_response` with the first header, `has_content` with the first delta.
-
-    `model` is blank for a lookup. `timeout` is the longest wait for the next chunk of a reply, in seconds. `api_key`
-    is the key in use, which no error may show. `images` is the number of images in the request.
-    """
+    """A request, and how far it got."""
 
     base_url: str
-    model: str = ""
-    timeout: float = 0.0
-    api_key: str | None = field(default=None, repr=False)
-    images: int = 0
-    has_response: bool = False
-    has_content: bool = False
+    model: str = ""  # blank for a lookup
+    timeout: float = 0.0  # the longest wait for the next chunk of a reply, in seconds
+    api_key: str | None = field(default=None, repr=False)  # the key in use, which no error may show
+    images: int = 0  # how many the request has
+    has_response: bool = False  # with the first header
+    has_content: bool = False  # with the first delta
 
 
 @dataclass(frozen=True)
 class _ErrorReply:
-    """An error as the server reports it, or as it passes on one of the engine behind it."""
+    """An error of the server, or of the engine behind it."""
 
     status: int  # 0 where it names none
     message: str
     code: str  # its name, such as "content_filter"
-    fields: Mapping[str, object]  # the JSON object around the message
     by_engine: bool
-    retry_after: int | None
+    when: str = "in a moment"  # to try again
 
 
 def explain_status(status: int, body: object, headers: Mapping[str, str], request: RequestContext) -> ServerError:
     """The error for a response with a status of 400 or more; `body` is its JSON, or its text where it is none."""
-    seconds = re.fullmatch(r"\d{1,5}", headers.get("retry-after", ""))
-    return _explain(_parse(status, body, str(body or ""), int(seconds[0]) if seconds else None), request)
+    reply = _parse(status, body, str(body or ""))
+    if seconds := re.fullmatch(r"\d{1,5}", headers.get("retry-after", "")):
+        reply = replace(reply, when="in 1 second" if int(seconds[0]) <= 1 else f"in {int(seconds[0])} seconds")
+    return _explain(reply, request)
 
 
 def explain_event(body: object, text: str, request: RequestContext) -> ServerError:
@@ -87,7 +83,7 @@ def address_fix(url: str) -> str:
     return "Check the address: it is the one that the server prints at its start, without a path."
 
 
-def _parse(status: int, body: object, text: str, retry_after: int | None = None) -> _ErrorReply:
+def _parse(status: int, body: object, text: str) -> _ErrorReply:
     """Unwraps the engine's error from "429: Error code: 429 - {'error': {'message': ...}}"."""
     message, fields, by_engine = (_message(body) or text)[:10_000], _fields(body), False
     if prefix := re.match(r"(\d{3}): (.*)", message, re.DOTALL):  # inside the streams of llama-stack up to 0.3
@@ -98,7 +94,7 @@ def _parse(status: int, body: object, text: str, retry_after: int | None = None)
         message, fields = _message(inner) or message, _fields(inner) or fields
     # The name of the error: OpenAI has it as `code`, llama.cpp as `type`.
     code = " ".join(str(fields[name])[:100] for name in ("code", "type") if name in fields)
-    return _ErrorReply(status, message[:2_000], code, fields, by_engine, retry_after)
+    return _ErrorReply(status, message[:2_000], code, by_engine)
 
 
 def _message(body: object) -> str:
@@ -119,18 +115,16 @@ def _fields(body: object) -> Mapping[str, object]:
 
 def _literal(text: str) -> object:
     """The value of a Python literal, as servers print an engine's JSON; None for other text."""
-    failures = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError)
-    with contextlib.suppress(*failures), warnings.catch_warnings(action="ignore"):  # about unknown escapes
-        return ast.literal_eval(text)
-    return None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about unknown escapes
+            return ast.literal_eval(text)
+    except Exception:  # whatever the parser raises on hostile text
+        return None
 
 
 def _explain(reply: _ErrorReply, request: RequestContext) -> ServerError:
     status, message, text = reply.status, reply.message, f"{reply.code} {reply.message}"
     if request.model and status in (0, 400, 404) and _UNKNOWN_MODEL.search(text):
-        if reply.by_engine:
-            sentence = f"The model engine behind the server has no model {as_code(request.model)}."
-            return errors.BadReply(sentence, "Choose another model, or load this one there.")
         return errors.UnknownModel(f"The server has no model {as_code(request.model)}.", "Choose one that it lists.")
     if status in _REJECTIONS:
         if request.images and _NO_VISION.search(text):
@@ -139,21 +133,16 @@ def _explain(reply: _ErrorReply, request: RequestContext) -> ServerError:
             return _too_long(reply)
         if "content_filter" in reply.code or _FILTERED.search(message):
             return errors.ContentFiltered()
-    if status == 400 and "No endpoint found" in message:  # llama-stack 0.1 for 404
-        return _no_chat_route(request.base_url)
     if status == 400 and re.search(r"HTTP request (was sent )?to (an )?HTTPS", message):  # nginx, Go
-        return errors.TLSMismatch(
-            f"What listens at {request.base_url} expects TLS.", "Write https:// in place of http://."
-        )
+        sentence = f"What listens at {request.base_url} expects TLS."
+        return errors.TLSMismatch(sentence, "Write https:// in place of http://.")
     return _by_status(reply, request)
 
 
 def _too_long(reply: _ErrorReply) -> ServerError:
     """With by how much, where the server says so."""
-    limit, length = _count(reply, "n_ctx", _LIMIT), _count(reply, "n_prompt_tokens", _LENGTH)
-    numbers = {_tokens(digits) for digits in re.findall(r"\b\d[\d,]{0,12}\b", reply.message)}
-    if not length and len(numbers) == 2:  # "210000 tokens > 200000 maximum"
-        limit, length = sorted(numbers)
+    counts = [pattern.search(reply.message) for pattern in (_LIMIT, _LENGTH)]
+    limit, length = [int(count[1].replace(",", "")) if count else 0 for count in counts]
     much = f". It takes {limit:,} tokens." if limit else "."
     if 0 < limit < length:
         much = f": {length:,} tokens, {length - limit:,} more than the {limit:,} that it takes."
@@ -161,34 +150,20 @@ def _too_long(reply: _ErrorReply) -> ServerError:
     return errors.TooLong(f"The conversation is too long for the model{much}", fix)
 
 
-def _count(reply: _ErrorReply, name: str, pattern: re.Pattern[str]) -> int:
-    """The number of tokens in a field (llama.cpp), or else in the message; 0 without one."""
-    if isinstance(value := reply.fields.get(name), int):
-        return value
-    match = pattern.search(reply.message)
-    return _tokens(match[1]) if match else 0
-
-
-def _tokens(digits: str) -> int:
-    return int(digits.replace(",", ""))
-
-
-def _no_chat_route(url: str) -> ServerError:
-    return errors.NotALlamaStack(f"There is no Llama Stack chat route at {url}.", address_fix(url))
-
-
 def _by_status(reply: _ErrorReply, request: RequestContext) -> ServerError:
     status, words = reply.status, quote(reply.message, request.api_key)
     who = "The model engine behind the server" if reply.by_engine else "The server"
-    again = f"Try again {_when(reply.retry_after)}."
+    again = f"Try again {reply.when}."
     match status:
         case 401 | 403 if reply.by_engine:
             return errors.BadReply(f"{who} refused the server's own key.", "Correct it in the server's configuration.")
         case 401 | 403:
             fix = "Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
             return errors.AuthFailed(f"The server {'refused the' if request.api_key else 'wants a'} key.", fix)
-        case 404 | 405 if not reply.by_engine:
-            return _no_chat_route(request.base_url)
+        case 400 | 404 | 405 if not reply.by_engine and (status > 400 or "No endpoint found" in reply.message):
+            # llama-stack 0.1 answers 400
+            url = request.base_url
+            return errors.NotALlamaStack(f"There is no Llama Stack chat route at {url}.", address_fix(url))
         case 408 | 429:
             return errors.Busy(f"{who} is busy ({status}): {words}.", again)
         case 502 | 503 | 504:
@@ -201,10 +176,3 @@ def _by_status(reply: _ErrorReply, request: RequestContext) -> ServerError:
         case _:
             sentence = f"{who} answered with an error ({status}): {words}."
             return errors.BadReply(sentence, "Change the request, or try again.")
-
-
-def _when(retry_after: int | None) -> str:
-    if retry_after is None:
-        return "in a moment"
-    seconds = max(1, retry_after)
-    return f"in {seconds} second{'s' * (seconds > 1)}" if seconds < 120 else f"in {round(seconds / 60)} minutes"

@@ -1,13 +1,15 @@
 """What the client library and httpx raise, mapped to the errors that a person reads.
 
-Exception classes are looked up by name, so that this file need not import the client library. A test fails when the
-name of one is missing.
+The classes of the client library are recognized by name, so that only `client.py` imports it.
 """
 
+import json
 import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import httpx
 
 from llama_ui.core import errors
 from llama_ui.core.errors import ServerError
@@ -29,37 +31,28 @@ def map_exceptions(request: RequestContext) -> Iterator[None]:
 def explain(error: Exception, request: RequestContext) -> ServerError | None:
     """The error for an exception; None for one that is neither the client library's nor httpx's."""
     url = request.base_url
-    match next((CATEGORIES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in CATEGORIES), None):
-        case "status":
-            return _status_error(error, request)
-        case "stream":
-            return explain_event(getattr(error, "body", None), str(error), request)
-        case "wrapped":  # the client library's "Connection error." has the reason as its cause
-            cause = error.__cause__
-            return (isinstance(cause, Exception) and explain(cause, request)) or _not_connected(error, url)
-        case "connect":
-            return _not_connected(error, url)
-        case "connect timeout":
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "APIStatusError" in names:
+        return _status_error(error, request)
+    if "APIConnectionError" in names:  # says "Connection error." and has the reason as its cause
+        cause = error.__cause__
+        return (isinstance(cause, Exception) and explain(cause, request)) or _not_connected(error, url)
+    if "APIError" in names:
+        return explain_event(getattr(error, "body", None), str(error), request)
+    match error:
+        case httpx.ConnectTimeout():
             sentence = f"{url} did not take the connection in time."
             return errors.NotListening(sentence, "Check host and port; a firewall may be in between.")
-        case "proxy":
+        case httpx.TimeoutException():
+            return _timed_out(request)
+        case httpx.ProxyError():
             sentence = f"The proxy does not lead to {url}."
             return errors.NotListening(sentence, "Correct HTTP_PROXY or HTTPS_PROXY, or set NO_PROXY.")
-        case "redirects":
-            return errors.NotALlamaStack(f"The address {url} redirects in a loop.", address_fix(url))
-        case "pool":
-            return errors.Busy("Too many replies run at once.", "Try again in a moment.")
-        case "timeout":
-            return _timed_out(request)
-        case "closed" if request.has_response:
-            return connection_lost(request)
-        case "closed" if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+        case httpx.ConnectError():
             return _not_connected(error, url)
-        case "closed":
-            sentence = f"What listens at {url} closed the connection without an HTTP answer."
-            fix = "Check that the server still runs and that the address is right; one with TLS needs https://."
-            return errors.NoAnswer(sentence, fix)
-        case "unreadable":
+        case httpx.TransportError():
+            return _closed(error, request)
+        case httpx.HTTPError() | json.JSONDecodeError() | UnicodeDecodeError() | RecursionError():
             return not_a_llama_stack(request)
     return None
 
@@ -75,9 +68,18 @@ def not_a_llama_stack(request: RequestContext) -> ServerError:
 def connection_lost(request: RequestContext) -> ServerError:
     """The error for a connection that ended after the response began and before the reply ended."""
     when = "in the middle of" if request.has_content else "before"
-    return errors.ConnectionLost(
-        f"The connection to {request.base_url} was lost {when} the reply.",
-        "Check that the server still runs; try again.",
+    sentence = f"The connection to {request.base_url} was lost {when} the reply."
+    return errors.ConnectionLost(sentence, "Check that the server still runs; try again.")
+
+
+def _closed(error: Exception, request: RequestContext) -> ServerError:
+    if request.has_response:
+        return connection_lost(request)
+    if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+        return _not_connected(error, request.base_url)
+    return errors.NoAnswer(
+        f"What listens at {request.base_url} closed the connection without an HTTP answer.",
+        "Check that the server still runs and that the address is right; one with TLS needs https://.",
     )
 
 
@@ -120,26 +122,3 @@ def _timed_out(request: RequestContext) -> ServerError:
         sentence += f"begin: no first token for {seconds}."
         return errors.TimedOut(sentence, "Try again, or look at its log; --timeout sets the wait.")
     return errors.TimedOut(f"{sentence}answer.", "Look at its log; try again.")
-
-
-# The category of each exception class, by its name. The most specific class of an exception counts.
-CATEGORIES = {
-    name: category
-    for category, names in {
-        "status": "APIStatusError BadRequestError AuthenticationError PermissionDeniedError NotFoundError "
-        "ConflictError UnprocessableEntityError RateLimitError InternalServerError HTTPStatusError",
-        "stream": "APIError",
-        "wrapped": "APIConnectionError APITimeoutError",
-        "connect": "ConnectError UnsupportedProtocol",
-        "connect timeout": "ConnectTimeout",
-        "proxy": "ProxyError",
-        "redirects": "TooManyRedirects",
-        "pool": "PoolTimeout",
-        "timeout": "TimeoutException ReadTimeout WriteTimeout",
-        "closed": "HTTPError RequestError TransportError NetworkError ReadError WriteError CloseError ProtocolError "
-        "LocalProtocolError RemoteProtocolError StreamError StreamConsumed StreamClosed ResponseNotRead RequestNotRead",
-        "unreadable": "LlamaStackClientError APIResponseValidationError StreamAlreadyConsumed DecodingError "
-        "InvalidURL CookieConflict JSONDecodeError UnicodeDecodeError RecursionError",
-    }.items()
-    for name in names.split()
-}

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from llama_ui.core.errors import BadReply, UnknownModel
 from llama_ui.core.text import as_code
@@ -33,10 +32,12 @@ def from_listed(item: object) -> Model | None:
     """
     if not isinstance(item, Mapping):
         return None
-    model_id = next(filter(_is_model_id, (item.get("identifier"), item.get("id"))), None)
+    model_id = item.get("identifier") or item.get("id")
+    if not (isinstance(model_id, str) and model_id.strip() and model_id.isprintable()):
+        return None
     metadata = item.get("custom_metadata")
     kind = item.get("model_type") or (metadata.get("model_type") if isinstance(metadata, Mapping) else None)
-    return Model(model_id, kind if isinstance(kind, str) else None, _supports_vision(item)) if model_id else None
+    return Model(model_id, kind if isinstance(kind, str) else None, _supports_vision(item))
 
 
 def _supports_vision(item: Mapping[str, object]) -> bool | None:
@@ -50,10 +51,6 @@ def _supports_vision(item: Mapping[str, object]) -> bool | None:
             case {"capabilities": list() as capabilities}:
                 return "vision" in capabilities or "multimodal" in capabilities
     return None
-
-
-def _is_model_id(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
 def first_choice(models: Sequence[str]) -> str:

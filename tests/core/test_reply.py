@@ -158,46 +158,33 @@ async def test_notices_are_shown_while_the_reply_is_awaited_and_stay() -> None:
 
 
 @jumping
-async def test_a_tail_just_after_a_snapshot_is_shown_a_frame_later() -> None:
-    async with aclosing(reply(Text("Hello"), FRAME_SECONDS / 5, Text(" there"), asyncio.Event())) as replies:
-        assert (await anext(replies)).text == "Hello"
-        assert (await anext(replies)).text == "Hello there"
-    assert asyncio.get_running_loop().time() == pytest.approx(FRAME_SECONDS)
-
-
-@jumping
 async def test_the_end_is_shown_when_it_comes_and_not_at_the_next_tick() -> None:
     await snapshots(Text("Hello"), TICK_SECONDS * 0.4)
     assert asyncio.get_running_loop().time() == pytest.approx(TICK_SECONDS * 0.4)
 
 
 @pytest.mark.parametrize(
-    ("cost", "frame"),
-    [(0.0, FRAME_SECONDS), (0.008, 0.008 / FRAME_SHARE), (1.0, MAX_FRAME_SECONDS)],
-    ids=["fast", "slow", "stuck"],
+    ("cost", "text", "frame"),
+    [
+        (0.0, "x", FRAME_SECONDS),
+        (0.008, "x", 0.008 / FRAME_SHARE),
+        (1.0, "x", MAX_FRAME_SECONDS),
+        (0.0, "x" * 40_000, MAX_FRAME_SECONDS),
+    ],
+    ids=["fast", "slow", "stuck", "long"],
 )
 @jumping
-async def test_the_longer_a_snapshot_takes_to_send_the_fewer_there_are(cost: float, frame: float) -> None:
+async def test_the_longer_a_snapshot_takes_to_send_or_to_lay_out_the_fewer_there_are(
+    cost: float, text: str, frame: float
+) -> None:
     clock = asyncio.get_running_loop()
     times = []
-    async for _ in reply(*[Text("x"), 0.001] * 3000):
+    async for _ in reply(Text(text), *[Text("x"), 0.001] * 3000):
         times.append(clock.time())
         await asyncio.sleep(cost)
     gaps = [later - earlier for earlier, later in itertools.pairwise(times[:-1])]
     assert len(gaps) >= 1
     assert all(gap == pytest.approx(cost + frame, abs=0.002) for gap in gaps)
-
-
-@jumping
-async def test_a_hundred_thousand_characters_come_out_whole_in_no_more_snapshots_than_frames() -> None:
-    clock = asyncio.get_running_loop()
-    sizes = itertools.cycle([1, 9, 3, 7, 5])
-    # No two neighbours alike: one that is lost, doubled or out of order is seen.
-    parts = [f"{number:09}"[-next(sizes) :] for number in range(20_000)]
-    found = await snapshots(*itertools.chain.from_iterable((Text(part), 0.0005) for part in parts))
-    assert found[-1].text == "".join(parts)
-    assert clock.time() / MAX_FRAME_SECONDS - 1 <= len(found) <= clock.time() / FRAME_SECONDS + 2
-    assert len(found) < clock.time() / FRAME_SECONDS / 2, "a long reply is shown less often"
 
 
 @jumping
@@ -215,16 +202,13 @@ async def test_reasoning_in_tags_is_shown_apart_from_the_answer_while_it_arrives
     ("steps", "error"),
     [
         ((Text("Once."), Finished("stop")), None),
-        ((Text("Once."), Finished("something_new")), None),
         ((Text("Once."),), None),
         ((Text("Once"), Finished("length"), LOST), Unreachable),
         ((Text("Once"), Finished("content_filter")), ContentFiltered),
-        ((Finished("content_filter"),), ContentFiltered),
         ((Text("Once"), Finished("tool_calls")), BadReply),
         ((Reasoning("Hm."), Finished("stop")), BadReply),
         ((Notice("One."), Usage(7, 0), Finished("stop")), BadReply),
         ((), BadReply),
-        ((1.0,), BadReply),
         ((Text(""),), BadReply),
     ],
 )
@@ -238,10 +222,9 @@ async def test_a_reply_without_an_answer_or_with_a_bad_end_has_an_error_and_keep
     assert (last.waited, last.ending) == (None, "")
 
 
-@pytest.mark.parametrize("steps", [(Text("Once upon"),), ()])
 @jumping
-async def test_a_reply_that_reached_the_token_limit_says_so_and_is_no_failure(steps: tuple[Step, ...]) -> None:
-    *others, last = await snapshots(*steps, Finished("length"), 1.0)
+async def test_a_reply_that_reached_the_token_limit_says_so_and_is_no_failure() -> None:
+    *others, last = await snapshots(Text("Once upon"), Finished("length"), 1.0)
     assert (last.error, last.ending) == (None, 'The reply stopped at the token limit. "Max tokens" sets it.')
     assert all(snapshot.ending == "" for snapshot in others)
 
@@ -283,18 +266,6 @@ async def test_tokens_that_the_server_does_not_count_are_estimated() -> None:
     last = (await snapshots(RequestSent("m"), Text("12345678"), 1.0, Text("9")))[-1]
     assert last.stats.estimated
     assert (last.stats.prompt_tokens, last.stats.completion_tokens) == (1, 3)  # "Hi." and "123456789"
-
-
-@jumping
-async def test_a_reply_that_never_began_has_no_first_token() -> None:
-    last = (await snapshots(1.0, LOST))[-1]
-    assert (last.model, last.stats.first, last.stats.waited) == ("", None, pytest.approx(1.0))
-
-
-@jumping
-async def test_a_request_that_is_sent_again_under_another_name_is_timed_from_the_first_one() -> None:
-    last = (await snapshots(RequestSent("a"), 0.5, RequestSent("b/a"), 0.5, Text("Hi")))[-1]
-    assert (last.model, last.stats.first) == ("b/a", pytest.approx(1.0))
 
 
 # Stop

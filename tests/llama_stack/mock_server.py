@@ -84,12 +84,12 @@ class Body(httpx.AsyncByteStream):
 
 
 def sse(*chunks: object) -> bytes:
-    """The chunks as server-sent events."""
+    """Encodes chunks as server-sent events."""
     return b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
 
 
 def streamed(content: bytes | Body, **headers: str) -> httpx.Response:
-    """The response with a stream; chunked, unless other headers are given."""
+    """A streaming response, chunked unless other headers are given."""
     named = {name.replace("_", "-"): value for name, value in (headers or {"transfer_encoding": "chunked"}).items()}
     body = content if isinstance(content, Body) else Body(content)
     return httpx.Response(200, headers={"content-type": "text/event-stream"} | named, stream=body)
@@ -110,12 +110,12 @@ def friendly(request: httpx.Request) -> httpx.Response:
 
 
 def status(code: int, body: object) -> Handler:
-    """The handler that answers so."""
+    """A handler that returns this response."""
     return lambda _: httpx.Response(code, json=body)
 
 
 def failing(error: Exception) -> Handler:
-    """The handler that raises this error."""
+    """A handler that raises this error."""
 
     def fail(_: httpx.Request) -> httpx.Response:
         raise error

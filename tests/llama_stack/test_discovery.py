@@ -19,13 +19,6 @@ async def test_a_server_is_known_by_its_version_and_its_best_route() -> None:
     assert sorted(server.log) == [f"GET {ROUTES}", "GET /v1/version"]
 
 
-async def test_the_identity_is_that_of_the_server_that_is_there_now() -> None:
-    server = MockServer(friendly)
-    assert (await server.client.discovery.identity()).dialect == CHAT_COMPLETIONS
-    server.routes = (LEGACY.route,)
-    assert (await server.client.discovery.identity()).dialect == LEGACY
-
-
 async def test_the_last_identity_outlives_the_server() -> None:
     server = MockServer(friendly)
     server.handler, server.routes = failing(httpx.ConnectError("refused")), None
@@ -43,7 +36,6 @@ async def test_the_last_identity_outlives_the_server() -> None:
         ("0.1.9", "Llama Stack 0.1.9"),
         ("0.7.3", "Llama Stack 0.7.3"),
         ("0.8.0", "OGX 0.8.0"),
-        ("0.10.1", "OGX 0.10.1"),
         ("1.6.0rc1", "OGX 1.6.0rc1"),
         ("dev", "Llama Stack dev"),
         (None, "OpenAI-compatible server"),
@@ -63,13 +55,11 @@ async def test_a_version_that_cannot_be_shown_is_none(version: object) -> None:
     "answer",
     [
         {"status_code": 404, "json": {"detail": "Not Found"}},
-        {"status_code": 401, "json": {"error": {"message": "Missing Authentication Token"}}},
         {"status_code": 500, "json": None},
         {"status_code": 200, "html": "<!doctype html><title>An engine's page</title>"},
         {"status_code": 200, "json": {"data": None}},
-        {"status_code": 200, "json": []},
     ],
-    ids=["404", "401", "500", "HTML", "other JSON", "a list"],
+    ids=["404", "500", "HTML", "other JSON"],
 )
 async def test_a_server_that_does_not_list_its_routes_is_a_plain_engine(answer: dict[str, Any]) -> None:
     server = MockServer(
@@ -104,28 +94,20 @@ class SlowLookup:
         return httpx.Response(200, json={"data": [{"route": CHAT_COMPLETIONS.route}]})
 
 
-async def test_one_lookup_serves_many_first_replies_and_later_ones() -> None:
+async def test_one_lookup_serves_all_replies_also_when_the_first_visitor_leaves() -> None:
     server = MockServer(lookup := SlowLookup(), routes=None)
-    replies = [asyncio.create_task(server.reply()) for _ in range(20)]
-    await lookup.reached.wait()
-    lookup.release.set()
-    assert await asyncio.gather(*replies) == [[Text("Hello")]] * 20
-    await server.reply()
-    assert server.log.count(f"GET {ROUTES}") == 1
-
-
-async def test_a_visitor_who_leaves_does_not_end_the_lookup_for_the_others() -> None:
-    server = MockServer(lookup := SlowLookup(), routes=None)
-    leaving, staying = asyncio.create_task(server.reply()), asyncio.create_task(server.reply())
+    leaving, *staying = [asyncio.create_task(server.reply()) for _ in range(20)]
     await lookup.reached.wait()
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
     lookup.release.set()
-    assert await staying == [Text("Hello")]
+    assert await asyncio.gather(*staying) == [[Text("Hello")]] * 19
+    await server.reply()
+    assert server.log.count(f"GET {ROUTES}") == 1
 
 
-async def test_a_lookup_that_fails_is_told_to_all_who_wait_and_made_again_by_the_next() -> None:
+async def test_a_lookup_that_fails_is_an_error_for_all_callers_and_the_next_one_repeats_it() -> None:
     server = MockServer(lookup := SlowLookup(httpx.ReadTimeout("slow")), routes=None)
     replies = [asyncio.create_task(server.reply()) for _ in range(8)]
     await lookup.reached.wait()

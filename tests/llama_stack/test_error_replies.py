@@ -25,7 +25,7 @@ REQUEST = RequestContext(URL, "some/model", timeout=30.0)
 WITH_IMAGE = RequestContext(URL, "some/model", timeout=30.0, images=1)
 
 
-def explained(status: int, message: object, request: RequestContext = REQUEST, **fields: object) -> ServerError:
+def explain(status: int, message: object, request: RequestContext = REQUEST, **fields: object) -> ServerError:
     """The error for a response with this status and message, which must be the same one inside a stream."""
     error = explain_status(status, {"error": {"message": message, **fields}}, {}, request)
     if status == 400:
@@ -33,8 +33,8 @@ def explained(status: int, message: object, request: RequestContext = REQUEST, *
     return error
 
 
-def handed_on(status: int, body: object, request: RequestContext = REQUEST) -> ServerError:
-    """The error for one of the engine that the server passes on."""
+def explain_engine(status: int, body: object, request: RequestContext = REQUEST) -> ServerError:
+    """The error for an error of the engine that the server passes on."""
     return explain_status(500, {"error": {"message": f"Error code: {status} - {body}"}}, {}, request)
 
 
@@ -48,44 +48,33 @@ def handed_on(status: int, body: object, request: RequestContext = REQUEST) -> S
         (405, NotALlamaStack, f"There is no Llama Stack chat route at {URL}.", "without a path"),
         (408, Busy, "The server is busy (408): `No.`.", "Try again in a moment."),
         (422, BadReply, "The server answered with an error (422): `No.`.", "Change the request, or try again."),
-        (426, BadReply, "The server answered with an error (426): `No.`.", "Change the request, or try again."),
         (429, Busy, "The server is busy (429): `No.`.", "Try again in a moment."),
         (500, BadReply, "The server failed (500): `No.`.", "The model engine behind it may be down."),
         (502, BadReply, "The server is not available (502): `No.`.", "Try again in a moment."),
         (503, BadReply, "The server is not available (503): `No.`.", "Try again in a moment."),
-        (504, BadReply, "The server is not available (504): `No.`.", "Try again in a moment."),
     ],
 )
 def test_a_status_decides_the_error(status: int, kind: type[ServerError], sentence: str, fix: str) -> None:
-    error = explained(status, "No.")
+    error = explain(status, "No.")
     assert (type(error), error.sentence) == (kind, sentence)
     assert fix in error.fix
-
-
-def test_a_wrong_key_is_refused() -> None:
-    error = explained(401, "No.", RequestContext(URL, "some/model", api_key="tomatoes"))
-    assert (type(error), error.sentence) == (AuthFailed, "The server refused the key.")
 
 
 @pytest.mark.parametrize(
     ("status", "body", "kind", "sentence"),
     [
         (401, {"error": {"message": "Incorrect API key provided: sk-a***"}}, BadReply, "refused the server's own key."),
-        (403, "<html>Forbidden</html>", BadReply, "refused the server's own key."),
         (404, "404 page not found", BadReply, "answered with an error (404): `404 page not found`."),
-        (422, "no dict {", BadReply, "answered with an error (422): `no dict {`."),
         (422, "{[]: 1}", BadReply, "answered with an error (422): `{[]: 1}`."),
         (429, {"error": {"message": "Too fast", "code": None}}, Busy, "is busy (429): `Too fast`."),
-        (429, {"detail": "Too fast"}, Busy, "is busy (429): `Too fast`."),
         (500, {"error": "out of memory"}, BadReply, "failed (500): `out of memory`."),
         (503, "", BadReply, "is not available (503): `(no text)`."),
-        (404, {"error": {"message": "The model `x` does not exist."}}, BadReply, "has no model `some/model`."),
     ],
 )
-def test_an_error_of_the_engine_is_called_one(
+def test_an_error_of_the_engine_is_attributed_to_it(
     status: int, body: object, kind: type[ServerError], sentence: str
 ) -> None:
-    error = handed_on(status, body)
+    error = explain_engine(status, body)
     assert (type(error), error.sentence) == (kind, f"The model engine behind the server {sentence}")
 
 
@@ -94,7 +83,6 @@ def test_an_error_of_the_engine_is_called_one(
     [
         ({"error": {"message": "Not so."}}, "Not so."),
         ({"error": "Not so."}, "Not so."),
-        ({"detail": {"message": "Not so."}}, "Not so."),
         ({"message": "Not so."}, "Not so."),
         ("Not so.", "Not so."),
         (["Not so.", {"msg": "Nor so."}], "Not so.; Nor so."),
@@ -112,7 +100,8 @@ def test_the_servers_own_words_are_quoted_without_the_json_around_them(body: obj
 
 def test_the_key_in_use_is_never_quoted() -> None:
     request = RequestContext(URL, "some/model", api_key="tomatoes")
-    assert "`The gateway dislikes [key]`" in explained(400, "The gateway dislikes tomatoes", request).sentence
+    assert explain(401, "tomatoes?", request).sentence == "The server refused the key."
+    assert "`The gateway dislikes [key]`" in explain(400, "The gateway dislikes tomatoes", request).sentence
 
 
 @pytest.mark.parametrize(
@@ -120,16 +109,12 @@ def test_the_key_in_use_is_never_quoted() -> None:
     [
         ("7", "in 7 seconds"),
         ("0", "in 1 second"),
-        ("119", "in 119 seconds"),
-        ("600", "in 10 minutes"),
-        ("soon", "in a moment"),
         ("9" * 5000, "in a moment"),
         ("Wed, 21 Oct 2015 07:28:00 GMT", "in a moment"),
     ],
 )
-@pytest.mark.parametrize("status", [429, 503])
-def test_the_fix_says_when_to_try_again(status: int, retry_after: str, when: str) -> None:
-    error = explain_status(status, {"detail": "Later."}, {"retry-after": retry_after}, REQUEST)
+def test_the_fix_says_when_to_try_again(retry_after: str, when: str) -> None:
+    error = explain_status(429, {"detail": "Later."}, {"retry-after": retry_after}, REQUEST)
     assert error.fix == f"Try again {when}."
 
 
@@ -137,10 +122,8 @@ def test_the_fix_says_when_to_try_again(status: int, retry_after: str, when: str
     ("body", "kind", "sentence"),
     [
         ({"message": "boom"}, BadReply, "The server broke off with an error: `boom`."),
-        ("Out of memory", BadReply, "The server broke off with an error: `Out of memory`."),
         ({"message": "500: Internal server error"}, BadReply, "The server failed (500): `Internal server error`."),
         ({"message": "Slow down", "code": 429}, Busy, "The server is busy (429): `Slow down`."),
-        ({"code": 7}, BadReply, "The server broke off with an error: `the text`."),
         (None, BadReply, "The server broke off with an error: `the text`."),
         ({"message": "429: Error code: 429 - {'error': 'Slow'}"}, Busy, "The model engine behind the server is busy"),
         ({"message": "Model 'x' not found"}, UnknownModel, "The server has no model `some/model`."),
@@ -154,12 +137,10 @@ def test_an_error_inside_a_stream_has_its_status_in_front_or_none(
     assert error.sentence.startswith(sentence)
 
 
-@pytest.mark.parametrize(
-    ("url", "fix"),
-    [(f"{URL}/v1", f"Leave /v1 off the address: {URL}."), (f"{URL}/v1/x", f"Leave /v1/x off the address: {URL}.")],
-)
-def test_an_address_with_a_path_too_much_is_named(url: str, fix: str) -> None:
-    assert explained(404, "Not Found", RequestContext(url, "some/model")).fix == fix
+@pytest.mark.parametrize("path", ["/v1", "/v1/x"])
+def test_a_path_that_does_not_belong_to_the_address_is_named(path: str) -> None:
+    error = explain(404, "Not Found", RequestContext(URL + path, "some/model"))
+    assert error.fix == f"Leave {path} off the address: {URL}."
 
 
 @pytest.mark.parametrize(
@@ -170,8 +151,8 @@ def test_an_address_with_a_path_too_much_is_named(url: str, fix: str) -> None:
         ("Client sent an HTTP request to an HTTPS server.", TLSMismatch),  # Go
     ],
 )
-def test_a_400_for_a_wrong_address_is_told_as_one(message: str, kind: type[ServerError]) -> None:
-    assert type(explained(400, message)) is kind
+def test_a_400_for_a_wrong_address_is_explained_as_one(message: str, kind: type[ServerError]) -> None:
+    assert type(explain(400, message)) is kind
 
 
 # Unknown models
@@ -186,13 +167,9 @@ def test_a_400_for_a_wrong_address_is_told_as_one(message: str, kind: type[Serve
         (400, "Unknown model: some/model"),
     ],
 )
-def test_an_unknown_model_is_told_as_one(status: int, message: str) -> None:
-    error = explained(status, message)
-    assert (type(error), error.sentence) == (UnknownModel, "The server has no model `some/model`.")
-
-
-def test_an_unknown_model_is_known_by_its_code_alone() -> None:
-    assert type(explained(404, "No.", code="model_not_found")) is UnknownModel
+def test_an_unknown_model_is_explain(status: int, message: str) -> None:
+    for error in (explain(status, message), explain(404, "No.", code="model_not_found")):
+        assert (type(error), error.sentence) == (UnknownModel, "The server has no model `some/model`.")
 
 
 # Too long
@@ -203,38 +180,23 @@ VLLM = (
 )
 
 
+OF_9000 = ": 9,000 tokens, 808 more than the 8,192 that it takes."
+
+
 @pytest.mark.parametrize(
     ("message", "much"),
     [
-        (VLLM, ": 9,000 tokens, 808 more than the 8,192 that it takes."),
-        (
-            "This model's maximum context length is 8192 tokens. However, your request has 9000 input tokens.",
-            ": 9,000 tokens, 808 more than the 8,192 that it takes.",
-        ),
-        (
-            "You passed 9000 input tokens and requested 100 output tokens. However, the model's context length is only "
-            "8192 tokens, resulting in a maximum input length of 8092 tokens.",
-            ": 9,000 tokens, 808 more than the 8,192 that it takes.",
-        ),
-        (
-            "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it",
-            ": 5,000 tokens, 904 more than the 4,096 that it takes.",
-        ),
+        (VLLM, OF_9000),
+        ("This model's maximum context length is 8192 tokens. However, your request has 9000 input tokens.", OF_9000),
+        ("request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it", OF_9000),
+        ("prompt is too long: 9000 tokens > 8192 maximum", OF_9000),
         ("This model's maximum context length is 128,000 tokens.", ". It takes 128,000 tokens."),
         ("the request exceeds the available context size. try increasing the context size", "."),
-        (
-            "prompt is too long: 210000 tokens > 200000 maximum",
-            ": 210,000 tokens, 10,000 more than the 200,000 that it takes.",
-        ),
-        (
-            "The prompt (length 9000) is longer than the maximum model length of 8192.",
-            ": 9,000 tokens, 808 more than the 8,192 that it takes.",
-        ),
         (f"maximum context length is {'9' * 5000} tokens", "."),
     ],
 )
-def test_a_conversation_that_is_too_long_is_told_with_by_how_much(message: str, much: str) -> None:
-    for error in (explained(400, message), explained(422, message), handed_on(400, {"error": {"message": message}})):
+def test_the_error_for_a_conversation_that_is_too_long_says_by_how_much(message: str, much: str) -> None:
+    for error in (explain(400, message), explain_engine(400, {"error": {"message": message}})):
         assert (type(error), error.sentence) == (TooLong, f"The conversation is too long for the model{much}")
         assert "shorten" in error.fix
 
@@ -242,10 +204,9 @@ def test_a_conversation_that_is_too_long_is_told_with_by_how_much(message: str, 
 @pytest.mark.parametrize(
     "fields", [{"code": "context_length_exceeded"}, {"code": 400, "type": "exceed_context_size_error"}]
 )
-def test_a_conversation_that_is_too_long_is_known_by_its_code_alone(fields: dict[str, object]) -> None:
-    counts = {"n_prompt_tokens": 5000, "n_ctx": 4096}
-    assert "5,000 tokens, 904 more than the 4,096" in explained(400, "No.", **fields, **counts).sentence
-    assert type(handed_on(400, {"error": {"message": "No.", **fields}})) is TooLong
+def test_a_conversation_that_is_too_long_is_recognized_by_its_code_alone(fields: dict[str, object]) -> None:
+    assert type(explain(400, "No.", **fields)) is TooLong
+    assert type(explain_engine(400, {"error": {"message": "No.", **fields}})) is TooLong
 
 
 # Images
@@ -258,14 +219,13 @@ def test_a_conversation_that_is_too_long_is_known_by_its_code_alone(fields: dict
         "some/model is not a multimodal model",
         "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",  # llama.cpp
         "failed to process inputs: this model is missing data required for image input",  # Ollama
-        "this model does not support image input",
         "Invalid content type. image_url is only supported by certain models.",  # OpenAI
     ],
 )
-def test_a_model_without_vision_is_told_as_one(message: str) -> None:
-    for error in (explained(400, message, WITH_IMAGE), handed_on(500, {"error": {"message": message}}, WITH_IMAGE)):
+def test_a_model_without_vision_is_explain(message: str) -> None:
+    for error in (explain(400, message, WITH_IMAGE), explain_engine(500, {"error": {"message": message}}, WITH_IMAGE)):
         assert (type(error), error.sentence) == (BadReply, "The model `some/model` cannot see pictures.")
-    assert "picture" not in explained(400, message).sentence.replace(message, ""), "the request has no image"
+    assert "picture" not in explain(400, message).sentence.replace(message, ""), "the request has no image"
 
 
 # The content filter
@@ -279,9 +239,9 @@ def test_a_model_without_vision_is_told_as_one(message: str) -> None:
         (403, "This request violates the safety policy.", {}),
     ],
 )
-def test_a_content_filter_is_told_as_one(status: int, message: str, fields: dict[str, object]) -> None:
-    assert type(explained(status, message, **fields)) is ContentFiltered
-    assert type(handed_on(status, {"error": {"message": message, **fields}})) is ContentFiltered
+def test_a_content_filter_is_explain(status: int, message: str, fields: dict[str, object]) -> None:
+    assert type(explain(status, message, **fields)) is ContentFiltered
+    assert type(explain_engine(status, {"error": {"message": message, **fields}})) is ContentFiltered
 
 
 # Anything else
@@ -289,37 +249,28 @@ def test_a_content_filter_is_told_as_one(status: int, message: str, fields: dict
 OTHER_WORDS = [
     "Unknown parameter 'seed' for this model",
     "Extra inputs are not permitted: content_filter",
-    "Unrecognized field: context_length",
     "failed to allocate context size 8192: CUDA out of memory",
     "At most 1 image(s) may be provided in one prompt.",
-    "cannot identify image file",
     "This model does not support images larger than 20 MB",
-    "This model does not support tools",
 ]
 
 
 @pytest.mark.parametrize("message", OTHER_WORDS)
 def test_any_other_error_is_quoted(message: str) -> None:
-    error = explained(400, message, WITH_IMAGE)
+    error = explain(400, message, WITH_IMAGE)
     assert (type(error), error.sentence) == (BadReply, f"The server answered with an error (400): `{message}`.")
-
-
-@pytest.mark.parametrize("message", ["Not found. Try our models page.", "No route here. Did you mean /v1/models?"])
-def test_a_page_that_is_missing_is_no_unknown_model(message: str) -> None:
-    assert type(explained(404, message)) is NotALlamaStack
 
 
 @pytest.mark.parametrize("text", ["violates " * 200_000, "9" * 1_000_000, "model " * 200_000, "[" * 100_000])
 def test_hostile_words_do_not_hold_up_the_app(text: str) -> None:
-    for status in (400, 422):
-        explain_status(status, {"error": {"message": f"Error code: 400 - {text}", "code": text}}, {}, WITH_IMAGE)
+    explain_status(400, {"error": {"message": f"Error code: 400 - {text}", "code": text}}, {}, WITH_IMAGE)
 
 
 json_values: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([VLLM, *OTHER_WORDS]),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["error", "detail", "message", "code", "type", "n_ctx", "x"]), inner)
+        | st.dictionaries(st.sampled_from(["error", "detail", "message", "code", "type", "x"]), inner)
     ),
     max_leaves=6,
 )

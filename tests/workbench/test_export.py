@@ -44,7 +44,7 @@ RED, BLUE = picture("red"), picture("blue", "JPEG")
 
 
 def reply(text: str, reasoning: str = "", seconds: float | None = None, stats: Stats = STATS) -> Reply:
-    return Reply(text, reasoning, False, seconds, model="fake/llama", stats=stats, ended=True, request=REQUEST)
+    return Reply(text, reasoning, seconds, model="fake/llama", stats=stats, ended=True, request=REQUEST)
 
 
 def file_of(*messages: object, **more: object) -> bytes:
