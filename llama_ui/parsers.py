@@ -146,7 +146,13 @@ def parse_model(value: str) -> Path | HubFile:
     """The local stack's model: the path of a GGUF file, or `hf://owner/repo/file.gguf` with optional folders."""
     if not value.startswith("hf://"):
         path = Path(value).expanduser().absolute()
-        check_gguf(path)
+        try:
+            with path.open("rb") as file:
+                magic = file.read(len(GGUF_MAGIC))
+        except OSError as error:
+            raise ValueError(f"cannot be read ({(error.strerror or 'unknown reason').lower()})") from error
+        if magic != GGUF_MAGIC:
+            raise ValueError("is not a GGUF file")
         return path
     match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)/([^?#\\]+\.gguf)", value)
     if not match or {"", ".", ".."} & set(value.removeprefix("hf://").split("/")):
@@ -158,14 +164,3 @@ def local_model(value: str) -> str:
     """A value that `parse_model` accepts, unchanged: the file is opened again when the local stack starts."""
     parse_model(value)
     return value
-
-
-def check_gguf(path: Path) -> None:
-    """Raise ValueError unless the path is a readable GGUF file."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(GGUF_MAGIC))
-    except OSError as error:
-        raise ValueError(f"cannot be read ({(error.strerror or 'unknown reason').lower()})") from error
-    if magic != GGUF_MAGIC:
-        raise ValueError("is not a GGUF file")
