@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from llama_ui.core.errors import LocalStackError
-from llama_ui.parsers import HubFile, parse_model
+from llama_ui.parsers import local_model
 
 DEMONSTRATION_NAME = "SmolLM2-135M-Instruct"
 CONNECT_FIX = "Connect a Llama Stack server with --base-url URL."
@@ -51,8 +51,8 @@ def fetch(model: str | None, download: Path, messages: TextIO) -> Path:
     try:
         if model is None:
             return fetch_pinned(DEMONSTRATION, download, messages)
-        chosen = parse_model(model)
-        return chosen if isinstance(chosen, Path) else _fetch_from_hub(chosen, messages)
+        local_model(model)  # the file may be gone since the app read its settings
+        return _fetch_from_hub(model, messages) if model.startswith("hf://") else Path(model)
     except ValueError as error:
         print(model, error, file=sys.stderr)  # visitors need not know where the file is
         raise LocalStackError(f"The local model {error}.", f"Give another --local-model. {CONNECT_FIX}") from error
@@ -62,14 +62,14 @@ def fetch(model: str | None, download: Path, messages: TextIO) -> Path:
         raise LocalStackError(sentence, "Set LLAMA_UI_CACHE to a directory with 300 MB of free space.") from error
 
 
-def _fetch_from_hub(wanted: HubFile, messages: TextIO) -> Path:
-    """Returns the path of the file in the Hub's own cache. Raises LocalStackError."""
-    send(messages, report=f"Fetching {wanted.file} from the Hugging Face Hub (once)")
+def _fetch_from_hub(place: str, messages: TextIO) -> Path:
+    """Returns the path of `hf://owner/repo/file` in the Hub's own cache. Raises LocalStackError."""
+    owner, repository, file = place.removeprefix("hf://").split("/", 2)
+    send(messages, report=f"Fetching {file} from the Hugging Face Hub (once)")
     from huggingface_hub import errors, hf_hub_download  # late, since the app itself imports this module, too
 
-    place = f"hf://{wanted.repo}/{wanted.file}"
     try:
-        return Path(hf_hub_download(wanted.repo, wanted.file))
+        return Path(hf_hub_download(f"{owner}/{repository}", file))
     except errors.GatedRepoError:
         sentence, fix = f"{place} needs permission.", "Request access on the model's page, and set HF_TOKEN."
     except (errors.RepositoryNotFoundError, errors.RemoteEntryNotFoundError):
