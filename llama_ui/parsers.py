@@ -4,21 +4,11 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-GGUF_MAGIC = b"GGUF"
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A file on the Hugging Face Hub."""
-
-    repo: str
-    file: str
 
 
 def flag(value: str) -> bool:
@@ -142,30 +132,19 @@ def logins_file(value: str) -> tuple[tuple[str, str], ...]:
     return logins(text)
 
 
-def parse_model(value: str) -> Path | HubFile:
-    """The local stack's model: the path of a GGUF file, or `hf://owner/repo/file.gguf` with optional folders."""
-    if not value.startswith("hf://"):
-        path = Path(value).expanduser().absolute()
-        check_gguf(path)
-        return path
-    match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)/([^?#\\]+\.gguf)", value)
-    if not match or {"", ".", ".."} & set(value.removeprefix("hf://").split("/")):
-        raise ValueError("is not like hf://owner/repo/file.gguf")
-    return HubFile(match[1], match[2])
-
-
 def local_model(value: str) -> str:
-    """A value that `parse_model` accepts, unchanged: the file is opened again when the local stack starts."""
-    parse_model(value)
-    return value
-
-
-def check_gguf(path: Path) -> None:
-    """Raise ValueError unless the path is a readable GGUF file."""
+    """The local stack's model: the absolute path of a GGUF file, or `hf://owner/repo/[folder/]file.gguf`."""
+    if value.startswith("hf://"):
+        valid = re.fullmatch(r"hf://[\w.-]+/[\w.-]+/[^?#\\]+\.gguf", value)
+        if not valid or {"", ".", ".."} & set(value.removeprefix("hf://").split("/")):
+            raise ValueError("is not like hf://owner/repo/file.gguf")
+        return value
+    path = Path(value).expanduser().absolute()
     try:
         with path.open("rb") as file:
-            magic = file.read(len(GGUF_MAGIC))
+            magic = file.read(4)
     except OSError as error:
         raise ValueError(f"cannot be read ({(error.strerror or 'unknown reason').lower()})") from error
-    if magic != GGUF_MAGIC:
+    if magic != b"GGUF":
         raise ValueError("is not a GGUF file")
+    return str(path)

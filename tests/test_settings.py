@@ -134,11 +134,6 @@ def test_an_empty_system_prompt_on_the_command_line_stays_empty(env_file: Path) 
     assert load(["--system-prompt", ""], {"LLAMA_UI_SYSTEM_PROMPT": "Be brief."}, env_file).system_prompt == ""
 
 
-def test_only_the_given_environment_is_read(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADIO_SERVER_PORT", "7999")
-    assert load([], {}, env_file).port is None
-
-
 def test_flags_need_no_value_and_can_be_switched_off(env_file: Path) -> None:
     assert load([*map(flag_name, FLAGS)], {}, env_file) == Settings(**dict.fromkeys(FLAGS, True))
     assert load(["--share", "false"], {"GRADIO_SHARE": "true"}, env_file).share is False
@@ -157,12 +152,6 @@ def test_a_bad_value_is_quoted_in_one_line_with_its_option_and_variable(
         assert repr(redact_url(value) if name == "base_url" else value) in line
         assert "secret" not in line
     assert variable in in_environment
-
-
-def test_a_bad_value_in_the_env_file_is_quoted_too(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    env_file.write_text("GRADIO_SERVER_PORT=front door\n")
-    line = error_line(capsys, [], {}, env_file)
-    assert line.startswith("app.py: --port (GRADIO_SERVER_PORT): 'front door' is not a whole number from 1 to 65535 (")
 
 
 @pytest.mark.parametrize("arguments", [["--check"], ["--json"]])

@@ -12,9 +12,8 @@ import tempfile
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from llama_ui.core.errors import LocalStackError
 from llama_ui.local_stack.model import CONNECT_FIX
@@ -28,8 +27,7 @@ LAST_LINES = 5  # of the log of a failed worker, printed on the console
 _SYSTEM = {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV"}
 _WINDOWS = {"SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA"}
 _NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_", "XDG_")
-PIP_VARIABLES = (*_NETWORK, "PIP_", "NETRC")
-HUB_VARIABLES = (*_NETWORK, "HF_", "HUGGING_FACE_HUB_TOKEN")
+FETCH_VARIABLES = (*_NETWORK, "PIP_", "NETRC", "HF_", "HUGGING_FACE_HUB_TOKEN")
 
 
 def environment(environ: Mapping[str, str], prefixes: tuple[str, ...] = ()) -> dict[str, str]:
@@ -90,32 +88,28 @@ class _Worker:
     """The child process, and the directories that it writes to."""
 
     def __init__(self, cache: Path, model: str | None) -> None:
-        """Starts the process. Raises LocalStackError."""
         name = uuid.uuid4().hex
         # The worker creates both, so that none is left if the app is killed before there is a worker.
         self._directories = [Path(tempfile.gettempdir()) / f"llama-ui-{name}", cache / f"llama-ui-pip-{name}"]
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.stopped = False
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", *WORKER, *map(str, self._directories)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                encoding="utf-8",
-                errors="replace",
-                env=environment(os.environ),
-                start_new_session=True,  # Ctrl-C reaches the app alone
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
-            )
-        except OSError as error:
-            raise LocalStackError(f"The local stack cannot be started ({error.strerror}).", CONNECT_FIX) from error
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", *WORKER, *map(str, self._directories)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            env=environment(os.environ),
+            start_new_session=True,  # Ctrl-C reaches the app alone
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+        )
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
         self._log_reader.start()
-        fetch_variables = environment(os.environ, PIP_VARIABLES if model is None else HUB_VARIABLES)
+        options = {"model": model, "fetch_variables": environment(os.environ, FETCH_VARIABLES)}
         assert self.process.stdin
         with contextlib.suppress(OSError):  # if it has ended, `wait_until_ready` says so
-            self.process.stdin.write(json.dumps({"model": model, "fetch_variables": fetch_variables}) + "\n")
+            self.process.stdin.write(json.dumps(options) + "\n")
             self.process.stdin.flush()
 
     def _read_log(self) -> None:
@@ -128,14 +122,24 @@ class _Worker:
 
         Raises LocalStackError; the last lines of the log then go to the console, which only the app's owner sees.
         """
-        part, failure = "The local stack", None
-        for message in self._messages():
-            if "ready" in message:
-                return str(message["ready"])
-            if "report" in message:
-                report(message["report"])
-            part = message.get("part", part)
-            failure = message.get("error")
+        from tqdm import tqdm  # the page should not wait for it
+
+        part, failure, bar = "The local stack", None, None
+        assert self.process.stdout
+        with self.process.stdout as lines:
+            for message in map(json.loads, lines):
+                if "ready" in message:
+                    return str(message["ready"])
+                if "report" in message:
+                    report(message["report"])
+                part = message.get("part", part)
+                failure = message.get("error")
+                if "total" in message:
+                    total = message["total"]
+                    bar = bar or tqdm(desc="Demonstration model", total=total, unit="B", unit_scale=True)
+                    bar.update(message["done"] - bar.n)
+                elif bar:
+                    bar.close()
         status = self.end()
         if self.stopped:
             raise LocalStackError("The local stack was stopped.", "Start the app again.")
@@ -146,19 +150,6 @@ class _Worker:
         late = sys.platform != "win32" and status == -signal.SIGALRM
         what = f"was not ready within {START_TIMEOUT} s" if late else "ended unexpectedly"
         raise LocalStackError(f"{part} {what}.", f"The console shows its last lines. {CONNECT_FIX}")
-
-    def _messages(self) -> Iterator[dict[str, Any]]:
-        """Yields what the worker sends until it ends, and draws a download as a bar on the console."""
-        bar = None
-        assert self.process.stdout
-        with self.process.stdout as lines, contextlib.ExitStack() as bars:
-            for message in map(json.loads, lines):
-                if "total" in message:
-                    bar = bar or bars.enter_context(_progress_bar(message["total"]))
-                    bar.update(message["done"] - bar.n)
-                else:
-                    bars.close()
-                yield message
 
     def end(self) -> int:
         """Ends the worker and all that it started, and removes their files. Returns the exit status."""
@@ -176,12 +167,6 @@ class _Worker:
         for directory in self._directories:
             shutil.rmtree(directory, ignore_errors=True)
         return status
-
-
-def _progress_bar(total: int) -> Any:
-    from tqdm import tqdm  # late, since few starts download
-
-    return tqdm(desc="Demonstration model", total=total, unit="B", unit_scale=True, file=sys.stderr)
 
 
 def _check_installed() -> None:

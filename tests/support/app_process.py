@@ -16,18 +16,8 @@ from typing import Self
 ROOT = Path(__file__).parent.parent.parent
 STARTUP_SECONDS = 120.0
 # Prefixes of environment variables that change what the app does.
-FOREIGN = (
-    "LLAMA_",
-    "GRADIO_",
-    "OGX_",
-    "HF_",
-    "SPACE",
-    "SYSTEM",
-    "FORWARDED_",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-)
+FOREIGN = ("LLAMA_", "GRADIO_", "OGX_", "HF_", "SPACE", "SYSTEM", "FORWARDED_")
+FOREIGN += ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def free_port() -> int:

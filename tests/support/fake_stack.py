@@ -90,15 +90,9 @@ class ScriptedServer:
         self.requests: list[dict[str, Any]] = []
         self.replies: deque[Reply] = deque()
 
-    def enqueue(
-        self,
-        *items: Item,
-        status: int = 200,
-        body: object = None,
-        headers: dict[str, str] | None = None,
-        finish_reason: str | None = "stop",
-    ) -> Reply:
-        reply = Reply(list(items), status, body, headers or {}, finish_reason)
+    def enqueue(self, *items: Item, **options: Any) -> Reply:
+        """Enqueue a reply with these fields of `Reply`."""
+        reply = Reply(list(items), **options)
         self.replies.append(reply)
         return reply
 
@@ -150,14 +144,14 @@ class FakeStack(ScriptedServer):
         ]
         return Starlette(routes=routes)
 
-    def _rejection(self, request: Request) -> Response | None:
-        """Record the request. Returns an answer if its key is wrong."""
+    def _rejection(self, request: Request, exists: object = True) -> Response | None:
+        """Record the request. Returns an answer if its key is wrong or its route does not exist."""
         self.asked.append(f"{request.method} {request.url.path}")
         authorization = request.headers.get("authorization")
         self.keys.append(authorization)
         if self.key and authorization != f"Bearer {self.key}":
             return JSONResponse({"error": {"message": "Authentication required."}}, 401)
-        return None
+        return None if exists else JSONResponse({"detail": "Not Found"}, 404)
 
     async def _version(self, request: Request) -> Response:
         if self.version is None:
@@ -165,20 +159,15 @@ class FakeStack(ScriptedServer):
         return JSONResponse({"version": self.version})
 
     async def _routes(self, request: Request) -> Response:
-        if rejection := self._rejection(request):
-            return rejection
-        if self.routes is None:
-            return JSONResponse({"detail": "Not Found"}, 404)
-        return JSONResponse({"data": [{"route": route, "method": "POST"} for route in self.routes]})
+        routes = [{"route": route, "method": "POST"} for route in self.routes or ()]
+        return self._rejection(request, exists=routes) or JSONResponse({"data": routes})
 
     async def _models(self, request: Request) -> Response:
         return self._rejection(request) or JSONResponse({"data": self.models})
 
     async def _chat(self, request: Request) -> Response:
-        if rejection := self._rejection(request):
+        if rejection := self._rejection(request, exists=self.routes is None or request.url.path in self.routes):
             return rejection
-        if self.routes is not None and request.url.path not in self.routes:
-            return JSONResponse({"detail": "Not Found"}, 404)
         body = await request.json()
         self.requests.append(body)
         if body["model"] not in [model["id"] for model in self.models]:

@@ -40,12 +40,6 @@ def finish(process: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
     return process.returncode, out, err
 
 
-def test_a_bad_option_is_named_in_one_line() -> None:
-    status, out, err = finish(start("", *MODULE, "--port", "abc"))
-    assert (status, out) == (2, b"")
-    assert re.fullmatch(rb"python -m llama_ui: --port: 'abc' is not .*\n", err)
-
-
 def test_a_missing_package_is_named_with_what_installs_it() -> None:
     status, out, err = finish(start("", sys.executable, "-S", "-m", "llama_ui"))
     assert (status, out) == (1, b"")
@@ -76,16 +70,6 @@ def test_a_closed_stream_is_an_error_without_a_traceback(stack: FakeStack, close
     process = start("", "sh", "-c", f"exec {' '.join(MODULE)} --base-url {stack.url} {closed}")
     status, _, err = finish(process)
     assert (status, b"Traceback" in err) == (1, False)
-
-
-@pytest.mark.slow
-def test_the_reply_is_streamed_into_a_pipe(stack: FakeStack) -> None:
-    hold = Hold()
-    stack.enqueue("Hello", hold, " there")
-    process = start("hi", *MODULE, "--base-url", stack.url)
-    assert process.stdout and process.stdout.read(5) == b"Hello"
-    hold.release.set()
-    assert finish(process) == (0, b" there\n", b"")
 
 
 @pytest.mark.slow
@@ -199,15 +183,4 @@ def test_a_chat_with_the_real_local_stack() -> None:
         pty.expect(r"\d tokens in, [\d,]+ out · ", timeout=400)  # up to 1,024 tokens, however slow the machine
         pty.type("bye")
         assert pty.exit_status() == 0
-    assert children and not psutil.wait_procs(children, timeout=SECONDS)[1]
-
-
-@pytest.mark.real_stack
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
-def test_the_local_stack_ends_with_the_terminal_also_while_it_starts(number: int) -> None:
-    with Pty(*MODULE) as pty:
-        pty.expect("Starting the OGX server")
-        children = psutil.Process(pty.process.pid).children(recursive=True)
-        pty.process.send_signal(number)
-        pty.exit_status()
     assert children and not psutil.wait_procs(children, timeout=SECONDS)[1]

@@ -28,19 +28,6 @@ async def test_an_exit_word_or_ctrl_d_ends_the_chat(terminal: Terminal, keys: st
     assert terminal.stack.requests == []
 
 
-async def test_ctrl_c_stops_a_reply_and_keeps_what_has_arrived(terminal: Terminal) -> None:
-    stopped = terminal.stack.enqueue("Once upon", Hold(), " a time")
-    terminal.type("Tell me a story\rGo on\rbye\r")
-    chatting = asyncio.create_task(chat(terminal.session()))
-    await terminal.screen.shows("Once upon")
-    signal.raise_signal(signal.SIGINT)
-    await terminal.screen.shows("Stopped.")
-    await chatting
-    assert await asyncio.to_thread(stopped.ended.wait, SECONDS)
-    first = [SYSTEM, ("user", "Tell me a story")]
-    assert sent(terminal.stack)[1] == [*first, ("assistant", "Once upon"), ("user", "Go on")]
-
-
 async def test_ctrl_c_before_the_first_token_closes_the_request(terminal: Terminal) -> None:
     hold = Hold()
     stopped = terminal.stack.enqueue(hold)
