@@ -8,10 +8,8 @@ from typing import Any, NoReturn
 
 import gradio as gr
 from annotated_types import MaxLen
-from gradio import data_classes, processing_utils
+from gradio import data_classes, processing_utils, queueing, state_holder
 from gradio.exceptions import InvalidPathError
-from gradio.queueing import Queue
-from gradio.state_holder import SessionState
 from pydantic import ValidationError
 
 from llama_ui.core.logs import log_unexpected
@@ -31,7 +29,7 @@ def apply(demo: gr.Blocks) -> None:
     processing_utils.async_ssrf_protected_get = _refuse_to_fetch
     # Gradio keeps the last values of every session, whole conversations, for deep links, which this app does not have.
     # Tried: `state_session_capacity`, which limits how many sessions are kept. Until keeping can be disabled.
-    SessionState._update_value_in_config = lambda *_: None  # type: ignore[method-assign] # same arguments
+    state_holder.SessionState._update_value_in_config = lambda *_: None  # type: ignore[method-assign] # same arguments
     sessions = Mailboxes(demo._queue, capacity=2 * demo._queue.max_thread_count)
     demo._queue.pending_messages_per_session = sessions  # type: ignore[assignment] # same interface
     _explain_errors(demo)
@@ -57,9 +55,8 @@ def _explain_errors(demo: gr.Blocks) -> None:
             log.warning("A request was refused: %s", type(error).__name__)
             raise gr.Error("The request cannot be read.", print_exception=False) from None
         except Exception:
-            raise gr.Error(
-                str(log_unexpected("answering a request", with_message=False)), print_exception=False
-            ) from None
+            error_id = log_unexpected("answering a request", with_message=False)
+            raise gr.Error(str(error_id), print_exception=False) from None
 
     demo.process_api = process_api  # type: ignore[method-assign] # same arguments
 
@@ -71,7 +68,7 @@ class Mailboxes(dict[str, Any]):
     queue for everybody (gradio/queueing.py, `Queue.send_message`). Until that cache spares sessions in use.
     """
 
-    def __init__(self, queue: Queue, capacity: int) -> None:
+    def __init__(self, queue: queueing.Queue, capacity: int) -> None:
         super().__init__()
         self._queue, self._capacity = queue, capacity
         self._tasks = set[asyncio.Task[None]]()

@@ -14,7 +14,7 @@ from tests.support.fake_stack import FakeStack, Hold
 from tests.support.page import ask, event_id, served
 
 pytestmark = pytest.mark.loopback
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")

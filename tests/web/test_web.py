@@ -19,7 +19,7 @@ from tests.support.fake_stack import MODEL, Endless, FakeStack, Hold
 from tests.support.page import ask, reply_event, said, served
 
 pytestmark = pytest.mark.loopback
-SECONDS = 20.0
+SECONDS = 60.0
 UNSET = ("", MODEL, "", "", "", "", "")  # system prompt, model and sampling options
 
 
@@ -65,7 +65,7 @@ def test_a_reply_is_streamed_in_partial_updates(client: Client, stack: FakeStack
     assert said(job.result(SECONDS)) == "word0 word1 word2 word3 word4 "
 
 
-def test_a_reply_carries_what_was_sent_for_it_and_what_it_took(client: Client, stack: FakeStack) -> None:
+def test_a_reply_carries_its_settings_and_statistics(client: Client, stack: FakeStack) -> None:
     (reply,) = client.predict("Hi", system_prompt="Be brief.", temperature=0.5, api_name="/chat")
     receipt = json.loads(reply["metadata"]["log"])
     assert {name: value for name, value in receipt["sent"].items() if value} == {
@@ -79,19 +79,14 @@ def test_a_reply_carries_what_was_sent_for_it_and_what_it_took(client: Client, s
     assert 0 < numbers["first"] < SECONDS and 0 <= numbers["generating"] < SECONDS
 
 
-def test_a_reply_whose_tokens_nobody_counted_says_that_they_are_estimated(client: Client, stack: FakeStack) -> None:
-    stack.enqueue("Hello there.", {"choices": [{"delta": {}, "finish_reason": "stop"}]}, finish_reason=None)
-    (reply,) = client.predict("Hi there", system_prompt="", api_name="/chat")
-    receipt = json.loads(reply["metadata"]["log"])
-    assert receipt["numbers"]["estimated"] and "≈2 tokens in, ≈3 out" in receipt["line"]
-
-
-def test_system_prompt_comes_first_and_roles_alternate_on_every_turn(client: Client, stack: FakeStack) -> None:
-    for turn in ("one", "two", "three"):
-        client.predict(turn, system_prompt="Be brief.", api_name="/chat")
+def test_the_current_system_prompt_comes_first_and_roles_alternate_on_every_turn(
+    client: Client, stack: FakeStack
+) -> None:
+    for turn, system_prompt in (("one", "Be brief."), ("two", "Be brief."), ("three", "Be polite.")):
+        client.predict(turn, system_prompt=system_prompt, api_name="/chat")
     answer = {"role": "assistant", "content": "Hello there."}
     assert stack.requests[-1]["messages"] == [
-        {"role": "system", "content": "Be brief."},
+        {"role": "system", "content": "Be polite."},
         {"role": "user", "content": "one"},
         answer,
         {"role": "user", "content": "two"},
@@ -100,18 +95,7 @@ def test_system_prompt_comes_first_and_roles_alternate_on_every_turn(client: Cli
     ]
 
 
-def test_the_system_prompt_applies_from_the_next_message_on(client: Client, stack: FakeStack) -> None:
-    client.predict("one", system_prompt="First.", api_name="/chat")
-    client.predict("two", system_prompt="Second.", api_name="/chat")
-    assert [request["messages"][0]["content"] for request in stack.requests] == ["First.", "Second."]
-
-
-def test_a_blank_system_prompt_is_not_sent(client: Client, stack: FakeStack) -> None:
-    client.predict("Hi", system_prompt="  \n", api_name="/chat")
-    assert stack.requests[0]["messages"] == [{"role": "user", "content": "Hi"}]
-
-
-def test_only_what_was_set_is_sent(client: Client, stack: FakeStack) -> None:
+def test_only_options_that_are_set_are_sent(client: Client, stack: FakeStack) -> None:
     client.predict("Hi", api_name="/chat")
     client.predict("Hi", temperature=0.5, top_p="0.9", max_tokens=12, seed="7", api_name="/chat")
     assert stack.requests[0].keys() == {"model", "messages", "stream", "stream_options"}
@@ -132,7 +116,7 @@ def test_a_program_that_sets_an_unknown_option_is_told_which(client: Client) -> 
     assert answer.json()["detail"] == "Parameter `modle` is not a valid key-word argument."
 
 
-def test_the_endpoint_has_the_names_that_other_programs_rely_on(client: Client) -> None:
+def test_the_endpoint_has_the_names_that_programs_rely_on(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert list(endpoints) == ["/chat"]
     parameters = [(item["parameter_name"], item["label"]) for item in endpoints["/chat"]["parameters"]]
@@ -167,20 +151,6 @@ def test_a_sampling_option_out_of_range_is_explained(client: Client, stack: Fake
     assert stack.requests == []
 
 
-def test_a_partial_reply_is_kept_when_the_server_breaks_off(client: Client, stack: FakeStack) -> None:
-    stack.enqueue("half a ", {"error": {"message": "<b>boom</b>"}})
-    shown = said(client.predict("Hi", api_name="/chat"))
-    assert shown.startswith("half a \n⚠️")
-    assert "`<b>boom</b>`" in shown
-    client.predict("again", api_name="/chat")
-    assert [message["content"] for message in stack.requests[-1]["messages"][1:]] == ["Hi", "half a ", "again"]
-
-
-def test_an_unknown_model_is_explained_and_the_next_message_works(client: Client) -> None:
-    assert "no model `nope`" in said(client.predict("Hi", model="nope", api_name="/chat"))
-    assert said(client.predict("Hi", model=MODEL, api_name="/chat")) == "Hello there."
-
-
 def test_a_refused_key_is_explained_and_never_shown(serve: Callable[..., Client], stack: FakeStack) -> None:
     stack.key = "right"
     client = serve(base_url=stack.url, api_key="wr0ng-k3y", model=MODEL)
@@ -190,31 +160,12 @@ def test_a_refused_key_is_explained_and_never_shown(serve: Callable[..., Client]
     assert "wr0ng-k3y" not in shown + page
 
 
-def test_a_server_that_is_down_is_explained_and_the_next_message_works_once_it_is_back(
-    serve: Callable[..., Client],
-) -> None:
-    with FakeStack() as stack:
-        port = stack.port
-    client = serve(base_url=f"http://127.0.0.1:{port}", model=MODEL)
-    assert f"Can't reach http://127.0.0.1:{port}." in said(client.predict("Hi", api_name="/chat"))
-    with FakeStack(port):
-        assert said(client.predict("Hi", api_name="/chat")) == "Hello there."
-
-
-def test_without_any_server_it_says_how_to_connect_one(
-    serve: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("llama_ui.llama_stack.connection.DEFAULT_URLS", ("http://127.0.0.1:9",))
-    client = serve(no_local=True)
-    assert "--base-url" in said(client.predict("Hi", api_name="/chat"))
-
-
 def test_indentation_of_a_reply_is_kept(client: Client, stack: FakeStack) -> None:
     stack.enqueue("  Code:\n", "    a = 1\n")
     assert said(client.predict("Hi", api_name="/chat")) == "  Code:\n    a = 1\n"
 
 
-def test_while_the_server_says_nothing_the_wait_is_shown_and_a_cancelled_wait_ends_the_request(
+def test_the_wait_for_the_first_token_is_shown_and_cancelling_it_ends_the_request(
     client: Client, stack: FakeStack
 ) -> None:
     hold = Hold()
@@ -238,9 +189,7 @@ def test_two_visitors_are_served_at_once_and_do_not_see_each_other(client: Clien
     assert said(waiting.result(SECONDS)) == "slow"
 
 
-def test_half_an_emoji_from_the_server_is_shown_as_a_sign_and_the_next_message_works(
-    client: Client, stack: FakeStack
-) -> None:
+def test_half_an_emoji_from_the_server_does_not_stop_the_next_message(client: Client, stack: FakeStack) -> None:
     stack.enqueue("half \ud83d")
     assert said(client.predict("Hi", api_name="/chat")) == "half \ufffd"
     stack.enqueue({"error": {"message": "boom \ud83d"}})
@@ -279,7 +228,7 @@ async def tabs(url: str, count: int) -> AsyncIterator[list[Tab]]:
         yield [Tab(http, url, reply_event(config)) for _ in range(count)]
 
 
-async def test_who_stops_waiting_in_line_leaves_it_and_is_never_asked_for(stack: FakeStack) -> None:
+async def test_a_queued_message_that_is_stopped_is_never_sent(stack: FakeStack) -> None:
     inside, answering = Hold(), Hold()
     stack.enqueue("begun", inside)
     stack.enqueue(answering, "At last.")
@@ -304,6 +253,7 @@ async def test_who_stops_waiting_in_line_leaves_it_and_is_never_asked_for(stack:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_replies_abandoned_in_the_page_leave_nothing_behind(stack: FakeStack) -> None:
     async def abandon(tab: Tab, words: str, presses_stop: bool, all_here: asyncio.Barrier) -> None:
         async with tab.says("hello") as updates:
