@@ -89,12 +89,11 @@ class SecurityMiddleware:
             await self._app(scope, receive, send)
             return
         request = GuardedRequest(receive, send, partial(self._check_body, scope), self._policy)
-        address = _address(scope)
+        ADDRESS.set(address := _address(scope))
         scope["headers"] = [header for header in scope["headers"] if header[0] not in self._untrusted]
         self._open[address] += 1
         try:
             self._check(scope)
-            ADDRESS.set(address)
             with self._count_open(scope):
                 await self._app(scope, request.receive, request.send)
         except Exception as error:

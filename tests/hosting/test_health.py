@@ -1,4 +1,4 @@
-"""What an operator sees: /healthz, /readyz and /metrics, the log, and a shutdown that lets replies finish."""
+"""What an operator sees: /healthz, /readyz and /metrics."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -13,7 +13,7 @@ from tests.support.fake_stack import MODEL, FakeStack, Hold, Reply
 from tests.support.page import served
 
 pytestmark = pytest.mark.loopback
-SECONDS = 30.0
+SECONDS = 90.0
 
 
 class Visitor:
@@ -88,6 +88,7 @@ def connections(stack: FakeStack) -> list[object]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_more_visitors_than_a_client_has_connections_by_default_are_served_at_once(stack: FakeStack) -> None:
     holds = [Hold() for _ in range(120)]
     for hold in holds:

@@ -17,7 +17,7 @@ from tests.support.fake_stack import FakeStack
 from tests.support.page import ask, reply_event, served
 
 pytestmark = pytest.mark.loopback
-SECONDS = 20.0
+SECONDS = 60.0
 KEY = "s3cr3t-k3y-0f-the-server"
 CLOSED = [
     "/gradio_api/runs",

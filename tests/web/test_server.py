@@ -140,11 +140,11 @@ def assert_clean_end(app: AppProcess) -> None:
 def test_sigterm_lets_active_replies_finish_and_rejects_new_ones(
     start_app: StartApp, stack: FakeStack, tmp_path: Path
 ) -> None:
-    """The app is configured by a .env file, and logs content, but never the key."""
+    """The app is configured by a .env file, and has an open page and an upload."""
     stack.key = KEY
     (tmp_path / ".env").write_text(f"LLAMA_STACK_CLIENT_BASE_URL={stack.url}\nLLAMA_STACK_CLIENT_API_KEY={KEY}\n")
     (tmp_path / "uploads").mkdir()
-    app = start_app("--log-content", "--trusted-proxies", "127.0.0.1", TMPDIR=str(tmp_path / "uploads"))
+    app = start_app("--trusted-proxies", "127.0.0.1", TMPDIR=str(tmp_path / "uploads"))
     assert "app.py: Anyone with this page's address can use your server. --auth FILE adds a login.\n" in app.output
     with half_a_reply(app, stack) as (hold, reply), open_page(app):
         upload = httpx.post(f"{app.url}/gradio_api/upload", files={"files": ("a.txt", b"x")}, timeout=SECONDS)
@@ -205,16 +205,18 @@ TUNNEL = "#!/bin/sh\necho 'start proxy success: http://abc.gradio.live'\nexec sl
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_tunnel_and_a_reply_that_nobody_reads(
+def test_every_log_line_is_json_and_none_has_the_key_until_ctrl_c_ends_all_processes(
     start_app: StartApp, stack: FakeStack, tmp_path: Path
 ) -> None:
-    """Everything is logged as JSON: by the app, the web server and Gradio."""
+    """Lines of the app, the web server and Gradio; also where the server repeats the key, or nobody reads a reply."""
+    stack.key = KEY
     binary = tmp_path / "gradio" / "frpc" / tunneling.BINARY_FILENAME
     binary.parent.mkdir(parents=True)
     binary.write_text(TUNNEL)
     binary.chmod(0o700)
     share = {"HF_HOME": str(tmp_path), "GRADIO_SHARE_SERVER_ADDRESS": "127.0.0.1:9"}
-    app = start_app("--base-url", stack.url, "--share", "--log-format", "json", **share)
+    arguments = ("--base-url", stack.url, "--share", "--log-format", "json", "--log-content")
+    app = start_app(*arguments, LLAMA_STACK_CLIENT_API_KEY=KEY, **share)
     app.await_line("Server: ")
     assert "* Running on public URL: https://abc.gradio.live\n" in app.output
     children = psutil.Process(app.process.pid).children(recursive=True)
@@ -224,8 +226,10 @@ def test_ctrl_c_ends_the_tunnel_and_a_reply_that_nobody_reads(
         connection.sendall(b"nonsense\r\n\r\n")
         assert b" 400 " in connection.recv(1000)
     assert httpx.post(f"{app.url}/gradio_api/call/nothing", json={"data": []}).status_code == 500
-    ask(app.url, "Hi")
-    app.await_line('"turn"')
+    for body in ({"error": {"message": f"Incorrect API key provided: {KEY}"}}, f"<html>{KEY}</html>"):
+        stack.enqueue(status=401, body=body)
+        assert KEY not in ask(app.url, "Hi")
+        app.await_line('"outcome": "failed"')
     logged = [json.loads(line) for line in app.output[begun:]]
     assert {line.get("logger") for line in logged} == {"uvicorn.error", "llama_ui.core.logs", None}
     stack.enqueue("x" * 8_000_000, Hold())  # more than the kernel buffers
@@ -242,6 +246,7 @@ def test_ctrl_c_ends_the_tunnel_and_a_reply_that_nobody_reads(
         app.process.send_signal(signal.SIGTERM)  # once more, while it ends
         assert app.process.wait(SECONDS) == 0
     assert not any(line for line in app.output[begun:] if '"level"' in line or "Traceback" in line)
+    assert stack.keys[-1] == f"Bearer {KEY}" and KEY not in "".join(app.output)
     assert not psutil.wait_procs(children, timeout=SECONDS)[1]
 
 
