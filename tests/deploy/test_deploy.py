@@ -48,6 +48,7 @@ def nginx(folder: Path, *replicas: AppProcess, client_timeout: str = "20s") -> I
     lines = "\n".join(f"server 127.0.0.1:{app.port}{replica}" for app in replicas)
     text = text.replace(f"server app:7860{replica}", lines).replace("listen 80;", f"listen 127.0.0.1:{port};")
     text = re.sub(r"(client_\w+_timeout) 20s;", rf"\1 {client_timeout};", text)
+    text = text.replace("fail_timeout=10s", "fail_timeout=300s")  # a busy machine may take longer for one visitor
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     scratch = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in kinds)
     text = text.replace("http {", f"http {{ {scratch}", 1).replace("/var/log/nginx/", f"{folder}/")
