@@ -65,9 +65,15 @@ class _ErrorReply:
 def explain_status(status: int, body: object, headers: Mapping[str, str], request: RequestContext) -> ServerError:
     """The error for a response with a status of 400 or more; `body` is its JSON, or its text where it is none."""
     reply = _parse(status, body, str(body or ""))
-    if seconds := re.fullmatch(r"\d{1,5}", headers.get("retry-after", "")):
-        reply = replace(reply, when="in 1 second" if int(seconds[0]) <= 1 else f"in {int(seconds[0])} seconds")
+    if re.fullmatch(r"\d{1,5}", wait := headers.get("retry-after", "")):
+        reply = replace(reply, when=_format_wait(int(wait)))
     return _explain(reply, request)
+
+
+def _format_wait(seconds: int) -> str:
+    if seconds >= 120:
+        return f"in {round(seconds / 60)} minutes"
+    return "in 1 second" if seconds <= 1 else f"in {seconds} seconds"
 
 
 def explain_event(body: object, text: str, request: RequestContext) -> ServerError:

@@ -52,7 +52,11 @@ def explain(error: Exception, request: RequestContext) -> ServerError | None:
             return _not_connected(error, url)
         case httpx.TransportError():
             return _closed(error, request)
-        case httpx.HTTPError() | json.JSONDecodeError() | UnicodeDecodeError() | RecursionError():
+        case httpx.TooManyRedirects():
+            return errors.NotALlamaStack(f"The address {url} redirects in a loop.", address_fix(url))
+        case httpx.HTTPError() | httpx.StreamError() | httpx.InvalidURL():
+            return not_a_llama_stack(request)
+        case json.JSONDecodeError() | UnicodeDecodeError() | RecursionError():
             return not_a_llama_stack(request)
     return None
 

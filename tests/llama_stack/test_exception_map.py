@@ -70,7 +70,7 @@ BEFORE: list[tuple[Exception, type[ServerError], str]] = [
     (httpx.ReadTimeout("slow"), TimedOut, "took too long to begin: no first token for 30 seconds."),
     (httpx.RemoteProtocolError("gone"), NoAnswer, "closed the connection without an HTTP answer."),
     (httpx.DecodingError("gzip"), NotALlamaStack, f"What answers at {URL} does not speak Llama Stack."),
-    (httpx.TooManyRedirects("20"), NotALlamaStack, f"What answers at {URL} does not speak Llama Stack."),
+    (httpx.TooManyRedirects("20"), NotALlamaStack, f"The address {URL} redirects in a loop."),
 ]
 
 
