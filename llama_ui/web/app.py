@@ -117,10 +117,9 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     script = _script(settings)
     security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
     routes = health.routes(connection, turns)
-    for name, text in gradio_patches.edited_scripts().items():
-        routes.append(Route(f"/assets/{name}", Response(text, media_type="text/javascript")))
+    routes += [_script_route(name, text) for name, text in gradio_patches.edited_scripts().items()]
     if settings.share:
-        routes.append(Route("/robots.txt", PlainTextResponse("User-agent: *\nDisallow: /")))
+        routes.append(Route("/robots.txt", lambda _: PlainTextResponse("User-agent: *\nDisallow: /")))
     app = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         app,
@@ -146,3 +145,8 @@ def _script(settings: Settings) -> str:
     limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
     scripts = [(STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS]
     return f"const LIMITS = {limits};\n{'\n'.join(scripts)}"
+
+
+def _script_route(name: str, text: str) -> Route:
+    # A response for each request: the middleware that compresses it changes its headers.
+    return Route(f"/assets/{name}", lambda _: Response(text, media_type="text/javascript"))
