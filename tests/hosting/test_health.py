@@ -64,7 +64,7 @@ async def test_many_readiness_checks_at_once_are_one_request_to_the_server(stack
     async with routes(base_url=stack.url) as http:
         answers = await asyncio.gather(*(http.get("/readyz") for _ in range(40)))
     assert {answer.text for answer in answers} == {"ready\n"}
-    assert stack.asked.count("GET /v1/models") == 1
+    assert stack.calls.count("GET /v1/models") == 1
 
 
 async def test_readiness_checks_do_not_repeat_a_failed_connection_attempt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def test_no_visitor_can_change_the_server(url: str, stack: FakeStack) -> None:
         assert "Hello there." in ask(http, "Hi")
         for option in ("system_prompt", "model", "temperature", "reasoning_effort"):
             assert ask(http, "Hi", **{option: elsewhere.url})
-        assert elsewhere.asked == []
+        assert elsewhere.calls == []
     config = httpx.get(f"{url}/config").json()
     labels = {str(item["props"].get("label")) for item in config["components"]}
     info = httpx.get(f"{url}/gradio_api/info").json()["named_endpoints"]["/chat"]["parameters"]

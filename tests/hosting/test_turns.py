@@ -397,6 +397,6 @@ async def test_a_comparison_costs_as_many_messages_as_it_sends(stack: FakeStack)
 async def test_checking_the_connection_costs_a_message(stack: FakeStack) -> None:
     with handlers(stack, messages_per_minute=1) as (page, _):
         assert "a minute here." not in await last(page.check(MODEL, REQUEST))
-        requests = len(stack.asked)
+        requests = len(stack.calls)
         assert "a minute here." in await last(page.check(MODEL, REQUEST))
-    assert len(stack.asked) == requests
+    assert len(stack.calls) == requests

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
@@ -62,21 +62,6 @@ def _read_request(connection: socket.socket) -> None:
             if name == b"content-length":
                 length = int(value)
         stream.read(length)
-
-
-@contextlib.contextmanager
-def full_backlog(port: int) -> Iterator[None]:
-    """Listen on a port without accepting connections, and fill its backlog."""
-    with contextlib.ExitStack() as cleanup:
-        listening = cleanup.enter_context(socket.socket())
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
-        listening.listen(0)
-        for _ in range(4):
-            waiting = cleanup.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(("127.0.0.1", port))
-        yield
 
 
 class Address:

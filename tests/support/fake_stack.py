@@ -121,7 +121,7 @@ class FakeStack(ScriptedServer):
 
     def reset(self) -> None:
         super().reset()
-        self.asked: list[str] = []  # method and path of each request
+        self.calls: list[str] = []  # method and path of each request
         self.keys: list[str | None] = []  # its Authorization header
         self.models: list[dict[str, Any]] = [_model(MODEL, "llm"), _model("fake/embed", "embedding")]
         self.version: str | None = "1.5.0"
@@ -146,7 +146,7 @@ class FakeStack(ScriptedServer):
 
     def _rejection(self, request: Request, exists: object = True) -> Response | None:
         """Record the request. Returns an answer if its key is wrong or its route does not exist."""
-        self.asked.append(f"{request.method} {request.url.path}")
+        self.calls.append(f"{request.method} {request.url.path}")
         authorization = request.headers.get("authorization")
         self.keys.append(authorization)
         if self.key and authorization != f"Bearer {self.key}":

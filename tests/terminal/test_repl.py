@@ -117,7 +117,7 @@ def test_the_input_is_one_message_and_stdout_the_reply(
 
 def test_an_exit_word_is_not_sent(pipe: Pipe, stack: FakeStack) -> None:
     assert pipe("exit\n") == pipe("  BYE \n") == (0, "", "")
-    assert stack.asked == []
+    assert stack.calls == []
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_input_that_cannot_be_sent_is_one_sentence_on_stderr(
     status, out, err = pipe(data, "--max-message-chars", "10")
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert err.startswith(error)
-    assert stack.asked == []
+    assert stack.calls == []
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a file without an end")

@@ -29,10 +29,10 @@ def test_a_session_has_a_short_name(url: str, path: str) -> None:
 
 
 def test_an_address_in_place_of_a_file_is_not_fetched(url: str, stack: FakeStack) -> None:
-    requests = len(stack.asked)
+    requests = len(stack.calls)
     file = {"path": f"{stack.url}/v1/health", "meta": {"_type": "gradio.FileData"}}
     assert "this app fetches no addresses" in ask(url, {"text": "Hi", "files": [file]})
-    assert len(stack.asked) == requests
+    assert len(stack.calls) == requests
 
 
 def test_an_error_of_gradio_s_own_is_a_sentence_with_an_id_that_the_log_explains(

@@ -89,17 +89,13 @@ class RealServer:
             assert time.monotonic() < deadline, f"{self.name} did not print {text!r}, but:\n{printed[-4000:]}"
             time.sleep(0.05)
 
-    def kill(self) -> None:
-        """Kill the process."""
-        self.process.kill()
-        self.process.wait()
-
     def _end(self) -> None:
         self.process.terminate()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self.process.kill()
+            self.process.wait()
 
     def _environment(self, folder: Path) -> Mapping[str, str]:
         # JSON logs, because formatting tracebacks takes the server seconds. It also writes to its home folder.
