@@ -85,6 +85,8 @@ class PageServer(uvicorn.Server):
         self._thread.start()
         while not self.started and self._thread.is_alive():
             time.sleep(0.01)
+        if not self.started:
+            raise OSError("the web server did not start; the log says why.")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -29,7 +29,7 @@ from llama_ui.web.tab_handlers import TabHandlers
 from tests.core.test_conversation import ICON as PICTURE
 from tests.hosting.test_load import until
 from tests.support.fake_stack import MODEL, FakeStack, Hold
-from tests.support.page import ask, reply_event, said, served
+from tests.support.page import ask, reply_event, reply_text, served
 from tests.web.test_tab_handlers import NOW, REQUEST, conversation, last
 
 pytestmark = pytest.mark.loopback
@@ -260,7 +260,7 @@ def test_the_page_and_its_api_are_limited_per_session_and_per_address(url: str, 
     program = Client(url, headers={"x-forwarded-for": address}, verbose=False)
     (reply,) = program.predict("Hi", api_name="/chat")
     assert json.loads(reply["metadata"]["log"])["sent"]["max_tokens"] == "50"
-    assert said(program.predict("Hi", max_tokens="20", api_name="/chat")) == "Hello there."
+    assert reply_text(program.predict("Hi", max_tokens="20", api_name="/chat")) == "Hello there."
     assert "Your network may send 4 messages a minute here." in Stranger(url, "two", address).say()
     assert "Hello there." in Stranger(url, "two").say()
     assert [request["max_tokens"] for request in page_stack.requests] == [50, 50, 50, 20, 50]
@@ -370,9 +370,9 @@ def test_a_program_s_conversation_is_kept_up_to_a_size(
 ) -> None:
     monkeypatch.setattr(chat_interface, "MAX_PROGRAM_BYTES", 2000)
     program = Client(url, headers={"x-forwarded-for": next(ADDRESSES)}, verbose=False)
-    assert said(program.predict("one", api_name="/chat")) == "Hello there."
-    assert "conversation is too large" in said(program.predict("x" * 2000, api_name="/chat"))
-    assert said(program.predict("two", api_name="/chat")) == "Hello there."
+    assert reply_text(program.predict("one", api_name="/chat")) == "Hello there."
+    assert "conversation is too large" in reply_text(program.predict("x" * 2000, api_name="/chat"))
+    assert reply_text(program.predict("two", api_name="/chat")) == "Hello there."
     assert [message["content"] for message in page_stack.requests[-1]["messages"][1:]] == ["one", "Hello there.", "two"]
 
 

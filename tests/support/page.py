@@ -34,7 +34,7 @@ def ask(site: str | httpx.Client, message: object, **options: object) -> str:
     return http.get(f"/gradio_api/call/chat/{started.raise_for_status().json()['event_id']}").text
 
 
-def said(output: list[dict[str, Any]]) -> str:
+def reply_text(output: list[dict[str, Any]]) -> str:
     """What one output of /chat shows, notes included."""
     return "\n".join(part["text"] for message in output for part in message["content"])
 

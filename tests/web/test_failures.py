@@ -10,7 +10,7 @@ from gradio_client import Client
 
 from tests.support.bad_servers import HALF_A_REPLY, HTML, Address, RawServer, self_signed
 from tests.support.fake_stack import MODEL, Break, FakeStack, Hold, Item
-from tests.support.page import said
+from tests.support.page import reply_text
 
 pytestmark = pytest.mark.loopback
 SYSTEM = ("system", "You are a friendly assistant.")
@@ -95,7 +95,7 @@ def address() -> Iterator[Address]:
 
 
 def ask(client: Client, message: str, model: str = MODEL) -> str:
-    return said(client.predict(message, model=model, api_name="/chat"))
+    return reply_text(client.predict(message, model=model, api_name="/chat"))
 
 
 def sent(stack: FakeStack) -> list[tuple[str, str]]:

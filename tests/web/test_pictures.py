@@ -15,7 +15,7 @@ from llama_ui.core.messages import Image
 from llama_ui.web.history import render_user
 from tests.support.fake_stack import FakeStack
 from tests.support.page import ask as ask_as_program
-from tests.support.page import reply_event, said
+from tests.support.page import reply_event, reply_text
 from tests.web.test_attachments import HOSTILE, PNG, corners, is_upright, oriented, saved
 
 pytestmark = pytest.mark.loopback
@@ -33,7 +33,7 @@ def phone_picture(tmp_path: Path) -> Path:
 
 def ask(client: Client, text: str, *files: Path) -> str:
     message = {"text": text, "files": [handle_file(str(file)) for file in files]}
-    return said(client.predict(message, system_prompt="", api_name="/chat"))
+    return reply_text(client.predict(message, system_prompt="", api_name="/chat"))
 
 
 def test_an_image_is_sent_upright_and_resized_in_each_turn(
@@ -79,7 +79,7 @@ def test_a_hostile_file_gets_a_sentence_and_is_not_sent(client: Client, stack: F
     answer = ask_as_program(client.src, {"text": "Look.", "files": [file]})
     (note,) = json.loads(answer.rpartition("data: ")[2])[0]
     assert note["metadata"] == {"id": "error"}
-    assert sentence in said([note])
+    assert sentence in reply_text([note])
     assert stack.requests == []
 
 

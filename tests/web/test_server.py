@@ -22,7 +22,7 @@ from llama_ui.settings import Settings
 from llama_ui.web import server
 from tests.support.app_process import AppProcess
 from tests.support.fake_stack import FakeStack, Hold
-from tests.support.page import ask, said
+from tests.support.page import ask, reply_text
 
 pytestmark = pytest.mark.loopback
 SECONDS = 60.0
@@ -255,8 +255,8 @@ def test_a_reply_from_the_real_local_stack_is_streamed_and_a_message_sent_early_
     app = start_app()
     client = Client(app.url, verbose=False)  # at once: the stack is not ready yet
     outputs = list(client.submit("Tell me a long story about a llama.", max_tokens=60, api_name="/chat"))
-    notes = [said(output) for output in outputs if output and "id" in (output[-1]["metadata"] or {})]
-    replies = [said(output) for output in outputs if output and "id" not in (output[-1]["metadata"] or {})]
+    notes = [reply_text(output) for output in outputs if output and "id" in (output[-1]["metadata"] or {})]
+    replies = [reply_text(output) for output in outputs if output and "id" not in (output[-1]["metadata"] or {})]
     assert any("getting ready" in note for note in notes)
     assert len(set(replies)) >= 5
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(replies))

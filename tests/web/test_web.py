@@ -16,7 +16,7 @@ from gradio_client import Client
 
 from tests.hosting.test_load import connections, ended, first_with, readers, until, visitors
 from tests.support.fake_stack import MODEL, Endless, FakeStack, Hold
-from tests.support.page import ask, reply_event, said, served
+from tests.support.page import ask, reply_event, reply_text, served
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
@@ -29,10 +29,10 @@ def test_a_reply_is_streamed_in_partial_updates(client: Client, stack: FakeStack
     job = client.submit("Hi", api_name="/chat")
     seen = []
     for update, hold in zip(job, holds, strict=False):
-        seen.append(said(update))
+        seen.append(reply_text(update))
         hold.release.set()
     assert seen == ["word0 ", "word0 word1 ", "word0 word1 word2 ", "word0 word1 word2 word3 ", seen[-1]]
-    assert said(job.result(SECONDS)) == "word0 word1 word2 word3 word4 "
+    assert reply_text(job.result(SECONDS)) == "word0 word1 word2 word3 word4 "
 
 
 def test_a_reply_carries_its_settings_and_numbers(client: Client, stack: FakeStack) -> None:
@@ -82,28 +82,30 @@ def test_the_endpoint_has_the_names_that_other_programs_rely_on(client: Client) 
 
 
 def test_a_message_that_cannot_be_sent_is_explained(client: Client, stack: FakeStack) -> None:
-    assert "The message is blank." in said(client.predict("   \n\t", api_name="/chat"))
-    assert "Temperature must be 0–2, or empty." in said(client.predict("Hi", temperature="9", api_name="/chat"))
+    assert "The message is blank." in reply_text(client.predict("   \n\t", api_name="/chat"))
+    assert "Temperature must be 0–2, or empty." in reply_text(client.predict("Hi", temperature="9", api_name="/chat"))
     assert stack.requests == []
 
 
 def test_what_is_too_long_is_not_sent(serve: Callable[..., Client], stack: FakeStack) -> None:
     client = serve(base_url=stack.url, max_message_chars=10)
-    assert "The message has 11 characters; at most 10 are sent." in said(client.predict("x" * 11, api_name="/chat"))
-    shown = said(client.predict("Hi", system_prompt="y" * 11, api_name="/chat"))
+    assert "The message has 11 characters; at most 10 are sent." in reply_text(
+        client.predict("x" * 11, api_name="/chat")
+    )
+    shown = reply_text(client.predict("Hi", system_prompt="y" * 11, api_name="/chat"))
     assert "The system prompt has 11 characters; at most 10 are sent." in shown
     assert stack.requests == []
 
 
 def test_an_unknown_model_is_explained_and_the_next_message_works(client: Client) -> None:
-    assert "no model `nope`" in said(client.predict("Hi", model="nope", api_name="/chat"))
-    assert said(client.predict("Hi", model=MODEL, api_name="/chat")) == "Hello there."
+    assert "no model `nope`" in reply_text(client.predict("Hi", model="nope", api_name="/chat"))
+    assert reply_text(client.predict("Hi", model=MODEL, api_name="/chat")) == "Hello there."
 
 
 def test_a_refused_key_is_explained_and_never_shown(serve: Callable[..., Client], stack: FakeStack) -> None:
     stack.key = "right"
     client = serve(base_url=stack.url, api_key="wr0ng-k3y", model=MODEL)
-    shown = said(client.predict("Hi", api_name="/chat"))
+    shown = reply_text(client.predict("Hi", api_name="/chat"))
     assert "refused the key" in shown and "LLAMA_STACK_CLIENT_API_KEY" in shown
     page = httpx.get(client.src).text + httpx.get(f"{client.src}config").text
     assert "wr0ng-k3y" not in shown + page
@@ -114,7 +116,7 @@ def test_the_wait_for_the_first_token_is_shown_and_can_be_cancelled(client: Clie
     reply = stack.enqueue(hold)
     job = client.submit("Hi", api_name="/chat")
     assert hold.reached.wait(SECONDS)
-    assert "Waiting for the first token" in said(next(iter(job)))
+    assert "Waiting for the first token" in reply_text(next(iter(job)))
     job.cancel()
     assert reply.ended.wait(SECONDS)
 
@@ -125,16 +127,16 @@ def test_two_visitors_are_served_at_once_and_do_not_see_each_other(client: Clien
     waiting = client.submit("first visitor", api_name="/chat")
     assert hold.reached.wait(SECONDS)
     other = Client(client.src, verbose=False)
-    assert said(other.predict("second visitor", api_name="/chat")) == "Hello there."
+    assert reply_text(other.predict("second visitor", api_name="/chat")) == "Hello there."
     assert "first visitor" not in str(stack.requests[-1])
     hold.release.set()
-    assert said(waiting.result(SECONDS)) == "slow"
+    assert reply_text(waiting.result(SECONDS)) == "slow"
 
 
 def test_half_an_emoji_from_the_server_is_replaced_and_the_next_message_works(client: Client, stack: FakeStack) -> None:
     stack.enqueue("half \ud83d")
-    assert said(client.predict("Hi", api_name="/chat")) == "half \ufffd"
-    assert said(client.predict("Hi", api_name="/chat")) == "Hello there."
+    assert reply_text(client.predict("Hi", api_name="/chat")) == "half \ufffd"
+    assert reply_text(client.predict("Hi", api_name="/chat")) == "Hello there."
 
 
 class Tab:
