@@ -134,6 +134,12 @@ def test_an_empty_system_prompt_on_the_command_line_stays_empty(env_file: Path) 
     assert load(["--system-prompt", ""], {"LLAMA_UI_SYSTEM_PROMPT": "Be brief."}, env_file).system_prompt == ""
 
 
+def test_the_path_of_a_model_file_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.gguf").write_bytes(b"GGUF")
+    monkeypatch.chdir(tmp_path)  # the local stack has another working directory
+    assert load(["--local-model", "mine.gguf"], {}).local_model == str(tmp_path / "mine.gguf")
+
+
 def test_flags_need_no_value_and_can_be_switched_off(env_file: Path) -> None:
     assert load([*map(flag_name, FLAGS)], {}, env_file) == Settings(**dict.fromkeys(FLAGS, True))
     assert load(["--share", "false"], {"GRADIO_SHARE": "true"}, env_file).share is False
