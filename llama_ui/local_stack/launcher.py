@@ -27,7 +27,8 @@ LAST_LINES = 5  # of the log of a failed worker, printed on the console
 _SYSTEM = {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV"}
 _WINDOWS = {"SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA"}
 _NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_", "XDG_")
-FETCH_VARIABLES = (*_NETWORK, "PIP_", "NETRC", "HF_", "HUGGING_FACE_HUB_TOKEN")
+PIP_VARIABLES = (*_NETWORK, "PIP_", "NETRC")
+HUB_VARIABLES = (*_NETWORK, "HF_", "HUGGING_FACE_HUB_TOKEN")
 
 
 def environment(environ: Mapping[str, str], prefixes: tuple[str, ...] = ()) -> dict[str, str]:
@@ -106,7 +107,8 @@ class _Worker:
         )
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
         self._log_reader.start()
-        options = {"model": model, "fetch_variables": environment(os.environ, FETCH_VARIABLES)}
+        prefixes = PIP_VARIABLES if model is None else HUB_VARIABLES  # neither gets the other's credentials
+        options = {"model": model, "fetch_variables": environment(os.environ, prefixes)}
         assert self.process.stdin
         with contextlib.suppress(OSError):  # if it has ended, `wait_until_ready` says so
             self.process.stdin.write(json.dumps(options) + "\n")

@@ -102,18 +102,19 @@ def test_stop_interrupts_a_start_and_leaves_nothing(use_worker: UseWorker, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("model", "other"), [(None, "HF_TOKEN"), ("hf://a/b/c.gguf", "PIP_INDEX_URL")])
 def test_only_what_fetches_the_model_gets_its_keys_and_proxy(
-    use_worker: UseWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    use_worker: UseWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None, other: str
 ) -> None:
     for name in SECRETS:
         monkeypatch.setenv(name, "secret")
     use_worker("send(ready=json.dumps([list(os.environ), list(options['fetch_variables'])]))")
-    stack = LocalStack(tmp_path)
+    stack = LocalStack(tmp_path, model)
     worker, fetch = json.loads(stack.start())
     stack.stop()
     assert "PATH" in worker
     assert not {*SECRETS} & {*worker}
-    assert {*SECRETS} - {*fetch} == {"LLAMA_STACK_CLIENT_API_KEY", "OPENAI_API_KEY"}
+    assert {*SECRETS} - {*fetch} == {"LLAMA_STACK_CLIENT_API_KEY", "OPENAI_API_KEY", other}
 
 
 def test_a_missing_package_is_named_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
