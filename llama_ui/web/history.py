@@ -65,14 +65,14 @@ def parse(history: Iterable[ChatMessage], system_prompt: str = "") -> Conversati
     turns: list[Turn] = []
     for message in history:
         metadata = message["metadata"] or {}
-        sent = Receipt.parse(metadata.get("log"))
+        known = Receipt.parse(metadata.get("log"))
         text = "\n\n".join(part["text"] for part in message["content"] if part.get("text"))
         if message["role"] == "user":
             urls = [part["value"]["url"] for part in message["content"] if "value" in part]
             images = tuple(image for url in urls if (image := Image.from_data_url(url)))
-            turns.append(Turn(text, images, request=sent.request))
+            turns.append(Turn(text, images, request=known.sent))
         else:
-            _add_part(turns, _parse_part(metadata, text) | sent.fields())
+            _add_part(turns, _parse_part(metadata, text) | known.fields())
     return Conversation(system_prompt, tuple(turns))
 
 

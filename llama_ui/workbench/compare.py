@@ -14,6 +14,7 @@ from llama_ui.core.reply import TICK_SECONDS, next_frame_delay
 type Respond = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[Reply, None]]
 # The words of one answer times those of the other, above which lines are compared: a second of work, or less.
 MAX_WORD_PAIRS = 4_000_000
+_WORD = re.compile(r"\w+\s*|[^\w\s]+\s*|\s+")  # with the space behind it, so that a change of several is one piece
 
 
 @dataclass
@@ -72,18 +73,10 @@ async def _answer(respond: Respond, variant: Variant, questions: Sequence[Turn],
 
 def diff_words(old: str, new: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
     """Both texts in pieces, each with whether the other text lacks it."""
-    first, second = _words(old), _words(new)
+    first, second = _WORD.findall(old), _WORD.findall(new)
     if is_long := len(first) * len(second) > MAX_WORD_PAIRS:
         first, second = old.splitlines(keepends=True), new.splitlines(keepends=True)
-    before: list[tuple[str, bool]] = []
-    after: list[tuple[str, bool]] = []
-    matcher = difflib.SequenceMatcher(None, first, second, autojunk=is_long)
-    for operation, i, j, k, m in matcher.get_opcodes():
-        before.append(("".join(first[i:j]), operation != "equal"))
-        after.append(("".join(second[k:m]), operation != "equal"))
-    return [piece for piece in before if piece[0]], [piece for piece in after if piece[0]]
-
-
-def _words(text: str) -> list[str]:
-    """Words with the space behind them, so that a change of several is one piece."""
-    return re.findall(r"\w+\s*|[^\w\s]+\s*|\s+", text)
+    opcodes = difflib.SequenceMatcher(None, first, second, autojunk=is_long).get_opcodes()
+    before = [("".join(first[i:j]), kind != "equal") for kind, i, j, _, _ in opcodes if i < j]
+    after = [("".join(second[i:j]), kind != "equal") for kind, _, _, i, j in opcodes if i < j]
+    return before, after

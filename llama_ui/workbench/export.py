@@ -7,10 +7,10 @@ can be imported, too. A file is checked, and no URL in it is fetched.
 import codecs
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json as parse_json
 
 from llama_ui.core.conversation import SETTINGS, Conversation, Reply, Turn, add_reply
@@ -19,7 +19,8 @@ from llama_ui.core.images import MAX_IMAGES, is_clean_form
 from llama_ui.core.messages import Image, sanitize_text
 from llama_ui.core.stats import format_stats
 from llama_ui.core.text import as_code
-from llama_ui.workbench.receipt import CleanText, Lenient, Receipt, Seconds, receipt
+from llama_ui.workbench.receipt import Lenient, Receipt, receipt
+from llama_ui.workbench.templates import render
 
 FORMAT = {"format": "llama-ui conversation", "version": 1}
 MAX_BYTES = 25 * 2**20
@@ -28,6 +29,7 @@ MAX_PARTS = 1_000_000  # counted by "[", "{" and ",": a file of nothing else tak
 MAX_TITLE = 100
 _ANOTHER = "Export the conversation again, or choose another file."
 _REMOVE = "Remove it from the file, and import that again."
+_CleanText = Annotated[str, AfterValidator(sanitize_text)]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class _Url(BaseModel):
 
 class _Part(BaseModel):
     type: Literal["text", "image_url"]
-    text: CleanText = ""
+    text: _CleanText = ""
     image_url: _Url | None = None
 
 
@@ -56,8 +58,8 @@ def _as_parts(content: object) -> object:
 class _Message(Receipt):
     role: Literal["system", "user", "assistant"]
     content: Annotated[list[_Part], Field(fail_fast=True), BeforeValidator(_as_parts)]
-    reasoning: Annotated[CleanText, Lenient] = ""
-    reasoning_seconds: Annotated[Seconds | None, Lenient] = None
+    reasoning: Annotated[_CleanText, Lenient] = ""
+    reasoning_seconds: Annotated[float | None, Field(ge=0, lt=1e9), Lenient] = None
 
     @property
     def text(self) -> str:
@@ -72,7 +74,7 @@ class _File(BaseModel):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     title: Annotated[str, Lenient] = ""
-    settings: Annotated[dict[str, CleanText], Lenient] = {}
+    settings: Annotated[dict[str, _CleanText], Lenient] = {}
     messages: Annotated[list[_Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
 
 
@@ -87,59 +89,33 @@ def _without_prompt(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _messages(conversation: Conversation) -> Iterator[dict[str, Any]]:
-    """The conversation in OpenAI's form, without anything blank."""
+    """The conversation in OpenAI's form, without anything blank, and without a reply that only failed."""
     if conversation.system_prompt.strip():
         yield {"role": "system", "content": conversation.system_prompt}
     for turn in conversation.turns:
         if turn.has_message:
-            yield {"role": "user", "content": _content(turn)}
-        if turn.reply and _is_exported(turn.reply):
-            yield {"role": "assistant", "content": turn.reply.text, **_reasoning(turn.reply), **receipt(turn.reply)}
-
-
-def _content(turn: Turn) -> str | list[dict[str, Any]]:
-    if not turn.images:
-        return turn.text
-    texts = [{"type": "text", "text": turn.text}] if turn.text else []
-    return [*texts, *({"type": "image_url", "image_url": {"url": image.data_url}} for image in turn.images)]
-
-
-def _is_exported(reply: Reply) -> bool:
-    """A failure alone is not exported."""
-    return bool((reply.text + reply.reasoning).strip())
-
-
-def _reasoning(reply: Reply) -> dict[str, Any]:
-    if not reply.reasoning.strip():
-        return {}
-    seconds = reply.reasoning_seconds
-    return {"reasoning": reply.reasoning} | ({} if seconds is None else {"reasoning_seconds": seconds})
+            texts = [{"type": "text", "text": turn.text}] if turn.text else []
+            images = [{"type": "image_url", "image_url": {"url": image.data_url}} for image in turn.images]
+            yield {"role": "user", "content": [*texts, *images] if images else turn.text}
+        if (reply := turn.reply) and (reply.text + reply.reasoning).strip():
+            message = {"role": "assistant", "content": reply.text, **receipt(reply)}
+            if reply.reasoning.strip():
+                message["reasoning"] = reply.reasoning
+                message |= {} if reply.reasoning_seconds is None else {"reasoning_seconds": reply.reasoning_seconds}
+            yield message
 
 
 def to_markdown(conversation: Conversation, settings: Mapping[str, str], title: str = "") -> str:
     """The conversation for people: its texts as they are, and how many images it has."""
-    chosen = _without_prompt(settings).items()
-    lines = [f"- {name.replace('_', ' ').capitalize()}: {as_code(text)}" for name, text in chosen]
-    blocks = [f"# {_one_line(title) or 'Conversation'}", "\n".join(lines)]
-    if conversation.system_prompt.strip():
-        blocks += ["## System", conversation.system_prompt]
-    for turn in conversation.turns:
-        if turn.has_message:
-            blocks += ["## User", turn.text]
-        if count := len(turn.images):
-            blocks.append(f"*({count} picture{'s' if count > 1 else ''})*")
-        if turn.reply and _is_exported(turn.reply):
-            numbers = format_stats(turn.reply.stats)
-            blocks += ["## Assistant", _details(turn.reply), turn.reply.text, f"*{numbers}*" if numbers else ""]
-    return sanitize_text("\n\n".join(filter(None, blocks)) + "\n")
-
-
-def _details(reply: Reply) -> str:
-    """The reasoning, folded up."""
-    seconds = reply.reasoning_seconds
-    summary = "Thoughts" if seconds is None else f"Thought for {seconds:.1f} s"
-    details = f"<details><summary>{summary}</summary>\n\n{reply.reasoning}\n\n</details>"
-    return details if reply.reasoning.strip() else ""
+    text = render(
+        "markdown.jinja",
+        title=_one_line(title),
+        settings=_without_prompt(settings),
+        conversation=conversation,
+        as_code=as_code,
+        format_stats=format_stats,
+    )
+    return sanitize_text(text)
 
 
 def _one_line(title: str) -> str:
@@ -164,9 +140,8 @@ def from_json(content: bytes, longest_side: int) -> ImportedConversation:
         elif message.role == "user" and (message.text.strip() or images):
             turns.append(Turn(message.text, images))
         elif message.role == "assistant" and (message.text + message.reasoning).strip():
-            seconds = message.reasoning_seconds
-            reply = Reply(message.text, message.reasoning, reasoning_seconds=seconds, ended=True, **message.fields())
-            add_reply(turns, reply)
+            reply = Reply(message.text, message.reasoning, message.reasoning_seconds, ended=True)
+            add_reply(turns, replace(reply, **message.fields()))
     return ImportedConversation(_one_line(file.title), settings, Conversation(settings["system_prompt"], tuple(turns)))
 
 

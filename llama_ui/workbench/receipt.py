@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import AfterValidator, BaseModel, PlainValidator, ValidationError, WrapValidator
 from pydantic import ValidatorFunctionWrapHandler as Validate
 from pydantic_core import PydanticUseDefault
 
@@ -25,30 +25,29 @@ def _or_default(value: object, validate: Validate) -> object:
 
 
 Lenient = WrapValidator(_or_default)  # gives a field its default where the value is malformed
-CleanText = Annotated[str, AfterValidator(sanitize_text)]
-Seconds = Annotated[float, Field(ge=0, lt=1e9, strict=True)]
-_Count = Annotated[int, Field(ge=0, lt=10**9)]
 
 
-class Numbers(BaseModel):
-    """The fields of `Stats`."""
+def _read_settings(texts: object) -> ChatSettings | None:
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        return None
+    try:
+        return ChatSettings.from_texts({name: sanitize_text(text) for name, text in texts.items()})
+    except InputError:
+        return None
 
-    model_config = ConfigDict(strict=True)
 
-    waited: Seconds = 0.0
-    first: Seconds | None = None
-    generating: Seconds = 0.0
-    prompt_tokens: _Count = 0
-    completion_tokens: _Count = 0
-    estimated: bool = True
-    finish_reason: CleanText | None = None
+def _in_range(stats: Stats) -> Stats:
+    numbers = (stats.waited, stats.first or 0, stats.generating, stats.prompt_tokens, stats.completion_tokens)
+    if not all(0 <= number < 1e9 for number in numbers):
+        raise ValueError("A number is out of range.")
+    return stats
 
 
 class Receipt(BaseModel):
-    """What was sent for a reply, as texts of a form, and its times and token counts, as far as they are known."""
+    """The settings that were sent for a reply, and its times and token counts, as far as they are known."""
 
-    sent: Annotated[dict[str, CleanText], Lenient] = {}
-    numbers: Annotated[Numbers | None, Lenient] = None
+    sent: Annotated[ChatSettings | None, PlainValidator(_read_settings)] = None
+    numbers: Annotated[Annotated[Stats, AfterValidator(_in_range)] | None, Lenient] = None
 
     @classmethod
     def parse(cls, text: object) -> "Receipt":
@@ -58,18 +57,10 @@ class Receipt(BaseModel):
         except ValidationError:
             return cls()
 
-    @property
-    def request(self) -> ChatSettings | None:
-        """The settings that were sent."""
-        try:
-            return ChatSettings.from_texts(self.sent) if any(self.sent.values()) else None
-        except InputError:
-            return None
-
     def fields(self) -> dict[str, Any]:
         """The fields of `Reply` that the receipt has."""
-        fields: dict[str, Any] = {"stats": Stats(**self.numbers.model_dump())} if self.numbers else {}
-        return fields | ({"request": request, "model": request.model} if (request := self.request) else {})
+        fields: dict[str, Any] = {"stats": self.numbers} if self.numbers else {}
+        return fields | ({"request": self.sent, "model": self.sent.model} if self.sent else {})
 
 
 def receipt(reply: Reply) -> Mapping[str, Any]:

@@ -52,4 +52,4 @@ def test_view_code_shows_the_request_of_a_reply_stopped_before_it_began(chat: Ch
     code = chat.page.locator("#code-python .cm-content")
     expect(code).to_contain_text("Tell me a story.")
     expect(code).to_contain_text("Be brief.")
-    expect(code).to_contain_text(f'model="{MODEL}"')
+    expect(code).to_contain_text(f"model='{MODEL}'")

@@ -36,7 +36,7 @@ async def test_ctrl_c_before_the_first_token_closes_the_request(terminal: Termin
     assert await asyncio.to_thread(hold.reached.wait, SECONDS)
     signal.raise_signal(signal.SIGINT)
     await terminal.screen.shows("Stopped.")
-    await terminal.screen.shows('"One"')  # in the code of the stopped request
+    await terminal.screen.shows("'One'")  # in the code of the stopped request
     await chatting
     assert await asyncio.to_thread(stopped.ended.wait, SECONDS)
     assert sent(terminal.stack)[1] == [SYSTEM, ("user", "One\n\nTwo")]

@@ -127,7 +127,7 @@ async def test_a_server_that_lists_no_models_is_asked_for_any(terminal: Terminal
 async def test_the_code_of_the_last_request_is_printed(terminal: Terminal) -> None:
     await terminal.execute("Tell me a joke", "Another", "/system Be brief.", "/code")
     code = terminal.text.partition("from llama_stack_client import LlamaStackClient")[2]
-    for part in (terminal.stack.url, f'model="{MODEL}"', "Tell me a joke", "Another", SYSTEM[1]):
+    for part in (terminal.stack.url, f"model='{MODEL}'", "Tell me a joke", "Another", SYSTEM[1]):
         assert part in code
     assert "Be brief." not in code
     assert code.count("Hello there.") == 1, "the last reply is not part of its own request"

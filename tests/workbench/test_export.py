@@ -230,7 +230,7 @@ def test_a_title_is_one_short_line() -> None:
     assert from_json(file_of(user("x"), title={"x": 1}), SIDE).title == ""
 
 
-@pytest.mark.parametrize("wrong", ["1e999", "-1", '"5"', "[]", "null", "1e9"])
+@pytest.mark.parametrize("wrong", ["1e999", "-1", '"x"', "[]", "null", "1e9"])
 def test_wrong_numbers_are_ignored(wrong: str) -> None:
     fields = f'"reasoning": "r", "reasoning_seconds": {wrong}, "numbers": {{"waited": {wrong}}}'
     file = f'[{{"role": "assistant", "content": "2", {fields}}}]'.encode()

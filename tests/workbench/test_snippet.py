@@ -9,9 +9,12 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, patch
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -55,11 +58,11 @@ conversations = st.builds(
     st.lists(st.tuples(users, answers), max_size=2),
     users,
 )
-numbers = st.floats(0, 1)
+numbers = st.none() | st.floats(0, 1)
 choices = st.builds(
     SamplingOptions,
-    st.none() | numbers,
-    st.none() | numbers,
+    numbers,
+    numbers,
     st.none() | st.integers(1, 2**31),
     st.none() | st.integers(0, 2**31),
     st.none() | st.sampled_from(REASONING_EFFORTS),
@@ -72,6 +75,10 @@ servers = st.sampled_from(
 )  # fmt: skip
 addresses = st.sampled_from(
     [URL, "https://[::1]:8321/it's~(1);$x&y=!!", 'http://h/a[1-2]\\*,@:+"', "https://example.org/%7Bx%7D%20/stack"]
+)
+type Arguments = tuple[str, str | None, Dialect, str, list[Message], SamplingOptions]  # of `code`
+requests = st.builds(
+    lambda url, server, *more: (url, *server, *more), addresses, servers, texts, conversations, choices
 )
 EACH = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.route)
 # For examples that start a program each.
@@ -88,29 +95,10 @@ CONVERSATION = [
 PLAIN = [Message("user", "Hi.")]
 
 
-def request(python: str, pictures: dict[str, str]) -> dict[str, Any]:
-    """The body of the request that the code sends: the arguments of its one call."""
-    (call,) = [node.value for node in ast.parse(python).body if isinstance(node, ast.Assign)][1:]
-    assert isinstance(call, ast.Call) and not call.args
-    sent = {str(keyword.arg): value_of(keyword.value, pictures) for keyword in call.keywords}
-    return sent | dict(sent.pop("extra_body", {}))
-
-
-def value_of(node: ast.expr, pictures: dict[str, str]) -> Any:
-    match node:
-        case ast.Constant(value):
-            return value
-        case ast.List(items):
-            return [value_of(item, pictures) for item in items]
-        case ast.Dict(keys, values):
-            return {
-                ast.literal_eval(key or ""): value_of(value, pictures) for key, value in zip(keys, values, strict=True)
-            }
-        case ast.BinOp(left, ast.Add(), right):
-            return value_of(left, pictures) + value_of(right, pictures)
-        case ast.Call(ast.Name("base64_of"), [ast.Constant(str(name))], []):
-            return pictures[name]
-    raise AssertionError(ast.dump(node))
+def payload(arguments: Arguments) -> dict[str, Any]:
+    """What the page itself sends."""
+    _, _, dialect, model, messages, options = arguments
+    return dialect.payload(model, messages, options)
 
 
 def around(python: str) -> str:
@@ -122,10 +110,6 @@ def around(python: str) -> str:
     return ast.unparse(module)
 
 
-def in_base64(made: Code) -> dict[str, str]:
-    return {name: image.data for name, image in made.images}
-
-
 def write_images(made: Code, folder: Path) -> None:
     for name, image in made.images:
         (folder / name).write_bytes(base64.b64decode(image.data))
@@ -134,24 +118,26 @@ def write_images(made: Code, folder: Path) -> None:
 # Python
 
 
-@given(servers, addresses, texts, conversations, choices)
-@example(("0.2.12", LEGACY), URL, "m", CONVERSATION, SamplingOptions(0.5, 0.9, 10))
-def test_the_python_code_sends_the_payload(
-    server: tuple[str | None, Dialect], url: str, model: str, conversation: list[Message], chosen: SamplingOptions
-) -> None:
-    made = code(url, *server, model, conversation, chosen)
-    assert request(made.python, in_base64(made)) == server[1].payload(model, conversation, chosen)
-    assert f"base_url={ast.unparse(ast.Constant(url))}" in ast.unparse(ast.parse(made.python))
-
-
-@given(servers, addresses, texts, conversations, choices)
-def test_no_text_becomes_code(
-    server: tuple[str | None, Dialect], url: str, model: str, conversation: list[Message], chosen: SamplingOptions
-) -> None:
-    harmless = [Message(message.role, "Hi.", message.images) for message in conversation]
-    made, plain = code(url, *server, model, conversation, chosen), code(URL, *server, "m", harmless, chosen)
-    assert around(made.python) == around(plain.python)
+@given(requests)
+@example((URL, "0.2.12", LEGACY, "m", CONVERSATION, SamplingOptions(0.5, 0.9, 10)))
+@example((URL, "1.5.0", CHAT_COMPLETIONS, "m", CONVERSATION, SamplingOptions()))
+def test_the_python_code_sends_the_payload_and_no_text_becomes_code(arguments: Arguments) -> None:
+    url, version, dialect, _, messages, options = arguments
+    made = code(*arguments)
     assert all(character.isprintable() or character == "\n" for character in made.python)
+    harmless = [Message(message.role, "Hi.", message.images) for message in messages]
+    assert around(made.python) == around(code(URL, version, dialect, "m", harmless, options).python)
+    files = {name: base64.b64decode(image.data) for name, image in made.images}
+    client = MagicMock()
+    with (
+        patch.dict(sys.modules, llama_stack_client=MagicMock(LlamaStackClient=client)),
+        patch.object(Path, "read_bytes", lambda path: files[path.name]),
+    ):
+        exec(made.python, {})
+    assert client.call_args.kwargs["base_url"] == url
+    create = client().inference.chat_completion if dialect is LEGACY else client().chat.completions.create
+    sent = create.call_args.kwargs
+    assert sent | sent.pop("extra_body", {}) == payload(arguments)
 
 
 def test_the_python_code_is_readable() -> None:
@@ -169,28 +155,24 @@ import os
 from llama_stack_client import LlamaStackClient
 
 client = LlamaStackClient(
-    base_url="http://127.0.0.1:8321",
+    base_url='http://127.0.0.1:8321',
     api_key=os.environ.get("LLAMA_STACK_CLIENT_API_KEY"),
 )
 stream = client.chat.completions.create(
-    model="engine/tiny",
+    model='engine/tiny',
     messages=[
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Hi.\\nWho are you?"},
-        {
-            "role": "assistant",
-            "content": (
-                "Once upon a time there was a llama.\\n"
-                "\\n"
-                'It said "hum", and nobody knew what it meant by that. It\\'s true.'
-            ),
-        },
-        {"role": "user", "content": "Hi."},
+        {'role': 'system', 'content': 'Be brief.'},
+        {'role': 'user', 'content': 'Hi.\\nWho are you?'},
+        {'role': 'assistant',
+         'content': 'Once upon a time there was a llama.\\n'
+                    '\\n'
+                    'It said "hum", and nobody knew what it meant by that. It\\'s true.'},
+        {'role': 'user', 'content': 'Hi.'},
     ],
     stream=True,
-    stream_options={"include_usage": True},
+    stream_options={'include_usage': True},
     temperature=0.5,
-    extra_body={"reasoning_effort": "low"},
+    extra_body={'reasoning_effort': 'low'},
 )
 for chunk in stream:
     if chunk.choices is None:
@@ -243,25 +225,17 @@ def run_with_fake_curl(shell: str, made: Code, folder: Path) -> tuple[list[str],
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @FEW
-@given(server=servers, url=addresses, model=texts, conversation=conversations, chosen=choices)
-@example(("0.2.12", LEGACY), URL, "m", CONVERSATION, SamplingOptions())
-@example(("1.5.0", CHAT_COMPLETIONS), URL, "m", [Message("user", "".join(HOSTILE))], SamplingOptions())
-@example(("1.5.0", CHAT_COMPLETIONS), URL, "m", [Message("user", "long " * 100_000, (PICTURE,))], SamplingOptions())
-def test_the_curl_command_sends_the_payload(
-    tmp_path: Path,
-    shell: str,
-    server: tuple[str | None, Dialect],
-    url: str,
-    model: str,
-    conversation: list[Message],
-    chosen: SamplingOptions,
-) -> None:
+@given(arguments=requests)
+@example((URL, "0.2.12", LEGACY, "m", CONVERSATION, SamplingOptions()))
+@example((URL, "1.5.0", CHAT_COMPLETIONS, "m", [Message("user", "".join(HOSTILE))], SamplingOptions()))
+@example((URL, "1.5.0", CHAT_COMPLETIONS, "m", [Message("user", "long " * 100_000, (PICTURE,))], SamplingOptions()))
+def test_the_curl_command_sends_the_payload(tmp_path: Path, shell: str, arguments: Arguments) -> None:
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")
-    arguments, body = run_with_fake_curl(shell, code(url, *server, model, conversation, chosen), tmp_path)
-    assert json.loads(body) == server[1].payload(model, conversation, chosen)
-    assert f"{url}{server[1].route}" in arguments
-    assert f"Authorization: Bearer {KEY}" in arguments
+    passed, body = run_with_fake_curl(shell, code(*arguments), tmp_path)
+    assert json.loads(body) == payload(arguments)
+    assert f"{arguments[0]}{arguments[2].route}" in passed
+    assert f"Authorization: Bearer {KEY}" in passed
 
 
 @EACH
@@ -270,27 +244,21 @@ def test_the_curl_command_without_images_has_the_json_as_it_is(dialect: Dialect)
     assert f"<<'EOF'\n{made.json}\nEOF\n" in made.curl
 
 
-@given(servers, conversations)
-def test_the_code_has_no_control_characters(server: tuple[str | None, Dialect], conversation: list[Message]) -> None:
-    made = code(URL, *server, "m", conversation, SamplingOptions())
-    controls = {chr(number) for number in [*range(10), *range(11, 32), *range(127, 160), 0x2028, 0x202E]}
-    assert not controls & set(made.curl + made.json)
-
-
 # JSON, pictures, keys
 
 
-@given(servers, texts, conversations, choices)
-def test_the_json_is_the_payload_with_names_in_place_of_images(
-    server: tuple[str | None, Dialect], model: str, conversation: list[Message], chosen: SamplingOptions
-) -> None:
-    made = code(URL, *server, model, conversation, chosen)
+@given(requests)
+def test_the_json_is_the_payload_with_names_in_place_of_images(arguments: Arguments) -> None:
+    url, version, dialect, model, messages, options = arguments
+    made = code(*arguments)
     names = {image: f"<{name} in base64>" for name, image in made.images}
-    expected = [
-        Message(message.role, message.content, tuple(Image(image.media_type, names[image]) for image in message.images))
-        for message in conversation
+    named = [
+        replace(message, images=tuple(Image(image.media_type, names[image]) for image in message.images))
+        for message in messages
     ]
-    assert json.loads(made.json) == server[1].payload(model, expected, chosen)
+    assert json.loads(made.json) == payload((url, version, dialect, model, named, options))
+    controls = {chr(number) for number in [*range(10), *range(11, 32), *range(127, 160), 0x2028, 0x202E]}
+    assert not controls & set(made.curl + made.json)
 
 
 @EACH
