@@ -37,51 +37,40 @@ async def execute(session: Session, line: str) -> None:
 
 
 async def _run(session: Session, name: str, argument: str) -> None:
-    match name, argument:
-        case "/system", _:
-            _system(session, argument)
-        case "/model", _:
-            await _model(session, argument)
-        case "/models", "":
-            await _models(session)
-        case "/clear", "":
-            session.conversation = Conversation(session.conversation.system_prompt)
-            session.output.print_status("Conversation cleared.")
-        case "/save", _:
-            _save(session, argument.strip("\"'"))
-        case "/code", "":
-            await _code(session)
-        case "/help", "":
-            session.output.print_status(HELP)
-        case (("/models" | "/clear" | "/code" | "/help"), _):
+    show = session.output.print_status
+    match name:
+        case "/models" | "/clear" | "/code" | "/help" if argument:
             raise InputError(f"{name} takes no argument.", "To send it as a message, start it with two slashes.")
+        case "/system":
+            if argument:
+                validate_text("system prompt", argument, session.settings.max_message_chars)
+                prompt = "" if argument == "-" else argument
+                session.conversation = replace(session.conversation, system_prompt=prompt)
+            prompt = session.conversation.system_prompt
+            show(f"System prompt: {prompt}" if prompt.strip() else "No system prompt.")
+        case "/model":
+            models = await session.list_models()
+            listed = same_model(argument, models)
+            if argument and models and not listed:
+                raise unknown_model(argument, models)
+            session.model = listed or argument or session.model
+            show(f"Model: {await session.resolve_model()}")
+        case "/models":
+            models = await session.list_models()
+            current = await session.resolve_model()
+            lines = [f"{'*' if model == current else ' '} {model}" for model in models]
+            show("\n".join(lines) or "The server lists no chat model.")
+        case "/clear":
+            session.conversation = Conversation(session.conversation.system_prompt)
+            show("Conversation cleared.")
+        case "/save":
+            _save(session, argument.strip("\"'"))
+        case "/code":
+            await _code(session)
+        case "/help":
+            show(HELP)
         case _:
             raise InputError(f"There is no command {as_code(name, 40)}.", "/help lists them.")
-
-
-def _system(session: Session, text: str) -> None:
-    if text:
-        validate_text("system prompt", text, session.settings.max_message_chars)
-        session.conversation = replace(session.conversation, system_prompt="" if text == "-" else text)
-    prompt = session.conversation.system_prompt
-    session.output.print_status(f"System prompt: {prompt}" if prompt.strip() else "No system prompt.")
-
-
-async def _model(session: Session, model: str) -> None:
-    models = await session.list_models()
-    if model:
-        listed = same_model(model, models)
-        if not listed and models:
-            raise unknown_model(model, models)
-        session.model = listed or model
-    session.output.print_status(f"Model: {await session.resolve_model(session.model)}")
-
-
-async def _models(session: Session) -> None:
-    models = await session.list_models()
-    current = await session.resolve_model(session.model)
-    lines = [f"{'*' if model == current else ' '} {model}" for model in models]
-    session.output.print_status("\n".join(lines) or "The server lists no chat model.")
 
 
 def _save(session: Session, name: str) -> None:
@@ -112,8 +101,8 @@ async def _code(session: Session) -> None:
         raise InputError("Nothing has been sent yet.", "Send a message first.")
     request = sent.turns[-1].request or ChatSettings()
     messages = replace(sent, system_prompt=request.system_prompt).messages()
-    client = await session.client()
+    client = await session.connection.client()
     identity = await client.discovery.last_identity()
-    model = request.model or await session.resolve_model("")
+    model = request.model or await session.resolve_model()
     code = snippet.code(client.base_url, identity.version, identity.dialect, model, messages, request.options)
     session.output.print_result(code.python)

@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import platformdirs
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.completion import WordCompleter
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.history import FileHistory
 from prompt_toolkit.output import create_output
 from prompt_toolkit.output.plain_text import PlainTextOutput
 from prompt_toolkit.shortcuts import CompleteStyle
@@ -29,7 +30,7 @@ def line_reader(
     # Passed as an argument, the output would keep PromptSession from recognising a dumb terminal.
     with create_app_session(output=output):
         session = PromptSession[str](
-            history=_history(),
+            history=_History(),
             completer=WordCompleter(lambda: [*commands, *(f"/model {model}" for model in models())], sentence=True),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,  # a menu would need empty lines
@@ -46,12 +47,16 @@ def line_reader(
     return read_line
 
 
-def _history() -> History:
-    """The lines of earlier chats, in a file that only its user can read. If that is impossible, of this chat only."""
-    path = platformdirs.user_state_path("llama-ui") / "history"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-    except OSError:
-        return InMemoryHistory()
-    return FileHistory(path)
+class _History(FileHistory):
+    """The lines of earlier chats, in a file that only its user can read. Where that fails, of this chat only."""
+
+    def __init__(self) -> None:
+        path = platformdirs.user_state_path("llama-ui") / "history"
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+        super().__init__(path)
+
+    def store_string(self, string: str) -> None:
+        with suppress(OSError):
+            super().store_string(string)

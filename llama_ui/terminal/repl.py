@@ -23,11 +23,7 @@ BROKEN_PIPE = 141  # as a shell reports SIGPIPE
 
 
 class Interrupted(Exception):
-    """A signal cancelled the work."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_status = 128 + number  # as a shell reports it
+    """A signal cancelled the work; the argument is its number."""
 
 
 def run(settings: Settings) -> int:
@@ -48,7 +44,7 @@ def run(settings: Settings) -> int:
         output.print_error(error)
         return 1
     except Interrupted as error:
-        return error.exit_status
+        return 128 + int(error.args[0])  # as a shell reports it
     except BrokenPipeError:  # the reader has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at exit
         return BROKEN_PIPE

@@ -1,19 +1,16 @@
 """One conversation in a terminal: the turns so far, and how each reply is requested and printed."""
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from llama_ui.core.conversation import ChatSettings, Conversation, Reply, Turn
 from llama_ui.core.messages import validate_text
-from llama_ui.core.reply import respond
+from llama_ui.core.reply import TICK_SECONDS, respond
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.llama_stack.models import same_model
 from llama_ui.settings import Settings
 from llama_ui.terminal.output import Output
-
-if TYPE_CHECKING:
-    from llama_ui.llama_stack.client import LlamaStackClient
 
 
 class Session:
@@ -30,33 +27,33 @@ class Session:
 
     async def start(self) -> None:
         """Connects, and prints which server and model will answer."""
-        await self.client()
+        connecting = asyncio.wrap_future(self.connection.start())
+        try:
+            while not (await asyncio.wait([connecting], timeout=TICK_SECONDS))[0]:
+                self.output.show_progress(f"{self.connection.progress}…")
+            await connecting
+        finally:
+            self.output.show_progress("")
         self.output.print_status(self.connection.summary())
         await self.list_models()
-        model = await self.resolve_model(self.model)
-        self.output.print_status(f"Model: {model}. /help lists the commands, bye exits.")
-
-    async def client(self) -> "LlamaStackClient":
-        """Waits for the server, and shows the progress meanwhile."""
-        return await self.output.wait(self.connection.client(), lambda: f"{self.connection.progress}…")
+        self.output.print_status(f"Model: {await self.resolve_model()}. /help lists the commands, bye exits.")
 
     async def list_models(self) -> list[str]:
         """Asks the server for its chat models."""
-        client = await self.client()
-        self.models = await client.chat_models()
+        self.models = await (await self.connection.client()).chat_models()
         return self.models
 
-    async def resolve_model(self, model: str) -> str:
-        """The server's own ID for the model where it lists one. A blank model is the connection's choice."""
-        chosen = await self.connection.resolve_model(model)
-        return same_model(chosen, self.models) or chosen
+    async def resolve_model(self) -> str:
+        """The model of the next message, by the server's own ID where it lists one."""
+        model = await self.connection.resolve_model(self.model)
+        return same_model(model, self.models) or model
 
     async def send(self, text: str) -> Reply:
         """Sends a message and prints the reply as it arrives. Adds both to the conversation, also when cancelled."""
-        request = ChatSettings(self.conversation.system_prompt, self.model)
+        before, request = self.conversation, ChatSettings(self.conversation.system_prompt, self.model)
         validate_text("message", text, self.settings.max_message_chars)
         validate_text("system prompt", request.system_prompt, self.settings.max_message_chars)
-        messages = self._with(Turn(text)).messages()
+        messages = replace(before, turns=(*before.turns, Turn(text))).messages()
         reply = Reply()
         try:
             async with aclosing(respond(self.connection.stream, self.model, messages, request.options)) as snapshots:
@@ -66,21 +63,19 @@ class Session:
             self.output.finish_reply(reply)
             request = replace(request, model=reply.model or request.model)
             replies = (replace(reply, request=request),) if reply.text.strip() or reply.reasoning.strip() else ()
-            self.conversation = self._with(Turn(text, replies=replies, request=request))
+            turn = Turn(text, replies=replies, request=request)
+            self.conversation = replace(before, turns=(*before.turns, turn))
         if reply.ending:
             self.output.print_notice(reply.ending)
         if reply.error:
             raise reply.error
         return reply
 
-    def _with(self, turn: Turn) -> Conversation:
-        return replace(self.conversation, turns=(*self.conversation.turns, turn))
-
     def _print(self, reply: Reply) -> None:
         for notice in reply.notices:
             if notice not in self._printed_notices:
-                self._printed_notices.add(notice)
                 self.output.print_notice(notice)
+        self._printed_notices.update(reply.notices)
         if reply.waited is not None:
             seconds = int(reply.waited)
             waiting = f"Waiting for the first token… {seconds} s" if seconds else ""

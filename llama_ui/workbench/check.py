@@ -57,8 +57,12 @@ async def check_connection(
             if settings.base_url:
                 parse_url(settings.base_url)
             client = await connection.client()
-        except (ValueError, ChatError) as failure:
-            yield _no_client(settings, failure)
+        except ChatError as failure:
+            yield _failure("Address", failure)
+            return
+        except ValueError as failure:
+            address = as_code(redact_url(settings.base_url or ""))
+            yield CheckResult("Address", False, f"{address} {failure}.", "Correct --base-url.")
             return
         yield CheckResult("Address", True, client.base_url, data={"base_url": client.base_url})
         identity, models, error = None, list[str](), None
@@ -84,13 +88,6 @@ async def check_connection(
 
 def _failure(check: str, error: ChatError) -> CheckResult:
     return CheckResult(check, False, error.sentence, error.fix)
-
-
-def _no_client(settings: Settings, error: Exception) -> CheckResult:
-    if isinstance(error, ChatError):
-        return _failure("Address", error)
-    address = as_code(redact_url(settings.base_url or ""))
-    return CheckResult("Address", False, f"{address} {error}.", "Correct --base-url.")
 
 
 def _steps(url: str, identity: ServerIdentity | None, error: ChatError | None) -> Iterator[CheckResult]:

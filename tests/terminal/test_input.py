@@ -1,5 +1,6 @@
 """Prompting for a line: editing, history and completion, with keys through a pipe."""
 
+import shutil
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -44,7 +45,9 @@ async def test_lines_are_remembered_in_a_private_file(keyboard: PipeInput, tmp_p
     assert await reader()() == "Tell me a joke"
 
 
-async def test_an_unusable_history_file_is_ignored(keyboard: PipeInput, tmp_path: Path) -> None:
+async def test_a_history_file_that_cannot_be_written_ends_no_chat(keyboard: PipeInput, tmp_path: Path) -> None:
+    read_line = reader()
+    shutil.rmtree(tmp_path / "state")
     (tmp_path / "state").touch()
-    keyboard.send_text("hi\r")
-    assert await reader()() == "hi"
+    keyboard.send_text("hi\rthere\r")
+    assert [await read_line(), await reader()()] == ["hi", "there"]

@@ -64,7 +64,7 @@ def test_a_pipe_gets_the_answer_on_stdout(replies: list[Reply], out: str, err: s
 def test_the_answer_is_cyan_and_the_reasoning_dim() -> None:
     screen = Screen()
     print_all(tty_output(screen), Reply("Hello", "A greeting."))
-    assert screen.text == "\x1b[2mA greeting.\x1b[0m\n\x1b[36mAssistant> \x1b[0m\x1b[36mHello\x1b[0m\n"
+    assert screen.text == "\x1b[2mA greeting.\x1b[0m\n\x1b[36mAssistant> Hello\x1b[0m\n"
 
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)

@@ -132,7 +132,7 @@ def test_a_chat_in_a_terminal(stack: FakeStack) -> None:
     stack.enqueue("Once upon", Hold())
     with Pty(*MODULE, "--base-url", stack.url) as pty:
         pty.type(f"gone{CTRL_C}Tell me a story")
-        pty.expect(r"\x1b\[36mAssistant> \x1b\[0m\x1b\[36mOnce upon")
+        pty.expect(r"\x1b\[36mAssistant> Once upon")
         pty.send(CTRL_C)
         pty.expect("Stopped.")
         pty.type("/mod\t fa\t")
