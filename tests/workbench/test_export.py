@@ -98,19 +98,18 @@ def test_a_file_has_the_messages_in_the_form_of_openais_api() -> None:
 def test_notices_and_failures_are_not_exported() -> None:
     failed = Reply(error=BadReply("It broke.", "Fix it."), ended=True)
     answered = Reply("Hello.", notices=("A notice.",), ending="Cut off.", ended=True)
-    conversation = Conversation(" \n", (Turn("Hi.", replies=(answered,)), Turn("Why?", replies=(failed,))))
-    messages = [user("Hi."), {"role": "assistant", "content": "Hello."}, user("Why?")]
+    stopped = Reply(reasoning="a", ended=True)
+    replies = {"Hi.": answered, "Why?": failed, "1": stopped}
+    conversation = Conversation(" \n", tuple(Turn(text, replies=(reply,)) for text, reply in replies.items()))
+    messages = [
+        user("Hi."), {"role": "assistant", "content": "Hello."}, user("Why?"),
+        user("1"), {"role": "assistant", "content": "", "reasoning": "a"},
+    ]  # fmt: skip
     assert json.loads(to_json(conversation, UNSET))["messages"] == messages
-    markdown = "# Conversation\n\n## User\n\nHi.\n\n## Assistant\n\nHello.\n\n## User\n\nWhy?\n"
-    assert to_markdown(conversation, UNSET) == markdown
-
-
-def test_reasoning_without_an_answer_is_exported() -> None:
-    stopped = Turn("1", replies=(Reply(reasoning="a", ended=True),))
-    conversation = Conversation(turns=(stopped,))
-    messages = [user("1"), {"role": "assistant", "content": "", "reasoning": "a"}]
-    assert json.loads(to_json(conversation, UNSET))["messages"] == messages
-    assert "<summary>Thoughts</summary>\n\na\n\n</details>" in to_markdown(conversation, UNSET)
+    assert to_markdown(conversation, UNSET) == (
+        "# Conversation\n\n## User\n\nHi.\n\n## Assistant\n\nHello.\n\n## User\n\nWhy?\n\n"
+        "## User\n\n1\n\n## Assistant\n\n<details><summary>Thoughts</summary>\n\na\n\n</details>\n"
+    )
 
 
 def test_markdown_is_for_people() -> None:
@@ -168,18 +167,6 @@ def test_an_imported_conversation_continues_as_the_exported_one(
     to_markdown(conversation, entered, title).encode()
 
 
-def test_a_conversation_comes_back_as_it_was() -> None:
-    turns = (
-        Turn(replies=(Reply("Welcome!", ended=True),)),
-        Turn("Look:", (RED, BLUE), (reply("Red.", "Hm.", 3.2),)),
-        Turn("", (RED,), (Reply("\n x", ended=True),)),
-        Turn("Stopped"),
-    )
-    conversation = Conversation("You are shakespeare.\n", turns)
-    read = from_json(to_json(conversation, ENTERED, "A title").encode(), SIDE)
-    assert (read.title, read.settings, read.conversation) == ("A title", ENTERED, conversation)
-
-
 @pytest.mark.parametrize(("mode", "kind"), [("L", "JPEG"), ("RGB", "JPEG"), ("RGB", "PNG"), ("L", "PNG")])
 def test_every_image_that_the_app_makes_can_be_imported(mode: str, kind: str) -> None:
     file = io.BytesIO()
@@ -216,18 +203,15 @@ def test_blank_messages_are_dropped() -> None:
     assert from_json(file_of(*blank), SIDE).conversation.turns == ()
 
 
-def test_settings_are_read_as_texts() -> None:
+def test_settings_are_texts_and_a_title_is_one_short_line() -> None:
     settings = {"system_prompt": "A", "model": "m", "temperature": 0.5, "seed": 7, "api_key": "k"}
     expected = UNSET | {"system_prompt": "A", "model": "m", "temperature": "0.5", "seed": "7"}
-    assert from_json(file_of(user("x"), settings=settings), SIDE).settings == expected
+    read = from_json(file_of(user("x"), settings=settings, title="a\n\u202eb" + "c" * 999), SIDE)
+    assert (read.settings, read.title) == (expected, "a b" + "c" * 97)
     system = {"role": "system", "content": "Be brief."}
     assert from_json(file_of(system, settings=settings), SIDE).settings == expected | {"system_prompt": "Be brief."}
-    assert from_json(file_of(user("x"), settings=[1]), SIDE).settings == UNSET
-
-
-def test_a_title_is_one_short_line() -> None:
-    assert from_json(file_of(user("x"), title="a\n\u202eb" + "c" * 999), SIDE).title == "a b" + "c" * 97
-    assert from_json(file_of(user("x"), title={"x": 1}), SIDE).title == ""
+    read = from_json(file_of(user("x"), settings=[1], title={"x": 1}), SIDE)
+    assert (read.settings, read.title) == (UNSET, "")
 
 
 @pytest.mark.parametrize("wrong", ["1e999", "-1", '"x"', "[]", "null", "1e9"])
@@ -252,16 +236,13 @@ BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", JSON),
     "too large": (b" " * (MAX_BYTES + 1), "The file is larger than 25 MB."),
     "our Markdown": (to_markdown(Conversation(turns=(Turn("Hi."),)), UNSET).encode(), JSON),
-    "cut off": (EXPORTED[:-9].encode(), JSON),
     "NaN": (file_of(user("x"), settings={"seed": math.nan}), JSON),
     "nested": (f'[{{"role": "user", "content": {"[" * 100_000}'.encode(), f"{JSON}recursion limit exceeded"),
     "many lists": (b"[" + b"[]," * (8 * 2**20) + b"[]]", "The file has too many parts to be a conversation."),
     "many numbers": (b"[1" + b",1" * 900_000 + b"]", NOT_TEXT),
     "many parts": (file_of(user([{"type": "x"}] * 400_000)), NOT_TEXT),
     "half a surrogate pair": (rb'[{"role": "user", "content": "\ud800"}]', JSON),
-    "UTF-16": (EXPORTED.encode("utf-16"), JSON),
     "Latin-1": (EXPORTED.encode("latin-1"), JSON),
-    "a number": (b"5", NO_LIST),
     "another object": (b'{"name": "x"}', NO_LIST),
     "no messages": (b"[]", NO_LIST),
     "messages that are not a list": (b'{"messages": {"role": "user"}}', NO_LIST),
@@ -269,7 +250,6 @@ BAD: dict[str, tuple[bytes, str]] = {
     "a tool": (file_of(user("x"), {"role": "tool", "content": "y"}), "Message 2 is not a system, user or assistant"),
     "no role": (file_of({"content": "x"}), NOT_TEXT),
     "no content": (file_of({"role": "user"}), NOT_TEXT),
-    "a message that is a text": (file_of("Hi."), NOT_TEXT),
     "a late system message": (file_of(user("x"), {"role": "system", "content": "b"}), "Message 2 is a system message"),
     "content that is a number": (file_of(user(5)), NOT_TEXT),
     "a sound": (file_of(user([{"type": "input_audio", "input_audio": {}}])), NOT_TEXT),

@@ -24,19 +24,22 @@ def test_a_link_fills_in_every_setting_and_the_message() -> None:
     assert tuple(COMPLETE) == NAMES
 
 
-def test_an_address_without_a_query_fills_in_nothing() -> None:
-    assert read({}, MAX_CHARS) == ({}, [])
-
-
 @pytest.mark.parametrize(
     ("query", "values"),
     [
+        ({}, {}),
         ({"system_prompt": ""}, {"system_prompt": ""}),
         ({"reasoning_effort": " High "}, {"reasoning_effort": "high"}),
         ({"message": "a\0\ud83db"}, {"message": "a\ufffd\ufffdb"}),
         (dict.fromkeys(("__theme", "view", "logs", "ssr_mode", "deep_link", "utm_source"), "x"), {}),
     ],
-    ids=["a blank value is filled in", "an effort is normalized", "characters are replaced", "others' names"],
+    ids=[
+        "no query",
+        "a blank value is filled in",
+        "an effort is normalized",
+        "characters are replaced",
+        "others' names",
+    ],
 )
 def test_a_link_is_read_without_a_note(query: dict[str, str], values: dict[str, str]) -> None:
     assert read(query, MAX_CHARS) == (values, [])

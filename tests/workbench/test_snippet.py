@@ -238,12 +238,6 @@ def test_the_curl_command_sends_the_payload(tmp_path: Path, shell: str, argument
     assert f"Authorization: Bearer {KEY}" in passed
 
 
-@EACH
-def test_the_curl_command_without_images_has_the_json_as_it_is(dialect: Dialect) -> None:
-    made = code(URL, None, dialect, "m", [Message("user", "".join(HOSTILE))], SamplingOptions())
-    assert f"<<'EOF'\n{made.json}\nEOF\n" in made.curl
-
-
 # JSON, pictures, keys
 
 
@@ -262,13 +256,12 @@ def test_the_json_is_the_payload_with_names_in_place_of_images(arguments: Argume
 
 
 @EACH
-def test_each_image_is_one_file(dialect: Dialect) -> None:
-    assert code(URL, None, dialect, "m", CONVERSATION, SamplingOptions()).images == (
-        ("image-1.png", PICTURE),
-        ("image-2.jpg", PHOTO),
-    )
-    made = code(URL, None, dialect, "m", PLAIN, SamplingOptions())
+def test_each_image_is_one_file_and_without_images_the_curl_command_has_the_json(dialect: Dialect) -> None:
+    made = code(URL, None, dialect, "m", CONVERSATION, SamplingOptions())
+    assert made.images == (("image-1.png", PICTURE), ("image-2.jpg", PHOTO))
+    made = code(URL, None, dialect, "m", [Message("user", "$(rm -rf /)\nEOF\n`rm`")], SamplingOptions())
     assert made.images == ()
+    assert f"<<'EOF'\n{made.json}\nEOF\n" in made.curl
     assert "base64" not in made.python + made.curl
 
 
