@@ -23,7 +23,7 @@ class Output:
         self._label = label if out.isatty() else ""
         self._pipe = None if out.isatty() else out  # gets the exact answer
         self._colored = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-        self._has_progress = False
+        self._progress = ""
         self._open: TextIO | None = None  # where the last line is an unfinished one of a reply
         self._printed = {err: "", out: ""}  # of the current reply: its reasoning and its answer
 
@@ -48,9 +48,9 @@ class Output:
     def show_progress(self, text: str) -> None:
         """Shows a line that whatever is printed next replaces. Only a terminal has one."""
         self._start_line()
-        if text and self._err.isatty():
-            self._write(self._err, text[: _last_column()])
-            self._has_progress = True
+        if self._err.isatty():
+            self._progress = _CONTROLS.sub("", text)[: shutil.get_terminal_size().columns - 1]
+            self._write(self._err, self._progress)
 
     def print_reply(self, reply: Reply) -> None:
         """Prints what is new in a reply. An answer that turns out to be reasoning is printed again as such."""
@@ -85,9 +85,9 @@ class Output:
 
     def _start_line(self) -> None:
         """Clears the progress, and ends an unfinished line of a reply, except in a pipe."""
-        if self._has_progress:
-            self._err.write("\r" + " " * _last_column() + "\r")
-            self._has_progress = False
+        if self._progress:
+            self._err.write("\r" + " " * len(self._progress) + "\r")
+            self._progress = ""
         if self._open and self._open is not self._pipe:
             self._write(self._open, "\n")
         self._open = None
@@ -99,7 +99,3 @@ class Output:
                 text = f"\x1b[{color}m{text}\x1b[0m"
         stream.write(text)
         stream.flush()
-
-
-def _last_column() -> int:
-    return shutil.get_terminal_size().columns - 1
