@@ -60,7 +60,7 @@ class LlamaChatInterface(gr.ChatInterface):
     """
 
     def __init__(self, page: Handlers, **kwargs: Any) -> None:
-        self._inputs = page.inputs
+        self._page = page
         # Why a message is not sent, or a file not accepted.
         self.message_error = gr.HTML("", elem_id="message-error", render=False)
         super().__init__(page.reply, multimodal=True, **kwargs)
@@ -113,7 +113,7 @@ class LlamaChatInterface(gr.ChatInterface):
         add = gr.Button(visible="hidden", elem_id="attach")
         box.change(None, box, None, js="chat.readNewFiles", **PRIVATE)
         limit = MAX_CONCURRENT_IMAGES
-        added = add.click(self._inputs.attach, box, contents, js="chat.unreadFiles", concurrency_limit=limit, **RAW)
+        added = add.click(self._page.attach, box, contents, js="chat.unreadFiles", concurrency_limit=limit, **RAW)
         added.success(None, [box, contents], [box, self.message_error], js="chat.insertFiles", **PRIVATE)
         added.failure(None, [box, contents], [box, self.message_error], js="chat.removeUnreadFiles", **PRIVATE)
 
@@ -134,7 +134,7 @@ class LlamaChatInterface(gr.ChatInterface):
         """Yields the reply to a program, and the conversation to keep for its next message."""
         *settings, request = settings_and_request  # in the order of `Handlers.reply`
         try:
-            turn = await asyncio.to_thread(self._inputs.turn, message)
+            turn = await asyncio.to_thread(self._page.read_message, message)
             sent = [*history, render_user(turn)]
             if len(json.dumps(sent)) > MAX_PROGRAM_BYTES:
                 raise InputError("This conversation is too large.", "Start a new chat.")

@@ -9,30 +9,23 @@ from typing import Any
 import gradio as gr
 
 from llama_ui.core.conversation import Reply
-from llama_ui.core.errors import ChatError
+from llama_ui.core.errors import ChatError, InputError
 from llama_ui.core.logs import log_unexpected
+from llama_ui.core.messages import Image, validate_text
 from llama_ui.core.reply import TICK_SECONDS
 from llama_ui.core.text import as_code
 from llama_ui.hosting.limits import Visitor, network
-from llama_ui.hosting.turns import Turns
-from llama_ui.llama_stack.connection import Connection, ServerInfo
+from llama_ui.llama_stack.connection import ServerInfo
 from llama_ui.llama_stack.models import first_choice, same_model
-from llama_ui.settings import Settings
 from llama_ui.web import html
-from llama_ui.web.history import ChatMessage, error_note, note, render_reply, with_request
-from llama_ui.web.inputs import InputReader
+from llama_ui.web.history import ChatMessage, error_note, note, parse, render_reply, with_request
+from llama_ui.web.inputs import MAX_MODEL_CHARS, BaseHandlers
 from llama_ui.workbench import share_link
 from llama_ui.workbench.check import CheckResult, check_connection
 
 
-class Handlers:
+class Handlers(BaseHandlers):
     """The event handlers of the chat."""
-
-    def __init__(self, settings: Settings, connection: Connection, turns: Turns) -> None:
-        self.inputs = InputReader(settings)
-        self._settings = settings
-        self._connection = connection
-        self._turns = turns
 
     async def reply(
         self,
@@ -54,9 +47,10 @@ class Handlers:
         messages = [message]
         try:
             values = (system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort)
-            settings = self.inputs.settings(values)
-            settings = replace(settings, options=self._turns.limits.sampling_options(settings.options))
-            conversation = await self.inputs.conversation([*history, message], settings.system_prompt)
+            settings = self.read_settings(values)
+            conversation = parse([*history, message], settings.system_prompt)
+            self.check_message(conversation.turns[-1])
+            await self.check_images(conversation.turns)
             seen = {notice for turn in conversation.turns for reply in turn.replies for notice in reply.notices}
             sent, visitor = None, visitor_of(request)
             replies = self._turns.respond(visitor, settings.model, conversation.messages(), settings.options)
@@ -88,6 +82,21 @@ class Handlers:
             return f"*Waiting for the first token… {seconds} s*"
         progress = self._connection.progress
         return f"*The server is getting ready; your message is sent as soon as it is. {progress}… {seconds} s*"
+
+    def attach(self, message: dict[str, Any] | None) -> list[dict[str, str]]:
+        """Reads the files that were added to the message box: for each its `path`, and `image`, `text` or `error`.
+
+        An image is a `data:` URL, and an error is HTML.
+        """
+        results = []
+        for file in (message or {}).get("files", []):
+            try:
+                content = self.read_file(file)
+                result = {"image": content.data_url} if isinstance(content, Image) else {"text": content}
+            except InputError as error:
+                result = {"error": html.from_markdown(error)}
+            results.append({"path": str(file["path"]), **result})
+        return results
 
     async def arrive(self, model: str | None, query: Mapping[str, str] | None) -> AsyncGenerator[list[Any], None]:
         """Yields what `watch` does, and once what a share link fills in.
@@ -133,7 +142,7 @@ class Handlers:
         """Yields the results of a connection check, one by one."""
         results: list[CheckResult] = []
         try:
-            self.inputs.check_model(model or "")
+            validate_text("model's name", model or "", MAX_MODEL_CHARS)
             self._turns.limits.admit(visitor_of(request))  # the check requests a token from the model
         except ChatError as error:
             yield html.alert(error)

@@ -20,6 +20,7 @@ MAX_WORD_PAIRS = 4_000_000
 class Variant:
     """One way to answer the messages, and the turns that have come of it so far."""
 
+    name: str
     settings: ChatSettings
     turns: list[Turn] = field(default_factory=list)
 
