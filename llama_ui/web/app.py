@@ -19,7 +19,7 @@ from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web import gradio_patches, html, layout
-from llama_ui.web.chat_interface import PRIVATE, RAW, LlamaChatInterface
+from llama_ui.web.chat_interface import PRIVATE, LlamaChatInterface
 from llama_ui.web.handlers import Handlers
 from llama_ui.web.tab_handlers import TabHandlers
 
@@ -49,8 +49,7 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
                 system_prompt = layout.render_system_prompt(settings)
             with gr.Column(elem_id="settings"):
                 model, refresh, options = layout.render_model(settings)
-            with gr.Column(elem_id="chats"):
-                saved = layout.render_conversation_list()
+            chats = gr.Column(elem_id="chats")
             fields = [system_prompt, model, *options]
             with gr.Column(elem_id="chat"), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Chat"):
@@ -60,13 +59,14 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
                 with gr.Tab("Time") as time_tab:
                     time_tab.select(None, chat.chatbot, gr.HTML("", elem_id="timings"), js="timings", **PRIVATE)
                 layout.render_compare(tabs, conversation)
+            with chats:
+                layout.render_conversation_list(tabs, chat, fields)
         details.expand(page.check, [model], [findings], **PRIVATE)
         refresh.click(page.watch, [model], [status, model], **PRIVATE)
-        _connect_conversation_list(saved, tabs, chat, fields)
         demo.load(None, js="chat.init", **PRIVATE)
         restored = demo.load(None, None, conversation, js="conversations.restoreTab", **PRIVATE)
         outputs = [status, model, system_prompt, *options, chat.textbox, chat.message_error]
-        restored.then(page.arrive, [model, saved.file], outputs, js="conversations.linkQuery", **PRIVATE)
+        restored.then(page.arrive, [model, gr.JSON(visible=False)], outputs, js="conversations.linkQuery", **PRIVATE)
     return demo
 
 
@@ -84,23 +84,6 @@ def _chat(page: Handlers, fields: list[Any]) -> LlamaChatInterface:
         "Omitted options are not sent to the server.",
         analytics_enabled=False,
     )
-
-
-def _connect_conversation_list(
-    saved: layout.ConversationList, tabs: TabHandlers, chat: LlamaChatInterface, fields: list[Any]
-) -> None:
-    conversation = [chat.chatbot, *fields]
-    saved.restore.click(None, None, conversation, js="conversations.fill", **PRIVATE)
-    saved.fresh.click(None, js="conversations.startNew", **PRIVATE)
-    saved.link.click(None, [chat.chatbot, chat.textbox, *fields], js="conversations.copyLink", **PRIVATE)
-    export: dict[str, Any] = {"fn": tabs.export_file, "inputs": [saved.file, *conversation], "outputs": saved.file}
-    for event, function in (
-        (saved.json.click(**export, js="conversations.exportJson", **RAW), "conversations.download"),
-        (saved.markdown.click(**export, js="conversations.exportMarkdown", **RAW), "conversations.download"),
-        (saved.upload.upload(tabs.import_file, saved.upload, saved.file, **RAW), "conversations.showImport"),
-    ):
-        event.success(None, saved.file, js=function, **PRIVATE)
-        event.failure(None, js="conversations.onFileError", **PRIVATE)
 
 
 def create_app(settings: Settings, connection: Connection, turns: Turns) -> FastAPI:

@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import ExitStack
 from importlib import import_module
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import uvicorn
 from gradio import networking
@@ -33,8 +33,8 @@ PORTS = range(7860, 7960)
 def run(settings: Settings, prog: str) -> int:
     """Serve the page until a signal ends it. Return the exit status.
 
-    SIGINT raises KeyboardInterrupt, and so does every signal after SIGTERM, which first waits for active replies.
-    Raises OSError if the app cannot listen.
+    SIGTERM waits for active replies. SIGINT, or SIGTERM once more, ends them with a sentence, and raises
+    KeyboardInterrupt or SystemExit. Raises OSError if the app cannot listen.
     """
     _raise_file_limit(settings.max_visitors)
     connection = Connection(settings)
@@ -43,7 +43,8 @@ def run(settings: Settings, prog: str) -> int:
         cleanup.callback(uploads.folder().cleanup)
         cleanup.callback(connection.close)
         server = cleanup.enter_context(PageServer(settings, connection, turns))
-        cleanup.callback(_ignore_signals)  # stopping the server takes at most about a second
+        for number in (signal.SIGINT, signal.SIGTERM):  # stopping the server takes at most about a second
+            cleanup.callback(signal.signal, number, signal.SIG_IGN)
         cleanup.callback(turns.end)
         if settings.share and not settings.space:
             _share(server.host, server.port)
@@ -52,14 +53,12 @@ def run(settings: Settings, prog: str) -> int:
         print(f"Llama Stack Chat: {server.url}  (Ctrl+C to stop)", flush=True)
         connection.start().add_done_callback(lambda _: _announce(connection, prog))
         try:
-            signal.signal(signal.SIGTERM, _terminate)
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit())
             while True:
                 time.sleep(3600)
-        except Terminated:
+        except SystemExit:
             print(f"Shutting down; waiting up to {DRAIN_SECONDS} s for active replies", flush=True)
             turns.drain(DRAIN_SECONDS)
-        finally:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
     return 0
 
 
@@ -115,11 +114,10 @@ def listen(host: str, port: int | None) -> socket.socket:
             return socket.create_server((host.strip("[]"), candidate), family=family)
         except OSError as error:
             reason = error
-    if port is None:
-        raise OSError("no free port was found from 7860 on; choose one with --port.") from reason
-    raise OSError(
-        f"port {port} on {host} is in use or cannot be listened on; choose another with --port (GRADIO_SERVER_PORT)."
-    ) from reason
+    problem = "no free port was found from 7860 on"
+    if port is not None:
+        problem = f"port {port} on {host} is in use or cannot be listened on"
+    raise OSError(f"{problem}; choose another with --port (GRADIO_SERVER_PORT).") from reason
 
 
 def _share(host: str, port: int) -> None:
@@ -174,17 +172,3 @@ def _raise_file_limit(visitors: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < needed:
         limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-
-
-class Terminated(Exception):
-    """SIGTERM was received."""
-
-
-def _terminate(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    raise Terminated
-
-
-def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
