@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
@@ -53,7 +52,7 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
             fields = [system_prompt, model, *options]
             with gr.Column(elem_id="chat"), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Chat"):
-                    chat = _chat(page, fields)
+                    chat = LlamaChatInterface(page, fields)
                 conversation = [chat.chatbot, *fields]
                 layout.render_code(tabs, conversation)
                 with gr.Tab("Time") as time_tab:
@@ -62,28 +61,13 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
             with chats:
                 layout.render_conversation_list(tabs, chat, fields)
         details.expand(page.check, [model], [findings], **PRIVATE)
-        refresh.click(page.watch, [model], [status, model], **PRIVATE)
         demo.load(None, js="chat.init", **PRIVATE)
-        restored = demo.load(None, None, conversation, js="conversations.restoreTab", **PRIVATE)
+        query = gr.JSON(visible=False)  # of a share link
         outputs = [status, model, system_prompt, *options, chat.textbox, chat.message_error]
-        restored.then(page.arrive, [model, gr.JSON(visible=False)], outputs, js="conversations.linkQuery", **PRIVATE)
+        refresh.click(page.arrive, [model, query], outputs, **PRIVATE)
+        restored = demo.load(None, None, conversation, js="conversations.restoreTab", **PRIVATE)
+        restored.then(page.arrive, [model, query], outputs, js="conversations.linkQuery", **PRIVATE)
     return demo
-
-
-def _chat(page: Handlers, fields: list[Any]) -> LlamaChatInterface:
-    return LlamaChatInterface(
-        page,
-        additional_inputs=fields,
-        examples=[[{"text": text}] for text in layout.EXAMPLES],
-        cache_examples=False,  # a Space would call the model when it is built
-        chatbot=layout.chatbot(),
-        textbox=layout.message_box(),
-        editable=True,
-        api_name="chat",
-        api_description="Streams a reply. The message is a text, or a text with files: images and text files. "
-        "Omitted options are not sent to the server.",
-        analytics_enabled=False,
-    )
 
 
 def create_app(settings: Settings, connection: Connection, turns: Turns) -> FastAPI:
@@ -97,10 +81,14 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     demo.max_threads = 40  # Gradio's default; read at startup: threads
     demo.has_launched = True  # otherwise Gradio hands out any local file that a caller names (`_check_allowed`)
     gradio_patches.apply(demo)
-    script = _script(settings)
+    limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
+    scripts = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script = f"const LIMITS = {limits};\n{scripts}"
     security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
     routes = health.routes(connection, turns)
-    routes += [_script_route(name, text) for name, text in gradio_patches.edited_scripts().items()]
+    for name, text in gradio_patches.edited_scripts().items():
+        # A response for each request: the middleware that compresses it changes its headers.
+        routes.append(Route(f"/assets/{name}", lambda _, text=text: Response(text, media_type="text/javascript")))
     if settings.share:
         routes.append(Route("/robots.txt", lambda _: PlainTextResponse("User-agent: *\nDisallow: /")))
     app = FastAPI(openapi_url=None)
@@ -122,14 +110,3 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
         theme=layout.theme(),
     )
     return app
-
-
-def _script(settings: Settings) -> str:
-    limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
-    scripts = [(STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS]
-    return f"const LIMITS = {limits};\n{'\n'.join(scripts)}"
-
-
-def _script_route(name: str, text: str) -> Route:
-    # A response for each request: the middleware that compresses it changes its headers.
-    return Route(f"/assets/{name}", lambda _: Response(text, media_type="text/javascript"))

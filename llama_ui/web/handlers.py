@@ -99,7 +99,7 @@ class Handlers(BaseHandlers):
         return results
 
     async def arrive(self, model: str | None, query: Mapping[str, str] | None) -> AsyncGenerator[list[Any], None]:
-        """Yields what `watch` does, and once what a share link fills in.
+        """Yields the status line and the models, until the server is ready or known not to be, and the link's values.
 
         These are the fields in the order of `share_link.NAMES` without the model, and the notes on what was left out.
         """
@@ -114,14 +114,8 @@ class Handlers(BaseHandlers):
                     notes.append(f"The link's model {as_code(linked)} is not on this server.")
                     linked = ""
                 choice = _model_choice(server, linked or model or self._settings.model) if server else model_field
-                yield [status, choice, *fields, "".join(map(html.alert, notes))]
+                yield [status, choice, *fields, "".join(map(html.alert, notes)) or gr.skip()]
                 fields, model_field = [gr.skip()] * len(fields), gr.skip()
-
-    async def watch(self, model: str | None) -> AsyncGenerator[tuple[str, Any], None]:
-        """Yields the status line and the list of models, until the server is ready or known not to be."""
-        async with aclosing(self._server_status()) as updates:
-            async for status, server in updates:
-                yield status, _model_choice(server, model or self._settings.model) if server else gr.skip()
 
     async def _server_status(self) -> AsyncGenerator[tuple[str, ServerInfo | None], None]:
         """Yields the status line, and in the end the server if there is one."""

@@ -9,20 +9,9 @@ from gradio.components import Component
 
 from llama_ui.core.messages import REASONING_EFFORTS
 from llama_ui.settings import Settings
-from llama_ui.web.chat_interface import PRIVATE, RAW, ChatHistory, LlamaChatInterface, MessageInput
+from llama_ui.web.chat_interface import PRIVATE, RAW, LlamaChatInterface
 from llama_ui.web.tab_handlers import TabHandlers
 
-LATEX: list[dict[str, str | bool]] = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
-# From Llama Stack's text generation guide.
-EXAMPLES = [
-    "Write a two-sentence poem about llama.",
-    "Explain recursion in programming in simple terms.",
-    "hello world, write me a 2 sentence poem about the moon",
-]
 PRESETS = {
     "Friendly": "You are a friendly assistant.",
     "Shakespeare": "You are shakespeare.",
@@ -85,39 +74,6 @@ def render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.Te
         interactive=True,
     )
     return model, refresh, [*sampling, effort]
-
-
-def chatbot() -> gr.Chatbot:
-    chatbot = gr.Chatbot(
-        label="Conversation",
-        show_label=False,
-        height="var(--conversation-height)",
-        buttons=["copy", "copy_all"],
-        latex_delimiters=LATEX,
-        placeholder="**What would you like to try?**",
-        elem_id="conversation",
-    )
-    # Not a subclass: for each one, Gradio writes a .pyi file beside this one (gradio/component_meta.py).
-    chatbot.data_model = ChatHistory  # type: ignore[assignment] # another model, of the same JSON
-    return chatbot
-
-
-def message_box() -> gr.MultimodalTextbox:
-    box = gr.MultimodalTextbox(
-        placeholder="Type a message…",
-        label="Message",
-        file_count="multiple",
-        lines=1,
-        max_lines=8,
-        max_plain_text_length=10**9,  # Gradio would turn a long pasted text into a file
-        submit_btn=True,
-        stop_btn=True,
-        autofocus=False,  # it would scroll a narrow page; chat.js sets the focus without scrolling
-        scale=7,
-        elem_id="message",
-    )
-    box.data_model = MessageInput  # not a subclass, as in `chatbot`
-    return box
 
 
 def render_conversation_list(tabs: TabHandlers, chat: LlamaChatInterface, fields: Sequence[Component]) -> None:

@@ -26,7 +26,7 @@ from llama_ui.web.app import create_app
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 30
-CLOSE_SECONDS = 1.0  # for what is still on its way to a visitor
+CLOSE_SECONDS = 1
 PORTS = range(7860, 7960)
 
 
@@ -75,7 +75,7 @@ class PageServer(uvicorn.Server):
             log_config=None,
             forwarded_allow_ips=settings.trusted_proxies,
             timeout_keep_alive=20,  # a busy app may take more than the default 5 s to read the next request
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=CLOSE_SECONDS + 1,
         )
         super().__init__(config)
         self._thread = threading.Thread(target=self.run, args=[[self._socket]], name="server", daemon=True)
@@ -98,11 +98,8 @@ class PageServer(uvicorn.Server):
             server.close()  # a page connects again at once
         for connection in list(self.server_state.connections):
             connection.transport.close()
-        deadline = time.monotonic() + CLOSE_SECONDS
-        while self.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - there is no event
-            await asyncio.sleep(0.02)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()  # its client does not read
+            # Not before: something may still be on its way to a visitor. And not later: the client may not read.
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, connection.transport.abort)
         await super().shutdown(sockets)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from llama_ui.core.conversation import SETTINGS, Conversation, Turn
+from llama_ui.core.conversation import SETTINGS, ChatSettings, Conversation, Turn
 from llama_ui.core.errors import ChatError, InputError
 from llama_ui.core.logs import log_unexpected
-from llama_ui.web import comparison, html
+from llama_ui.web import html
 from llama_ui.web.handlers import visitor_of
 from llama_ui.web.history import ChatMessage, parse, render
 from llama_ui.web.inputs import BaseHandlers, form_texts
@@ -73,8 +73,8 @@ class TabHandlers(BaseHandlers):
     async def replay(self, history: list[ChatMessage], request: gr.Request, *values: Any) -> AsyncGenerator[str, None]:
         """Yields the conversation as it was, beside its messages answered again with the current settings."""
         conversation = parse(history, form_texts(values)["system_prompt"])
-        before = comparison.before(conversation)
-        async with aclosing(self._compare(request, _questions(conversation), [values], [before])) as tables:
+        columns = [before(conversation)]
+        async with aclosing(self._compare(request, _questions(conversation), [values], columns)) as tables:
             async for table in tables:
                 yield table
 
@@ -97,9 +97,9 @@ class TabHandlers(BaseHandlers):
         request: gr.Request,
         questions: Sequence[Turn],
         forms: Sequence[Sequence[Any]],
-        before: Sequence[Variant] = (),
+        columns: Sequence[Variant] = (),
     ) -> AsyncGenerator[str, None]:
-        """Yields the answers with each form's settings, beside those from before."""
+        """Yields the answers with each form's settings, beside `columns`."""
         try:
             if not questions:
                 raise InputError("Nothing to replay yet.", "Send a message first.")
@@ -112,8 +112,8 @@ class TabHandlers(BaseHandlers):
             respond = partial(self._turns.respond, visitor_of(request))
             async with aclosing(replay(respond, variants, questions)) as news:
                 async for _ in news:
-                    yield comparison.table(questions, [*before, *variants])
-            yield await asyncio.to_thread(comparison.table, questions, [*before, *variants], mark_differences=True)
+                    yield html.comparison(questions, [*columns, *variants])
+            yield await asyncio.to_thread(html.comparison, questions, [*columns, *variants], mark_differences=True)
         except ChatError as error:
             yield html.alert(error)
         except Exception:
@@ -123,3 +123,11 @@ class TabHandlers(BaseHandlers):
 def _questions(conversation: Conversation) -> list[Turn]:
     """The user messages of a conversation."""
     return [replace(turn, replies=()) for turn in conversation.exchanges()]
+
+
+def before(conversation: Conversation) -> Variant:
+    """The conversation as it was, with the settings of its last reply as far as they are known."""
+    turns = conversation.exchanges()
+    requests = [turn.reply.request for turn in turns if turn.reply and turn.reply.request]
+    settings = requests[-1] if requests else ChatSettings(conversation.system_prompt)
+    return Variant(f"Before: {settings.model}" if settings.model else "Before", settings, turns)
