@@ -28,7 +28,8 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _DOCUMENTS = {"pdf", "ps", "eps", "rtf", "svg"}  # their text is not for reading
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 
-# Pillow warns about large and odd files on stderr. `catch_warnings` does not work with threads.
+PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses what has more than twice as many
+# It warns about large and odd files on stderr. `catch_warnings` does not work with threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -83,8 +84,6 @@ def _decode(content: bytes) -> str | None:
 
 
 def _image(label: str, opened: PIL.Image.Image, content: bytes, longest_side: int) -> Image:
-    if opened.width * opened.height > MAX_PIXELS:
-        raise PIL.Image.DecompressionBombError
     is_jpeg = opened.format in ("JPEG", "MPO")  # MPO: a photo with a smaller copy behind it
     if getattr(opened, "is_animated", False) and not is_jpeg:
         raise InputError(f"{label} is animated.", "Add one still picture of it.")

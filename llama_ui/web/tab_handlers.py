@@ -14,13 +14,10 @@ from llama_ui.core.conversation import SETTINGS, ChatSettings, Conversation, Tur
 from llama_ui.core.errors import ChatError, InputError
 from llama_ui.core.logs import log_unexpected
 from llama_ui.web import html
-from llama_ui.web.handlers import visitor_of
+from llama_ui.web.handlers import BaseHandlers, form_texts, visitor_of
 from llama_ui.web.history import ChatMessage, parse, render
-from llama_ui.web.inputs import BaseHandlers, form_texts
 from llama_ui.workbench import export, snippet
 from llama_ui.workbench.compare import Variant, replay
-
-NOTHING_SENT = "Send a message to see its code."
 
 
 class TabHandlers(BaseHandlers):
@@ -29,13 +26,12 @@ class TabHandlers(BaseHandlers):
     async def code(self, history: list[ChatMessage], *values: Any) -> tuple[str, str, str, str]:
         """The request of the last message as Python, curl and JSON, and the links to its images as HTML."""
         conversation = parse(history)
-        request = conversation.until_last_message()
-        if request is None:
-            return f"# {NOTHING_SENT}", f"# {NOTHING_SENT}", "", ""
-        turn = conversation.turns[len(request.turns) - 1]
-        sent = (turn.reply and turn.reply.request) or turn.request
         try:
-            sent = sent or self.read_settings(values)
+            request = conversation.until_last_message()
+            if request is None:
+                raise InputError("Send a message to see its code.", "")
+            turn = conversation.turns[len(request.turns) - 1]
+            sent = (turn.reply and turn.reply.request) or turn.request or self.read_settings(values)
             messages = replace(request, system_prompt=sent.system_prompt).messages()
             stack = await self._connection.client()
             lookup = stack.discovery.last_identity()
