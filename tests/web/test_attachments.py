@@ -186,19 +186,14 @@ def test_transparent_pixels_become_white() -> None:
     assert near(picture("a.png", saved(half, "PNG")).getpixel((35, 5)), (127, 127, 127), 2)
 
 
-def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
-    grey = PIL.Image.new("I;16", (30, 10))
-    for x in range(30):
-        for y in range(10):
-            grey.putpixel((x, y), (0, 0x8000, 0xFFFF)[x // 10])
-    result = picture("a.png", saved(grey, "PNG"))
-    assert [result.getpixel((x, 5)) for x in (5, 15, 25)] == [0, 128, 255]
-
-
-@pytest.mark.parametrize(("mode", "white"), [("L", 255), ("1", 1)])
-def test_grey_and_black_and_white_stay_grey(mode: str, white: int) -> None:
-    result = picture("a.png", saved(PIL.Image.new(mode, (8, 8), white), "PNG"))
-    assert (result.mode, result.getpixel((1, 1))) == ("L", 255)
+def test_grey_stays_grey_and_16_bit_grey_is_scaled() -> None:
+    for mode, black_grey_white in (("L", (0, 128, 255)), ("I;16", (0, 0x8000, 0xFFFF))):
+        grey = PIL.Image.new(mode, (3, 1))
+        for x, value in enumerate(black_grey_white):
+            grey.putpixel((x, 0), value)
+        result = picture("a.png", saved(grey, "PNG"))
+        assert (result.mode, [result.getpixel((x, 0)) for x in range(3)]) == ("L", [0, 128, 255])
+    assert picture("a.png", saved(PIL.Image.new("1", (8, 8), 1), "PNG")).getpixel((1, 1)) == 255
 
 
 def test_a_png_that_would_be_large_becomes_a_jpeg() -> None:
@@ -270,9 +265,7 @@ def test_a_hostile_file_is_refused_with_one_sentence(name: str, content: bytes, 
 POLYGLOTS = {
     "zip behind a png": ("a.png", PNG + ZIP),
     "html in a png": ("a.png", png(1, 1, chunk(b"tEXt", b"a\0" + HTML))),
-    "zip behind a gif": ("a.gif", GIF + ZIP),
     "script in a gif": ("a.gif", saved(noise(4, 4), "GIF", comment=b"<ScRiPt>alert(1)</script>")),
-    "zip behind a jpeg": ("a.jpg", JPEG + ZIP),
     "pdf in a jpeg": ("a.jpg", saved(noise(4, 4), "JPEG", comment=b"%PDF-1.7")),
     "zip behind a webp": ("a.webp", WEBP + ZIP),
 }
