@@ -57,7 +57,7 @@ def _sanitize_metadata(metadata: object) -> dict[str, Any] | None:
     if not isinstance(metadata, dict):
         return None
     known = {name: metadata[name] for name in _METADATA if isinstance(metadata.get(name), str | int | float)}
-    return {name: sanitize_text(value) if isinstance(value, str) else value for name, value in known.items()}
+    return known | {name: sanitize_text(value) for name, value in known.items() if isinstance(value, str)}
 
 
 def parse(history: Iterable[ChatMessage], system_prompt: str = "") -> Conversation:

@@ -16,8 +16,6 @@ import PIL.ImageCms
 import PIL.ImageOps
 import PIL.PngImagePlugin
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from llama_ui.core.errors import InputError
 from llama_ui.core.images import MAX_BYTES, is_clean_form
@@ -283,13 +281,8 @@ def test_an_image_that_hides_another_file_is_recreated_from_its_pixels(name: str
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "Screenshot 2026-01-01 at 3.00.00\u202fPM.png", "größe 图片 👩\u200d💻.png", "a" * 252 + ".png", "../a.png",
-        "C:\\a.png", "%2e%2e%2fa.png", "a\0.png", "a\x1b[31m.png", "a\u202egnp.exe.png", "a\ud800.png",
-        "<img src=x onerror=alert(1)>.png", "`a`.png",
-    ],
-)  # fmt: skip
+    "name", ["größe 图片 👩\u200d💻.png", "a" * 252 + ".png", "../a\0\ud800.png", "<img src=x onerror=alert(1)>`.png"]
+)
 def test_any_name_is_accepted_and_shown_as_one_line_of_code(name: str) -> None:
     assert picture(name, saved(corners(4, 4), "PNG")).size == (4, 4)
     with pytest.raises(InputError) as refusal:
@@ -299,27 +292,10 @@ def test_any_name_is_accepted_and_shown_as_one_line_of_code(name: str) -> None:
     assert label[0] == label[-1] == "`" and "`" not in label[1:-1]
 
 
-@pytest.mark.parametrize("kind", SMALL)
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_a_damaged_image_is_sent_or_refused(kind: str, data: st.DataObject) -> None:
-    content = bytearray(SMALL[kind])
-    places = st.integers(0, len(content) - 1) | st.integers(0, 60)
-    for at, byte in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=5)):
-        content[at] = byte
-    start, end = data.draw(st.just((0, len(content))) | st.tuples(places, places))
-    try:
-        image = read_attachment(f"a.{kind}", bytes(content[:start] + content[end:]), 32, 1000)
-    except InputError:
-        return
-    assert isinstance(image, Image)
-    assert is_clean_form(image, 32)
-
-
 def test_pillow_prints_no_warning() -> None:
-    program = f"import llama_ui.web.attachments as a; a.read_attachment('a.png', {png(10_000, 10_000)!r}, 9, 9)"
+    program = f"import llama_ui.web.attachments as a; a.read_attachment('a.png', {png(6000, 6000)!r}, 9, 9)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "more than 50 million pixels" in done.stderr and "Warning" not in done.stderr
+    assert "cannot be read as a picture" in done.stderr and "Warning" not in done.stderr
 
 
 TEXT = "Grüße,\n\n 世界"
