@@ -14,7 +14,7 @@ from tests.support.page import reply_text
 pytestmark = pytest.mark.loopback
 SYSTEM = ("system", "You are a friendly assistant.")
 HELLO = ("assistant", "Hello there.")
-PAGE = {"no_local": True, "timeout": 1.0}
+PAGE = {"no_local": True, "timeout": 3.0}
 
 
 # What a scripted server answers, and what the page shows after the part of the reply that came.
@@ -22,7 +22,7 @@ ANSWERS: dict[str, tuple[tuple[Item, ...], dict[str, Any], str]] = {
     "a stall in mid-reply": (
         ("half ", "a ", Hold()),
         {},
-        "⚠️ The reply stalled: nothing came for 1 second. "
+        "⚠️ The reply stalled: nothing came for 3 seconds. "
         "Try again, or look at the server's log; --timeout sets the wait.",
     ),
     "an error inside the stream": (
