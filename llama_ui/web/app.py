@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
@@ -19,7 +18,7 @@ from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web import gradio_patches, html, layout
-from llama_ui.web.chat_interface import PRIVATE, RAW, LlamaChatInterface
+from llama_ui.web.chat_interface import PRIVATE, LlamaChatInterface
 from llama_ui.web.handlers import Handlers
 from llama_ui.web.tab_handlers import TabHandlers
 
@@ -49,58 +48,26 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
                 system_prompt = layout.render_system_prompt(settings)
             with gr.Column(elem_id="settings"):
                 model, refresh, options = layout.render_model(settings)
-            with gr.Column(elem_id="chats"):
-                saved = layout.render_conversation_list()
+            chats = gr.Column(elem_id="chats")
             fields = [system_prompt, model, *options]
             with gr.Column(elem_id="chat"), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Chat"):
-                    chat = _chat(page, fields)
+                    chat = LlamaChatInterface(page, fields)
                 conversation = [chat.chatbot, *fields]
                 layout.render_code(tabs, conversation)
                 with gr.Tab("Time") as time_tab:
                     time_tab.select(None, chat.chatbot, gr.HTML("", elem_id="timings"), js="timings", **PRIVATE)
                 layout.render_compare(tabs, conversation)
+            with chats:
+                layout.render_conversation_list(tabs, chat, fields)
         details.expand(page.check, [model], [findings], **PRIVATE)
-        refresh.click(page.watch, [model], [status, model], **PRIVATE)
-        _connect_conversation_list(saved, tabs, chat, fields)
         demo.load(None, js="chat.init", **PRIVATE)
-        restored = demo.load(None, None, conversation, js="conversations.restoreTab", **PRIVATE)
+        query = gr.JSON(visible=False)  # of a share link
         outputs = [status, model, system_prompt, *options, chat.textbox, chat.message_error]
-        restored.then(page.arrive, [model, saved.file], outputs, js="conversations.linkQuery", **PRIVATE)
+        refresh.click(page.arrive, [model, query], outputs, **PRIVATE)
+        restored = demo.load(None, None, conversation, js="conversations.restoreTab", **PRIVATE)
+        restored.then(page.arrive, [model, query], outputs, js="conversations.linkQuery", **PRIVATE)
     return demo
-
-
-def _chat(page: Handlers, fields: list[Any]) -> LlamaChatInterface:
-    return LlamaChatInterface(
-        page,
-        additional_inputs=fields,
-        examples=[[{"text": text}] for text in layout.EXAMPLES],
-        cache_examples=False,  # a Space would call the model when it is built
-        chatbot=layout.chatbot(),
-        textbox=layout.message_box(),
-        editable=True,
-        api_name="chat",
-        api_description="Streams a reply. The message is a text, or a text with files: images and text files. "
-        "Omitted options are not sent to the server.",
-        analytics_enabled=False,
-    )
-
-
-def _connect_conversation_list(
-    saved: layout.ConversationList, tabs: TabHandlers, chat: LlamaChatInterface, fields: list[Any]
-) -> None:
-    conversation = [chat.chatbot, *fields]
-    saved.restore.click(None, None, conversation, js="conversations.fill", **PRIVATE)
-    saved.fresh.click(None, js="conversations.startNew", **PRIVATE)
-    saved.link.click(None, [chat.chatbot, chat.textbox, *fields], js="conversations.copyLink", **PRIVATE)
-    export: dict[str, Any] = {"fn": tabs.export_file, "inputs": [saved.file, *conversation], "outputs": saved.file}
-    for event, function in (
-        (saved.json.click(**export, js="conversations.exportJson", **RAW), "conversations.download"),
-        (saved.markdown.click(**export, js="conversations.exportMarkdown", **RAW), "conversations.download"),
-        (saved.upload.upload(tabs.import_file, saved.upload, saved.file, **RAW), "conversations.showImport"),
-    ):
-        event.success(None, saved.file, js=function, **PRIVATE)
-        event.failure(None, js="conversations.onFileError", **PRIVATE)
 
 
 def create_app(settings: Settings, connection: Connection, turns: Turns) -> FastAPI:
@@ -114,10 +81,14 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     demo.max_threads = 40  # Gradio's default; read at startup: threads
     demo.has_launched = True  # otherwise Gradio hands out any local file that a caller names (`_check_allowed`)
     gradio_patches.apply(demo)
-    script = _script(settings)
+    limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
+    scripts = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script = f"const LIMITS = {limits};\n{scripts}"
     security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
     routes = health.routes(connection, turns)
-    routes += [_script_route(name, text) for name, text in gradio_patches.edited_scripts().items()]
+    for name, text in gradio_patches.edited_scripts().items():
+        # A response for each request: the middleware that compresses it changes its headers.
+        routes.append(Route(f"/assets/{name}", lambda _, text=text: Response(text, media_type="text/javascript")))
     if settings.share:
         routes.append(Route("/robots.txt", lambda _: PlainTextResponse("User-agent: *\nDisallow: /")))
     app = FastAPI(openapi_url=None)
@@ -139,14 +110,3 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
         theme=layout.theme(),
     )
     return app
-
-
-def _script(settings: Settings) -> str:
-    limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
-    scripts = [(STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS]
-    return f"const LIMITS = {limits};\n{'\n'.join(scripts)}"
-
-
-def _script_route(name: str, text: str) -> Route:
-    # A response for each request: the middleware that compresses it changes its headers.
-    return Route(f"/assets/{name}", lambda _: Response(text, media_type="text/javascript"))

@@ -24,44 +24,45 @@ MAX_PNG_BYTES = 2**20  # a larger one is no drawing: as JPEG it is a fraction
 # Each takes the time of a whole image. A progressive JPEG has 10, and 10 MB of film behind it about 160.
 MAX_SCANS = 300
 
-_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "gif": "GIF"}
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _DOCUMENTS = {"pdf", "ps", "eps", "rtf", "svg"}  # their text is not for reading
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 
-# Pillow warns about large and odd files on stderr. `catch_warnings` does not work with threads.
+PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses what has more than twice as many
+# It warns about large and odd files on stderr. `catch_warnings` does not work with threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_attachment(name: str, content: bytes, longest_side: int, max_chars: int) -> Image | str:
     """The image in a file, or for a text file the text to put into the message. `longest_side` is in pixels.
 
-    Raises InputError for any other file.
+    An image may have any name. Raises InputError for any other file.
     """
     label = as_code(name, 60)
     if not content:
         raise InputError(f"{label} is empty.", "Add a file with something in it.")
     if len(content) > MAX_BYTES:
         raise InputError(f"{label} is larger than {MAX_BYTES // 2**20} MB.", "Make it smaller, and add it again.")
-    _, dot, suffix = name.rstrip(" .").lower().rpartition(".")
-    suffix = suffix if dot else ""
-    actual, claimed = _image_format(content), _FORMATS.get(suffix)
-    if actual and actual != claimed:
-        raise InputError(f"{label} is a {actual} picture with another name.", f"Rename it to .{actual.lower()}.")
-    if claimed:
-        return _image(label, claimed, content, longest_side)
-    return _text(label, suffix, content, max_chars)
-
-
-def _image_format(content: bytes) -> str | None:
-    """The format of an image, as Pillow recognizes it; None for any other file."""
     try:
-        with PIL.Image.open(io.BytesIO(content), formats=list(_FORMATS.values())) as opened:
-            return "JPEG" if opened.format == "MPO" else opened.format  # MPO: a photo with a smaller copy behind it
-    except Exception:  # whatever a parser raises on hostile data: OSError, SyntaxError, struct.error, ...
-        return None
+        with PIL.Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+            return _image(label, opened, content, longest_side)
+    except PIL.UnidentifiedImageError:
+        return _text(label, name, content, max_chars)
+    except InputError:
+        raise
+    except PIL.Image.DecompressionBombError as failure:
+        raise InputError(
+            f"{label} has more than {MAX_PIXELS // 10**6} million pixels.", "Make it smaller, and add it again."
+        ) from failure
+    except Exception as failure:  # whatever a parser raises on hostile data: OSError, SyntaxError, struct.error, ...
+        raise InputError(
+            f"{label} cannot be read as a picture.", "It may be damaged: save it again as PNG or JPEG."
+        ) from failure
 
 
-def _text(label: str, suffix: str, content: bytes, max_chars: int) -> str:
+def _text(label: str, name: str, content: bytes, max_chars: int) -> str:
+    ending = re.search(r"\.(\w+)[ .]*$", name.lower(), re.ASCII)
+    suffix = ending[1] if ending else ""
     text = None if suffix in _DOCUMENTS else _decode(content)
     if text is None:
         raise InputError(
@@ -70,8 +71,7 @@ def _text(label: str, suffix: str, content: bytes, max_chars: int) -> str:
     if len(text) > max_chars:
         raise InputError(f"{label} has {len(text):,} characters; at most {max_chars:,} are sent.", "Add a part of it.")
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
-    info = suffix if suffix.isascii() and suffix.isalnum() else ""
-    return f"{label}:\n\n{fence}{info}\n{text.removesuffix('\n')}\n{fence}"
+    return f"{label}:\n\n{fence}{suffix}\n{text.removesuffix('\n')}\n{fence}"
 
 
 def _decode(content: bytes) -> str | None:
@@ -83,26 +83,13 @@ def _decode(content: bytes) -> str | None:
     return None if _CONTROL.search(text) else text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _image(label: str, kind: str, content: bytes, longest_side: int) -> Image:
-    try:
-        with PIL.Image.open(io.BytesIO(content), formats=(kind,)) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise PIL.Image.DecompressionBombError
-            if opened.format != "MPO" and getattr(opened, "is_animated", False):
-                raise InputError(f"{label} is animated.", "Add one still picture of it.")
-            if kind == "JPEG" and content.count(b"\xff\xda") > MAX_SCANS:
-                raise ValueError("too many scans")
-            return _encode(_pixels(opened, longest_side), kind)
-    except InputError:
-        raise
-    except PIL.Image.DecompressionBombError as failure:
-        raise InputError(
-            f"{label} has more than {MAX_PIXELS // 10**6} million pixels.", "Make it smaller, and add it again."
-        ) from failure
-    except Exception as failure:  # as in `_image_format`
-        raise InputError(
-            f"{label} cannot be read as a {kind} picture.", "It may be damaged: save it again as PNG or JPEG."
-        ) from failure
+def _image(label: str, opened: PIL.Image.Image, content: bytes, longest_side: int) -> Image:
+    is_jpeg = opened.format in ("JPEG", "MPO")  # MPO: a photo with a smaller copy behind it
+    if getattr(opened, "is_animated", False) and not is_jpeg:
+        raise InputError(f"{label} is animated.", "Add one still picture of it.")
+    if is_jpeg and content.count(b"\xff\xda") > MAX_SCANS:
+        raise ValueError("too many scans")
+    return _encode(_pixels(opened, longest_side), is_jpeg)
 
 
 def _pixels(opened: PIL.Image.Image, longest_side: int) -> PIL.Image.Image:
@@ -124,9 +111,9 @@ def _pixels(opened: PIL.Image.Image, longest_side: int) -> PIL.Image.Image:
     return clean
 
 
-def _encode(image: PIL.Image.Image, kind: str) -> Image:
+def _encode(image: PIL.Image.Image, as_jpeg: bool) -> Image:
     file = io.BytesIO()
-    image.save(file, "JPEG" if kind == "JPEG" else "PNG", quality=90)
-    if kind != "JPEG" and file.tell() > MAX_PNG_BYTES:
-        return _encode(image, "JPEG")
-    return Image("image/jpeg" if kind == "JPEG" else "image/png", base64.b64encode(file.getvalue()).decode())
+    image.save(file, "JPEG" if as_jpeg else "PNG", quality=90)
+    if not as_jpeg and file.tell() > MAX_PNG_BYTES:
+        return _encode(image, as_jpeg=True)
+    return Image("image/jpeg" if as_jpeg else "image/png", base64.b64encode(file.getvalue()).decode())

@@ -4,12 +4,12 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any
 
 import gradio as gr
 from gradio.components.multimodal_textbox import MultimodalData
 from gradio.data_classes import GradioRootModel
-from pydantic import ConfigDict, model_validator
+from pydantic import BeforeValidator, ConfigDict, model_validator
 
 from llama_ui.core.conversation import Turn
 from llama_ui.core.errors import InputError
@@ -24,6 +24,17 @@ RAW = PRIVATE | {"preprocess": False, "postprocess": False}
 MAX_PROGRAM_BYTES = 10_000_000
 # Images that are decoded at once: a large one takes 200 MB of memory meanwhile.
 MAX_CONCURRENT_IMAGES = 2
+LATEX: list[dict[str, str | bool]] = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
+# From Llama Stack's text generation guide.
+EXAMPLES = [
+    "Write a two-sentence poem about llama.",
+    "Explain recursion in programming in simple terms.",
+    "hello world, write me a 2 sentence poem about the moon",
+]
 
 
 class MessageInput(MultimodalData):
@@ -42,12 +53,7 @@ class ChatHistory(GradioRootModel):
     """The history of the chatbot. A program may send any other, so it is cleaned before Gradio looks at it."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
-    root: list[ChatMessage]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _sanitize(cls, value: object) -> object:
-        return sanitize_history(value)
+    root: Annotated[list[ChatMessage], BeforeValidator(sanitize_history)]
 
 
 class LlamaChatInterface(gr.ChatInterface):
@@ -59,11 +65,24 @@ class LlamaChatInterface(gr.ChatInterface):
     `_api_wrapper`, so that `/chat` has the parameters of `Handlers.reply`.
     """
 
-    def __init__(self, page: Handlers, **kwargs: Any) -> None:
-        self._inputs = page.inputs
+    def __init__(self, page: Handlers, fields: list[Any]) -> None:
+        self._page = page
         # Why a message is not sent, or a file not accepted.
         self.message_error = gr.HTML("", elem_id="message-error", render=False)
-        super().__init__(page.reply, multimodal=True, **kwargs)
+        super().__init__(
+            page.reply,
+            multimodal=True,
+            chatbot=_chatbot(),
+            textbox=_message_box(),
+            additional_inputs=fields,
+            examples=[[{"text": text}] for text in EXAMPLES],
+            cache_examples=False,  # a Space would call the model when it is built
+            editable=True,
+            api_name="chat",
+            api_description="Streams a reply. The message is a text, or a text with files: images and text files. "
+            "Omitted options are not sent to the server.",
+            analytics_enabled=False,
+        )
         self.message_error.render()
 
     def _setup_events(self) -> None:
@@ -113,7 +132,7 @@ class LlamaChatInterface(gr.ChatInterface):
         add = gr.Button(visible="hidden", elem_id="attach")
         box.change(None, box, None, js="chat.readNewFiles", **PRIVATE)
         limit = MAX_CONCURRENT_IMAGES
-        added = add.click(self._inputs.attach, box, contents, js="chat.unreadFiles", concurrency_limit=limit, **RAW)
+        added = add.click(self._page.attach, box, contents, js="chat.unreadFiles", concurrency_limit=limit, **RAW)
         added.success(None, [box, contents], [box, self.message_error], js="chat.insertFiles", **PRIVATE)
         added.failure(None, [box, contents], [box, self.message_error], js="chat.removeUnreadFiles", **PRIVATE)
 
@@ -134,7 +153,7 @@ class LlamaChatInterface(gr.ChatInterface):
         """Yields the reply to a program, and the conversation to keep for its next message."""
         *settings, request = settings_and_request  # in the order of `Handlers.reply`
         try:
-            turn = await asyncio.to_thread(self._inputs.turn, message)
+            turn = await asyncio.to_thread(self._page.read_message, message)
             sent = [*history, render_user(turn)]
             if len(json.dumps(sent)) > MAX_PROGRAM_BYTES:
                 raise InputError("This conversation is too large.", "Start a new chat.")
@@ -153,3 +172,36 @@ def _apply_edit(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessa
 
 def _send_example(example: gr.SelectData) -> list[ChatMessage]:
     return [render_user(Turn(example.value["text"]))]
+
+
+def _chatbot() -> gr.Chatbot:
+    chatbot = gr.Chatbot(
+        label="Conversation",
+        show_label=False,
+        height="var(--conversation-height)",
+        buttons=["copy", "copy_all"],
+        latex_delimiters=LATEX,
+        placeholder="**What would you like to try?**",
+        elem_id="conversation",
+    )
+    # Not a subclass: for each one, Gradio writes a .pyi file beside this one (gradio/component_meta.py).
+    chatbot.data_model = ChatHistory  # type: ignore[assignment] # another model, of the same JSON
+    return chatbot
+
+
+def _message_box() -> gr.MultimodalTextbox:
+    box = gr.MultimodalTextbox(
+        placeholder="Type a message…",
+        label="Message",
+        file_count="multiple",
+        lines=1,
+        max_lines=8,
+        max_plain_text_length=10**9,  # Gradio would turn a long pasted text into a file
+        submit_btn=True,
+        stop_btn=True,
+        autofocus=False,  # it would scroll a narrow page; chat.js sets the focus without scrolling
+        scale=7,
+        elem_id="message",
+    )
+    box.data_model = MessageInput  # not a subclass, as in `_chatbot`
+    return box

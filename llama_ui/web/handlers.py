@@ -1,16 +1,19 @@
-"""The event handlers of the chat: replies, the status of the server, and its check."""
+"""The event handlers of the chat, and the checks of what a page or a program sends that all handlers share."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from llama_ui.core.conversation import Reply
-from llama_ui.core.errors import ChatError
+from llama_ui.core.conversation import SETTINGS, ChatSettings, Reply, Turn
+from llama_ui.core.errors import ChatError, InputError
+from llama_ui.core.images import MAX_IMAGES, is_clean_form
 from llama_ui.core.logs import log_unexpected
+from llama_ui.core.messages import Image, validate_text
 from llama_ui.core.reply import TICK_SECONDS
 from llama_ui.core.text import as_code
 from llama_ui.hosting.limits import Visitor, network
@@ -19,20 +22,71 @@ from llama_ui.llama_stack.connection import Connection, ServerInfo
 from llama_ui.llama_stack.models import first_choice, same_model
 from llama_ui.settings import Settings
 from llama_ui.web import html
-from llama_ui.web.history import ChatMessage, error_note, note, render_reply, with_request
-from llama_ui.web.inputs import InputReader
+from llama_ui.web.attachments import read_attachment
+from llama_ui.web.history import ChatMessage, error_note, note, parse, render_reply, with_request
 from llama_ui.workbench import share_link
 from llama_ui.workbench.check import CheckResult, check_connection
 
+MAX_MODEL_CHARS = 300
+MAX_CONVERSATION_IMAGES = 20
 
-class Handlers:
-    """The event handlers of the chat."""
+
+class BaseHandlers:
+    """What all event handlers share: they read and check inputs, and raise `InputError` for what cannot be sent."""
 
     def __init__(self, settings: Settings, connection: Connection, turns: Turns) -> None:
-        self.inputs = InputReader(settings)
         self._settings = settings
         self._connection = connection
         self._turns = turns
+
+    def read_settings(self, values: Sequence[object]) -> ChatSettings:
+        """Reads the page's settings, in the order of `SETTINGS`, and applies the app's limits to them."""
+        system_prompt, model, *_ = values
+        validate_text("system prompt", system_prompt or "", self._settings.max_message_chars)
+        validate_text("model's name", model or "", MAX_MODEL_CHARS)
+        settings = ChatSettings.from_texts(form_texts(values))
+        return replace(settings, options=self._turns.limits.sampling_options(settings.options))
+
+    def read_message(self, message: object) -> Turn:
+        """Reads a program's message with files, `{"text", "files"}`. Text files become part of its text."""
+        text, files = (message.get("text") or "", message.get("files") or []) if isinstance(message, dict) else ("", [])
+        contents = [self.read_file(file) for file in files]
+        blocks = [content for content in contents if isinstance(content, str)]
+        images = tuple(content for content in contents if isinstance(content, Image))
+        turn = Turn("\n\n".join(filter(None, [*blocks, text])), images)
+        self.check_message(turn)
+        return turn
+
+    def read_file(self, file: dict[str, Any]) -> Image | str:
+        """Reads an uploaded file."""
+        path = Path(file["path"])  # Gradio refuses every path but those of its uploads
+        limits = self._settings.max_image_side, self._settings.max_message_chars
+        try:
+            return read_attachment(file.get("orig_name") or path.name, path.read_bytes(), *limits)
+        except OSError as error:
+            raise InputError("A file of the message is no longer there.", "Add it again.") from error
+
+    def check_message(self, turn: Turn) -> None:
+        """Checks the user message that a reply is requested for."""
+        validate_text("message", turn.text, self._settings.max_message_chars)
+        if (count := len(turn.images)) > MAX_IMAGES:
+            raise InputError(f"The message has {count} pictures; at most {MAX_IMAGES} are sent.", "Remove some.")
+        if turn.replies or not turn.has_message:
+            raise InputError("The message is blank.", "Type something to send.")
+
+    async def check_images(self, turns: Sequence[Turn]) -> None:
+        """Checks the images of a conversation: a page, or a program, may send back what no attachment became."""
+        images = [image for turn in turns for image in turn.images]
+        if (count := len(images)) > MAX_CONVERSATION_IMAGES:
+            sentence = f"The conversation has {count} pictures; at most {MAX_CONVERSATION_IMAGES} are sent."
+            raise InputError(sentence, "Start a new chat.")
+        for image in images:
+            if not await asyncio.to_thread(is_clean_form, image, self._settings.max_image_side):
+                raise InputError("A picture in the conversation cannot be sent.", "Start a new chat, and add it again.")
+
+
+class Handlers(BaseHandlers):
+    """The event handlers of the chat."""
 
     async def reply(
         self,
@@ -54,9 +108,10 @@ class Handlers:
         messages = [message]
         try:
             values = (system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort)
-            settings = self.inputs.settings(values)
-            settings = replace(settings, options=self._turns.limits.sampling_options(settings.options))
-            conversation = await self.inputs.conversation([*history, message], settings.system_prompt)
+            settings = self.read_settings(values)
+            conversation = parse([*history, message], settings.system_prompt)
+            self.check_message(conversation.turns[-1])
+            await self.check_images(conversation.turns)
             seen = {notice for turn in conversation.turns for reply in turn.replies for notice in reply.notices}
             sent, visitor = None, visitor_of(request)
             replies = self._turns.respond(visitor, settings.model, conversation.messages(), settings.options)
@@ -89,8 +144,23 @@ class Handlers:
         progress = self._connection.progress
         return f"*The server is getting ready; your message is sent as soon as it is. {progress}… {seconds} s*"
 
+    def attach(self, message: dict[str, Any] | None) -> list[dict[str, str]]:
+        """Reads the files that were added to the message box: for each its `path`, and `image`, `text` or `error`.
+
+        An image is a `data:` URL, and an error is HTML.
+        """
+        results = []
+        for file in (message or {}).get("files", []):
+            try:
+                content = self.read_file(file)
+                result = {"image": content.data_url} if isinstance(content, Image) else {"text": content}
+            except InputError as error:
+                result = {"error": html.from_markdown(error)}
+            results.append({"path": str(file["path"]), **result})
+        return results
+
     async def arrive(self, model: str | None, query: Mapping[str, str] | None) -> AsyncGenerator[list[Any], None]:
-        """Yields what `watch` does, and once what a share link fills in.
+        """Yields the status line and the models, until the server is ready or known not to be, and the link's values.
 
         These are the fields in the order of `share_link.NAMES` without the model, and the notes on what was left out.
         """
@@ -105,14 +175,8 @@ class Handlers:
                     notes.append(f"The link's model {as_code(linked)} is not on this server.")
                     linked = ""
                 choice = _model_choice(server, linked or model or self._settings.model) if server else model_field
-                yield [status, choice, *fields, "".join(map(html.alert, notes))]
+                yield [status, choice, *fields, "".join(map(html.alert, notes)) or gr.skip()]
                 fields, model_field = [gr.skip()] * len(fields), gr.skip()
-
-    async def watch(self, model: str | None) -> AsyncGenerator[tuple[str, Any], None]:
-        """Yields the status line and the list of models, until the server is ready or known not to be."""
-        async with aclosing(self._server_status()) as updates:
-            async for status, server in updates:
-                yield status, _model_choice(server, model or self._settings.model) if server else gr.skip()
 
     async def _server_status(self) -> AsyncGenerator[tuple[str, ServerInfo | None], None]:
         """Yields the status line, and in the end the server if there is one."""
@@ -133,7 +197,7 @@ class Handlers:
         """Yields the results of a connection check, one by one."""
         results: list[CheckResult] = []
         try:
-            self.inputs.check_model(model or "")
+            validate_text("model's name", model or "", MAX_MODEL_CHARS)
             self._turns.limits.admit(visitor_of(request))  # the check requests a token from the model
         except ChatError as error:
             yield html.alert(error)
@@ -144,6 +208,11 @@ class Handlers:
                 results.append(result)
                 yield html.check_results(results, complete=False)
         yield html.check_results(results, complete=True)
+
+
+def form_texts(values: Sequence[object]) -> dict[str, str]:
+    """The values of the page's settings, in the order of `SETTINGS`, as texts by their names."""
+    return {name: "" if value is None else str(value) for name, value in zip(SETTINGS, values, strict=True)}
 
 
 def visitor_of(request: gr.Request | None) -> Visitor:

@@ -57,7 +57,7 @@ def _sanitize_metadata(metadata: object) -> dict[str, Any] | None:
     if not isinstance(metadata, dict):
         return None
     known = {name: metadata[name] for name in _METADATA if isinstance(metadata.get(name), str | int | float)}
-    return {name: sanitize_text(value) if isinstance(value, str) else value for name, value in known.items()}
+    return known | {name: sanitize_text(value) for name, value in known.items() if isinstance(value, str)}
 
 
 def parse(history: Iterable[ChatMessage], system_prompt: str = "") -> Conversation:
@@ -66,41 +66,37 @@ def parse(history: Iterable[ChatMessage], system_prompt: str = "") -> Conversati
     for message in history:
         metadata = message["metadata"] or {}
         known = Receipt.parse(metadata.get("log"))
+        fields = known.fields()
         text = "\n\n".join(part["text"] for part in message["content"] if part.get("text"))
-        if message["role"] == "user":
-            urls = [part["value"]["url"] for part in message["content"] if "value" in part]
-            images = tuple(image for url in urls if (image := Image.from_data_url(url)))
-            turns.append(Turn(text, images, request=known.sent))
-        else:
-            _add_part(turns, _parse_part(metadata, text) | known.fields())
+        match message:
+            case {"role": "user"}:
+                urls = [part["value"]["url"] for part in message["content"] if "value" in part]
+                images = tuple(image for url in urls if (image := Image.from_data_url(url)))
+                turns.append(Turn(text, images, request=known.sent))
+                continue
+            case {"metadata": {"id": "notice"}}:
+                fields["notices"] = (text.removeprefix(_NOTICE),)
+            case {"metadata": {"id": kind}} if kind:
+                pass
+            case {"metadata": {"title": title}} if title:
+                duration = metadata.get("duration")
+                is_known = isinstance(duration, int | float) and 0 <= duration < 1e9
+                fields |= {"reasoning": text, "reasoning_seconds": duration if is_known else None}
+            case _:
+                fields["text"] = text
+        _add_fields(turns, fields)
     return Conversation(system_prompt, tuple(turns))
 
 
-def _parse_part(metadata: dict[str, Any], text: str) -> dict[str, Any]:
-    """The fields of `Reply` in one of its messages."""
-    match metadata:
-        case {"id": "notice"}:
-            return {"notices": (text.removeprefix(_NOTICE),)}
-        case {"id": kind} if kind:
-            return {}
-        case {"title": title} if title:
-            duration = metadata.get("duration")
-            seconds = duration if isinstance(duration, int | float) and 0 <= duration < 1e9 else None
-            return {"reasoning": text, "reasoning_seconds": seconds}
-    return {"text": text}
-
-
-def _add_part(turns: list[Turn], fields: dict[str, Any]) -> None:
-    """Adds what a message of an assistant tells to the last reply, or begins another one where that has it already."""
+def _add_fields(turns: list[Turn], fields: dict[str, Any]) -> None:
+    """Adds what a message tells to the last reply, or begins another one where that has an answer or reasoning."""
     reply = turns[-1].reply if turns else None
-    has_answer = reply is not None and bool(reply.text.strip())
-    has_reasoning = reply is not None and bool(reply.reasoning)
-    if reply is None or ("text" in fields and has_answer) or ("reasoning" in fields and (has_answer or has_reasoning)):
-        if fields:
-            add_reply(turns, Reply(ended=True, **fields))
-    else:
+    parts = fields.keys() & {"text", "reasoning"}
+    if reply and not (parts and reply.has_answer) and not ("reasoning" in parts and reply.reasoning):
         notices = reply.notices + fields.pop("notices", ())
         turns[-1] = replace(turns[-1], replies=(replace(reply, notices=notices, **fields),))
+    elif fields:
+        add_reply(turns, Reply(ended=True, **fields))
 
 
 def render(conversation: Conversation) -> list[ChatMessage]:
@@ -126,7 +122,12 @@ def with_request(message: ChatMessage, request: ChatSettings) -> ChatMessage:
 
 def render_reply(reply: Reply) -> list[ChatMessage]:
     """A reply, or the part of it that has arrived: its reasoning, its answer, and the page's notes on it."""
-    messages = [_thinking(reply)] if reply.reasoning.strip() else []
+    messages = []
+    if reply.reasoning.strip():  # Gradio folds it up when it is done
+        thinking: dict[str, Any] = {"title": "Thinking", "status": "pending" if reply.thinking else "done"}
+        if not reply.thinking and reply.reasoning_seconds is not None:
+            thinking["duration"] = max(0.1, round(reply.reasoning_seconds, 1))
+        messages.append(_message("assistant", [_text_part(reply.reasoning.strip("\n"))], thinking))
     if reply.text:
         messages.append(_message("assistant", [_text_part(reply.text)], _log(reply)))
     messages += [note("notice", f"{_NOTICE}{sentence}") for sentence in reply.notices]
@@ -137,14 +138,6 @@ def render_reply(reply: Reply) -> list[ChatMessage]:
     if messages and reply.ended and not reply.text:
         messages[-1]["metadata"] |= _log(reply) or {}
     return messages
-
-
-def _thinking(reply: Reply) -> ChatMessage:
-    """The reasoning, which Gradio folds up when it is done."""
-    metadata: dict[str, Any] = {"title": "Thinking", "status": "pending" if reply.thinking else "done"}
-    if not reply.thinking and reply.reasoning_seconds is not None:
-        metadata["duration"] = max(0.1, round(reply.reasoning_seconds, 1))
-    return _message("assistant", [_text_part(reply.reasoning.strip("\n"))], metadata)
 
 
 def _log(reply: Reply) -> dict[str, str] | None:

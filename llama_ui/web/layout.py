@@ -2,28 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import gradio as gr
 from gradio.components import Component
 
 from llama_ui.core.messages import REASONING_EFFORTS
 from llama_ui.settings import Settings
-from llama_ui.web.chat_interface import PRIVATE, RAW, ChatHistory, MessageInput
+from llama_ui.web.chat_interface import PRIVATE, RAW, LlamaChatInterface
 from llama_ui.web.tab_handlers import TabHandlers
 
-LATEX: list[dict[str, str | bool]] = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
-# From Llama Stack's text generation guide.
-EXAMPLES = [
-    "Write a two-sentence poem about llama.",
-    "Explain recursion in programming in simple terms.",
-    "hello world, write me a 2 sentence poem about the moon",
-]
 PRESETS = {
     "Friendly": "You are a friendly assistant.",
     "Shakespeare": "You are shakespeare.",
@@ -53,10 +41,12 @@ def render_system_prompt(settings: Settings) -> gr.Textbox:
     with gr.Row(elem_id="presets"):
         for label, prompt in PRESETS.items():
             # Only in the browser: no request, and no endpoint for programs.
-            gr.Button(label, size="sm", min_width=60).click(
-                None, None, system_prompt, js=f"() => {json.dumps(prompt)}", **PRIVATE
-            )
+            _button(label).click(None, None, system_prompt, js=f"() => {json.dumps(prompt)}", **PRIVATE)
     return system_prompt
+
+
+def _button(label: str, **options: Any) -> gr.Button:
+    return gr.Button(label, size="sm", min_width=60, **options)
 
 
 def render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.Textbox | gr.Dropdown]]:
@@ -86,64 +76,25 @@ def render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.Te
     return model, refresh, [*sampling, effort]
 
 
-def chatbot() -> gr.Chatbot:
-    chatbot = gr.Chatbot(
-        label="Conversation",
-        show_label=False,
-        height="var(--conversation-height)",
-        buttons=["copy", "copy_all"],
-        latex_delimiters=LATEX,
-        placeholder="**What would you like to try?**",
-        elem_id="conversation",
-    )
-    # Not a subclass: for each one, Gradio writes a .pyi file beside this one (gradio/component_meta.py).
-    chatbot.data_model = ChatHistory  # type: ignore[assignment] # another model, of the same JSON
-    return chatbot
-
-
-def message_box() -> gr.MultimodalTextbox:
-    box = gr.MultimodalTextbox(
-        placeholder="Type a message…",
-        label="Message",
-        file_count="multiple",
-        lines=1,
-        max_lines=8,
-        max_plain_text_length=10**9,  # Gradio would turn a long pasted text into a file
-        submit_btn=True,
-        stop_btn=True,
-        autofocus=False,  # it would scroll a narrow page; chat.js sets the focus without scrolling
-        scale=7,
-        elem_id="message",
-    )
-    box.data_model = MessageInput  # not a subclass, as in `chatbot`
-    return box
-
-
-@dataclass(frozen=True)
-class ConversationList:
+def render_conversation_list(tabs: TabHandlers, chat: LlamaChatInterface, fields: Sequence[Component]) -> None:
     """The list of saved conversations, and the actions on the current one."""
-
-    fresh: gr.Button
-    markdown: gr.Button
-    json: gr.Button
-    upload: gr.UploadButton
-    link: gr.Button
-    restore: gr.Button
-    file: gr.JSON
-
-
-def render_conversation_list() -> ConversationList:
+    conversation = [chat.chatbot, *fields]
+    file = gr.JSON(visible=False)
+    export: dict[str, Any] = {"fn": tabs.export_file, "inputs": [file, *conversation], "outputs": file}
     gr.HTML('<h2>Conversations</h2><ul id="chat-list"></ul>', elem_id="saved-chats")
     with gr.Row(elem_id="chat-actions"):
-        return ConversationList(
-            fresh=gr.Button("New", size="sm", min_width=60),
-            link=gr.Button("Copy link", size="sm", min_width=60),
-            upload=gr.UploadButton("Import", size="sm", min_width=60, file_types=[".json"]),
-            markdown=gr.Button("Export Markdown", size="sm", min_width=60),
-            json=gr.Button("Export JSON", size="sm", min_width=60),
-            restore=gr.Button(visible="hidden", elem_id="restore"),
-            file=gr.JSON(visible=False),
-        )
+        _button("New").click(None, js="conversations.startNew", **PRIVATE)
+        shared = [chat.chatbot, chat.textbox, *fields]
+        _button("Copy link").click(None, shared, js="conversations.copyLink", **PRIVATE)
+        upload = gr.UploadButton("Import", size="sm", min_width=60, file_types=[".json"])
+        imported = upload.upload(tabs.import_file, upload, file, **RAW)
+        markdown = _button("Export Markdown").click(**export, js="conversations.exportMarkdown", **RAW)
+        exported = _button("Export JSON").click(**export, js="conversations.exportJson", **RAW)
+        restore = gr.Button(visible="hidden", elem_id="restore")
+        restore.click(None, None, conversation, js="conversations.fill", **PRIVATE)
+    for event, function in ((imported, "showImport"), (markdown, "download"), (exported, "download")):
+        event.success(None, file, js=f"conversations.{function}", **PRIVATE)
+        event.failure(None, js="conversations.onFileError", **PRIVATE)
 
 
 def render_code(tabs: TabHandlers, conversation: Sequence[Component]) -> None:
@@ -180,9 +131,9 @@ def render_compare(tabs: TabHandlers, conversation: Sequence[Component]) -> None
                 elem_id="compare-second",
             )
         with gr.Row():
-            replay = gr.Button("Replay", size="sm", min_width=60, variant="primary")
-            ask_both = gr.Button("Ask both", size="sm", min_width=60, variant="primary")
-            stop = gr.Button("Stop", size="sm", min_width=60, elem_id="compare-stop")
+            replay = _button("Replay", variant="primary")
+            ask_both = _button("Ask both", variant="primary")
+            stop = _button("Stop", elem_id="compare-stop")
         result = gr.HTML("", elem_id="comparison")
     tab.select(tabs.second_models, None, second, **PRIVATE)
     replayed = replay.click(tabs.replay, conversation, result, **RAW)

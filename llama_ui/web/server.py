@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import ExitStack
 from importlib import import_module
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import uvicorn
 from gradio import networking
@@ -26,15 +26,15 @@ from llama_ui.web.app import create_app
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 30
-CLOSE_SECONDS = 1.0  # for what is still on its way to a visitor
+CLOSE_SECONDS = 1
 PORTS = range(7860, 7960)
 
 
 def run(settings: Settings, prog: str) -> int:
     """Serve the page until a signal ends it. Return the exit status.
 
-    SIGINT raises KeyboardInterrupt, and so does every signal after SIGTERM, which first waits for active replies.
-    Raises OSError if the app cannot listen.
+    SIGTERM waits for active replies. SIGINT, or SIGTERM once more, ends them with a sentence, and raises
+    KeyboardInterrupt or SystemExit. Raises OSError if the app cannot listen.
     """
     _raise_file_limit(settings.max_visitors)
     connection = Connection(settings)
@@ -43,7 +43,8 @@ def run(settings: Settings, prog: str) -> int:
         cleanup.callback(uploads.folder().cleanup)
         cleanup.callback(connection.close)
         server = cleanup.enter_context(PageServer(settings, connection, turns))
-        cleanup.callback(_ignore_signals)  # stopping the server takes at most about a second
+        for number in (signal.SIGINT, signal.SIGTERM):  # stopping the server takes at most about a second
+            cleanup.callback(signal.signal, number, signal.SIG_IGN)
         cleanup.callback(turns.end)
         if settings.share and not settings.space:
             _share(server.host, server.port)
@@ -52,14 +53,12 @@ def run(settings: Settings, prog: str) -> int:
         print(f"Llama Stack Chat: {server.url}  (Ctrl+C to stop)", flush=True)
         connection.start().add_done_callback(lambda _: _announce(connection, prog))
         try:
-            signal.signal(signal.SIGTERM, _terminate)
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit())
             while True:
                 time.sleep(3600)
-        except Terminated:
+        except SystemExit:
             print(f"Shutting down; waiting up to {DRAIN_SECONDS} s for active replies", flush=True)
             turns.drain(DRAIN_SECONDS)
-        finally:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
     return 0
 
 
@@ -76,7 +75,7 @@ class PageServer(uvicorn.Server):
             log_config=None,
             forwarded_allow_ips=settings.trusted_proxies,
             timeout_keep_alive=20,  # a busy app may take more than the default 5 s to read the next request
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=CLOSE_SECONDS + 1,
         )
         super().__init__(config)
         self._thread = threading.Thread(target=self.run, args=[[self._socket]], name="server", daemon=True)
@@ -99,11 +98,8 @@ class PageServer(uvicorn.Server):
             server.close()  # a page connects again at once
         for connection in list(self.server_state.connections):
             connection.transport.close()
-        deadline = time.monotonic() + CLOSE_SECONDS
-        while self.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - there is no event
-            await asyncio.sleep(0.02)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()  # its client does not read
+            # Not before: something may still be on its way to a visitor. And not later: the client may not read.
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, connection.transport.abort)
         await super().shutdown(sockets)
 
 
@@ -115,11 +111,10 @@ def listen(host: str, port: int | None) -> socket.socket:
             return socket.create_server((host.strip("[]"), candidate), family=family)
         except OSError as error:
             reason = error
-    if port is None:
-        raise OSError("no free port was found from 7860 on; choose one with --port.") from reason
-    raise OSError(
-        f"port {port} on {host} is in use or cannot be listened on; choose another with --port (GRADIO_SERVER_PORT)."
-    ) from reason
+    problem = "no free port was found from 7860 on"
+    if port is not None:
+        problem = f"port {port} on {host} is in use or cannot be listened on"
+    raise OSError(f"{problem}; choose another with --port (GRADIO_SERVER_PORT).") from reason
 
 
 def _share(host: str, port: int) -> None:
@@ -174,17 +169,3 @@ def _raise_file_limit(visitors: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < needed:
         limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-
-
-class Terminated(Exception):
-    """SIGTERM was received."""
-
-
-def _terminate(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    raise Terminated
-
-
-def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

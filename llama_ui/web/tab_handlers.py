@@ -10,42 +10,28 @@ from typing import Any
 
 import gradio as gr
 
-from llama_ui.core.conversation import SETTINGS, Conversation, Turn
+from llama_ui.core.conversation import SETTINGS, ChatSettings, Conversation, Turn
 from llama_ui.core.errors import ChatError, InputError
 from llama_ui.core.logs import log_unexpected
-from llama_ui.hosting.turns import Turns
-from llama_ui.llama_stack.connection import Connection
-from llama_ui.settings import Settings
-from llama_ui.web import comparison, html
-from llama_ui.web.comparison import Column
-from llama_ui.web.handlers import visitor_of
+from llama_ui.web import html
+from llama_ui.web.handlers import BaseHandlers, form_texts, visitor_of
 from llama_ui.web.history import ChatMessage, parse, render
-from llama_ui.web.inputs import InputReader, form_texts
 from llama_ui.workbench import export, snippet
-from llama_ui.workbench.compare import Variant, diff_words, replay
-
-NOTHING_SENT = "Send a message to see its code."
+from llama_ui.workbench.compare import Variant, replay
 
 
-class TabHandlers:
+class TabHandlers(BaseHandlers):
     """The event handlers of the other tabs. `values` are the page's settings in the order of `SETTINGS`."""
-
-    def __init__(self, settings: Settings, connection: Connection, turns: Turns) -> None:
-        self._settings = settings
-        self._connection = connection
-        self._turns = turns
-        self._inputs = InputReader(settings)
 
     async def code(self, history: list[ChatMessage], *values: Any) -> tuple[str, str, str, str]:
         """The request of the last message as Python, curl and JSON, and the links to its images as HTML."""
         conversation = parse(history)
-        request = conversation.until_last_message()
-        if request is None:
-            return f"# {NOTHING_SENT}", f"# {NOTHING_SENT}", "", ""
-        turn = conversation.turns[len(request.turns) - 1]
-        sent = (turn.reply and turn.reply.request) or turn.request
         try:
-            sent = sent or self._inputs.settings(values)
+            request = conversation.until_last_message()
+            if request is None:
+                raise InputError("Send a message to see its code.", "")
+            turn = conversation.turns[len(request.turns) - 1]
+            sent = (turn.reply and turn.reply.request) or turn.request or self.read_settings(values)
             messages = replace(request, system_prompt=sent.system_prompt).messages()
             stack = await self._connection.client()
             lookup = stack.discovery.last_identity()
@@ -83,8 +69,8 @@ class TabHandlers:
     async def replay(self, history: list[ChatMessage], request: gr.Request, *values: Any) -> AsyncGenerator[str, None]:
         """Yields the conversation as it was, beside its messages answered again with the current settings."""
         conversation = parse(history, form_texts(values)["system_prompt"])
-        columns = [comparison.before(conversation)]
-        async with aclosing(self._compare(request, _questions(conversation), [""], values, columns)) as tables:
+        columns = [before(conversation)]
+        async with aclosing(self._compare(request, _questions(conversation), [values], columns)) as tables:
             async for table in tables:
                 yield table
 
@@ -92,17 +78,13 @@ class TabHandlers:
         self, message: str, second: str, history: list[ChatMessage], request: gr.Request, *values: Any
     ) -> AsyncGenerator[str, None]:
         """Yields the answers of two models to the message; where it is blank, to those of the conversation."""
-        questions = [Turn(message)] if message.strip() else _questions(parse(history))
-        try:
-            if message.strip():
-                self._inputs.check_message(questions[0])
-            if not second:
-                raise InputError("No second model is chosen.", "Choose one.")
-            self._inputs.check_model(second)
-        except InputError as error:
-            yield html.alert(error)
+        if not second:
+            yield html.alert("No second model is chosen. Choose one.")
             return
-        async with aclosing(self._compare(request, questions, ["", second], values)) as tables:
+        questions = [Turn(message)] if message.strip() else _questions(parse(history))
+        system_prompt, _, *sampling = values
+        forms = [values, (system_prompt, second, *sampling)]
+        async with aclosing(self._compare(request, questions, forms)) as tables:
             async for table in tables:
                 yield table
 
@@ -110,25 +92,24 @@ class TabHandlers:
         self,
         request: gr.Request,
         questions: Sequence[Turn],
-        models: Sequence[str],
-        values: Sequence[Any],
-        columns: Sequence[Column] = (),
+        forms: Sequence[Sequence[Any]],
+        columns: Sequence[Variant] = (),
     ) -> AsyncGenerator[str, None]:
-        """Yields the answers of each model, beside `columns`. A blank model is the one of the page."""
+        """Yields the answers with each form's settings, beside `columns`."""
         try:
             if not questions:
                 raise InputError("Nothing to replay yet.", "Send a message first.")
-            settings = self._inputs.settings(values)
-            settings = replace(settings, options=self._turns.limits.sampling_options(settings.options))
-            await self._inputs.check_images(Conversation(turns=tuple(questions)))
-            names = [await self._connection.resolve_model(model or settings.model) for model in models]
-            variants = [Variant(replace(settings, model=name)) for name in names]
+            self.check_message(questions[-1])
+            await self.check_images(questions)
+            variants = []
+            for settings in map(self.read_settings, forms):
+                model = await self._connection.resolve_model(settings.model)
+                variants.append(Variant(model, replace(settings, model=model)))
             respond = partial(self._turns.respond, visitor_of(request))
             async with aclosing(replay(respond, variants, questions)) as news:
                 async for _ in news:
-                    yield comparison.table(questions, [*columns, *map(comparison.column, variants)])
-            columns = [*columns, *map(comparison.column, variants)]
-            yield await asyncio.to_thread(comparison.table, questions, columns, diff_words)
+                    yield html.comparison(questions, [*columns, *variants])
+            yield await asyncio.to_thread(html.comparison, questions, [*columns, *variants], mark_differences=True)
         except ChatError as error:
             yield html.alert(error)
         except Exception:
@@ -138,3 +119,11 @@ class TabHandlers:
 def _questions(conversation: Conversation) -> list[Turn]:
     """The user messages of a conversation."""
     return [replace(turn, replies=()) for turn in conversation.exchanges()]
+
+
+def before(conversation: Conversation) -> Variant:
+    """The conversation as it was, with the settings of its last reply as far as they are known."""
+    turns = conversation.exchanges()
+    requests = [turn.reply.request for turn in turns if turn.reply and turn.reply.request]
+    settings = requests[-1] if requests else ChatSettings(conversation.system_prompt)
+    return Variant(f"Before: {settings.model}" if settings.model else "Before", settings, turns)

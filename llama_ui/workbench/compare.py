@@ -21,6 +21,7 @@ _WORD = re.compile(r"\w+\s*|[^\w\s]+\s*|\s+")  # with the space behind it, so th
 class Variant:
     """One way to answer the messages, and the turns that have come of it so far."""
 
+    name: str
     settings: ChatSettings
     turns: list[Turn] = field(default_factory=list)
 

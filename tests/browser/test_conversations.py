@@ -65,26 +65,22 @@ def test_an_exported_conversation_continues_after_its_import(
     assert stack.requests[-1] == expected
 
 
-def test_a_saved_conversation_continues_in_another_tab(chat: Chat, stack: FakeStack, expected: dict[str, Any]) -> None:
+def test_a_saved_conversation_continues_after_a_reload_and_in_another_tab(
+    chat: Chat, stack: FakeStack, expected: dict[str, Any]
+) -> None:
     converse(chat)
+    chat.page.reload()
+    expect(chat.replies).to_have_count(2)
+    expect(chat.saved_chats).to_have_count(1)
     tab = Chat(chat.page.context.new_page(), chat.page.url)
     expect(tab.questions).to_have_count(0)
     expect(tab.system_prompt).to_have_value("You are a friendly assistant.")
     tab.saved_chats.get_by_role("button", name="Open").click()
-    expect(tab.replies).to_have_count(2)
-    expect(tab.conversation.locator("[data-stats*='7 tokens in']")).to_have_count(2)
-    tab.ask("Go on.")
-    assert stack.requests[-1] == expected
-
-
-def test_a_conversation_continues_after_a_reload(chat: Chat, stack: FakeStack, expected: dict[str, Any]) -> None:
-    converse(chat)
-    chat.page.reload()
-    expect(chat.replies).to_have_count(2)
-    chat.wait_until_idle()
-    chat.ask("Go on.")
-    assert stack.requests[-1] == expected
-    expect(chat.saved_chats).to_have_count(1)
+    for page in (chat, tab):
+        expect(page.conversation.locator("[data-stats*='7 tokens in']")).to_have_count(2)
+        page.wait_until_idle()
+        page.ask("Go on.")
+        assert stack.requests[-1] == expected
 
 
 def test_a_reload_during_a_reply_keeps_the_message(chat: Chat, stack: FakeStack) -> None:

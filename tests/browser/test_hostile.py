@@ -1,16 +1,17 @@
 """Hostile replies: nothing that a server sends makes the page run a script or request another address."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from tests.support.chromium import WIDE, Chat
-from tests.support.fake_stack import FakeStack
+from tests.support.fake_stack import FakeStack, ScriptedServer
 
 pytestmark = pytest.mark.browser
 # URL stands for an address of the collector, RUN for a script.
@@ -91,31 +92,17 @@ LANGUAGES = [
 RUN = "(window.ran=1)"
 
 
-class Collector:
+class Collector(ScriptedServer):
     """A server on another port that records the paths of its requests."""
 
-    def __enter__(self) -> Self:
+    def _app(self) -> Starlette:
         self.paths: list[str] = []
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(handler) -> None:
-                self.paths.append(handler.path)
-                handler.send_response(200)
-                handler.end_headers()
+        async def record(request: Request) -> Response:
+            self.paths.append(request.url.path)
+            return Response()
 
-            do_POST = do_HEAD = do_OPTIONS = do_GET
-
-            def log_message(handler, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        return Starlette(routes=[Route("/{path:path}", record, methods=["GET", "POST", "OPTIONS"])])
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Failures made with real sockets: what the page shows, and how it goes on. Each wording is tested in llama_stack."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,78 +8,42 @@ import pytest
 from gradio_client import Client
 
 from tests.support.bad_servers import HALF_A_REPLY, HTML, Address, RawServer, self_signed
-from tests.support.fake_stack import MODEL, Break, FakeStack, Hold, Item
+from tests.support.fake_stack import MODEL, FakeStack, Hold, Item
 from tests.support.page import reply_text
 
 pytestmark = pytest.mark.loopback
 SYSTEM = ("system", "You are a friendly assistant.")
 HELLO = ("assistant", "Hello there.")
-PAGE = {"no_local": True, "timeout": 1.0}
+PAGE = {"no_local": True, "timeout": 3.0}
 
 
-@dataclass
-class Answer:
-    """What a scripted server answers. `then`: what the page shows after the part of the reply that came."""
-
-    then: str
-    items: tuple[Item, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def partial(self) -> str:
-        return "".join(item for item in self.items if isinstance(item, str))
-
-
-def status(code: int, body: object, then: str) -> Answer:
-    return Answer(then, options={"status": code, "body": body})
-
-
-def error(message: str) -> dict[str, object]:
-    return {"error": {"message": message}}
-
-
-NO_LLAMA_STACK = (
-    "⚠️ What answers at {url} does not speak Llama Stack. "
-    "Check the address: it is the one that the server prints at its start, without a path."
-)
-NO_ANSWER = (
-    "⚠️ What listens at {url} closed the connection without an HTTP answer. "
-    "Check that the server still runs and that the address is right; one with TLS needs https://."
-)
-LOST = "⚠️ The connection to {url} was lost in the middle of the reply. Check that the server still runs; try again."
-ANSWERS = {
-    "no first token in time": Answer(
-        "⚠️ The server at {url} took too long to begin: no first token for 1 second. "
-        "Try again, or look at its log; --timeout sets the wait.",
-        (Hold(),),
-    ),
-    "a stall in mid-reply": Answer(
-        "⚠️ The reply stalled: nothing came for 1 second. "
-        "Try again, or look at the server's log; --timeout sets the wait.",
+# What a scripted server answers, and what the page shows after the part of the reply that came.
+ANSWERS: dict[str, tuple[tuple[Item, ...], dict[str, Any], str]] = {
+    "a stall in mid-reply": (
         ("half ", "a ", Hold()),
+        {},
+        "⚠️ The reply stalled: nothing came for 3 seconds. "
+        "Try again, or look at the server's log; --timeout sets the wait.",
     ),
-    "the connection lost in mid-reply": Answer(LOST, ("half ", "a ", Break())),
-    "an error inside the stream": Answer(
-        "⚠️ The server broke off with an error: `boom`. Try again.", ("half a ", error("boom"))
+    "an error inside the stream": (
+        ("half a ", {"error": {"message": "boom"}}),
+        {},
+        "⚠️ The server broke off with an error: `boom`. Try again.",
     ),
-    "a failure of the server (500)": status(
-        500,
-        {"detail": "Cannot open /root/models/llama.gguf"},
+    "a failure of the server (500)": (
+        (),
+        {"status": 500, "body": {"detail": "Cannot open /root/models/llama.gguf"}},
         "⚠️ The server failed (500): `Cannot open [path]`. "
         "Try again; the server's log says why. The model engine behind it may be down.",
     ),
-    "JSON that is no stream": Answer(NO_LLAMA_STACK, options={"body": {"choices": [{"message": {"content": "Hi"}}]}}),
-    "a content filter in mid-reply": Answer(
-        "⚠️ A content filter stopped the reply. Put the message in other words.",
+    "the token limit": (
         ("half a ",),
-        {"finish_reason": "content_filter"},
+        {"finish_reason": "length"},
+        'ℹ️ The reply stopped at the token limit. "Max tokens" sets it.',
     ),
-    "the token limit": Answer(
-        'ℹ️ The reply stopped at the token limit. "Max tokens" sets it.', ("half a ",), {"finish_reason": "length"}
-    ),
-    "markup in the server's words": status(
-        422,
-        error("`<script>alert(1)</script>` **bold**\n\n# title [link](javascript:alert(1))"),
+    "markup in the server's words": (
+        (),
+        {"status": 422, "body": "`<script>alert(1)</script>` **bold**\n\n# title [link](javascript:alert(1))"},
         "⚠️ The server answered with an error (422): "
         "`'<script>alert(1)</script>' **bold** # title [link](javascript:alert(1))`. Change the request, or try again.",
     ),
@@ -110,42 +73,43 @@ def unanswered(message: str, partial: str = "") -> list[tuple[str, str]]:
     return [("user", f"{message}\n\ntwo")]
 
 
-@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_a_failure_is_explained_and_the_conversation_goes_on(client: Client, stack: FakeStack, answer: Answer) -> None:
+@pytest.mark.parametrize(("items", "options", "note"), ANSWERS.values(), ids=ANSWERS)
+def test_a_failure_is_explained_and_the_conversation_goes_on(
+    client: Client, stack: FakeStack, items: tuple[Item, ...], options: dict[str, Any], note: str
+) -> None:
     ask(client, "zero")
-    stack.enqueue(*answer.items, **answer.options)
-    note = answer.then.format(url=stack.url)
-    assert ask(client, "one") == (f"{answer.partial}\n{note}" if answer.partial else note)
+    stack.enqueue(*items, **options)
+    partial = "".join(item for item in items if isinstance(item, str))
+    assert ask(client, "one") == (f"{partial}\n{note}" if partial else note)
     assert len(stack.requests) == 2, "the message is sent once"
     assert ask(client, "two") == "Hello there."
-    assert sent(stack) == [SYSTEM, ("user", "zero"), HELLO, *unanswered("one", answer.partial)]
+    assert sent(stack) == [SYSTEM, ("user", "zero"), HELLO, *unanswered("one", partial)]
 
 
-RAW: dict[str, tuple[Callable[..., Any] | None, tuple[object, ...], str]] = {
-    "nothing that listens": (None, (), "⚠️ Can't reach {url}. Is the server running?"),
+# The bytes of another program, and what the page shows for them.
+OTHERS = {
     "a server that never says anything": (
-        RawServer,
-        (None,),
+        None,
         "⚠️ The server at {url} took too long to answer. Look at its log; try again.",
     ),
-    "something that does not speak HTTP": (RawServer, (b"", b"SSH-2.0-OpenSSH_9.6\r\n"), NO_ANSWER),
-    "another web server": (RawServer, (HTML,), NO_LLAMA_STACK),
-    "events that stop being JSON": (
-        RawServer,
-        (HALF_A_REPLY + b"data: <h1>Hi</h1>\n\n",),
-        "half a \n" + "⚠️ The reply broke off: what came next cannot be read. Try again.",
+    "another web server": (
+        HTML,
+        "⚠️ What answers at {url} does not speak Llama Stack. "
+        "Check the address: it is the one that the server prints at its start, without a path.",
     ),
-    "an answer that only the connection's end marks the end of": (RawServer, (HALF_A_REPLY,), "half a \n" + LOST),
+    "a reply that ends with the connection": (
+        HALF_A_REPLY,
+        "half a \n⚠️ The connection to {url} was lost in the middle of the reply. "
+        "Check that the server still runs; try again.",
+    ),
 }
 
 
-@pytest.mark.parametrize("kind", RAW.values(), ids=RAW)
+@pytest.mark.parametrize(("answer", "shown"), OTHERS.values(), ids=OTHERS)
 def test_another_program_is_explained_and_the_next_message_reaches_the_server_in_its_place(
-    serve: Callable[..., Client], address: Address, kind: tuple[Callable[..., Any] | None, tuple[object, ...], str]
+    serve: Callable[..., Client], address: Address, answer: bytes | None, shown: str
 ) -> None:
-    server, arguments, shown = kind
-    if server:
-        address.put(server, *arguments)
+    address.put(RawServer, answer)
     client = serve(base_url=address.url)
     assert ask(client, "one") == shown.format(url=address.url)
     stack = address.put(FakeStack)

@@ -17,7 +17,7 @@ from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web.history import ChatMessage, render
-from llama_ui.web.tab_handlers import NOTHING_SENT, TabHandlers
+from llama_ui.web.tab_handlers import TabHandlers
 from tests.core.test_conversation import ICON as PICTURE
 from tests.support.fake_stack import MODEL, FakeStack
 
@@ -84,7 +84,7 @@ async def test_the_images_that_the_code_reads_can_be_saved(stack: FakeStack) -> 
 
 async def test_without_a_message_or_a_server_the_code_says_why(stack: FakeStack) -> None:
     with tabs(base_url=stack.url) as handlers:
-        assert NOTHING_SENT in (await handlers.code([], *NOW))[0]
+        assert (await handlers.code([], *NOW))[0] == "# Send a message to see its code."
     with tabs(base_url="http://127.0.0.1:9") as handlers:
         assert "Can't reach" in (await handlers.code(page(Turn("Hi.")), *NOW))[0]
 

@@ -16,7 +16,8 @@ from llama_ui.core.events import Event, Finished, RequestSent, Text, Usage
 from llama_ui.core.messages import Image, Message, SamplingOptions
 from llama_ui.core.reply import respond
 from llama_ui.core.stats import Stats
-from llama_ui.web import comparison
+from llama_ui.web.html import comparison
+from llama_ui.web.tab_handlers import before
 from llama_ui.workbench.compare import MAX_WORD_PAIRS, Variant, diff_words, replay
 
 LOST = Unreachable("The connection was lost.", "Try again.")
@@ -53,7 +54,7 @@ class Stack:
 
 def variant(model: str, system_prompt: str = "", *replies: Reply) -> Variant:
     turns = [Turn("One?", replies=(reply,)) for reply in replies]
-    return Variant(ChatSettings(system_prompt, model, SamplingOptions(seed=1)), turns)
+    return Variant(model, ChatSettings(system_prompt, model, SamplingOptions(seed=1)), turns)
 
 
 def replies(variant: Variant) -> list[Reply]:
@@ -105,7 +106,7 @@ async def test_a_slow_variant_does_not_delay_the_other() -> None:
             if len(variants[1].turns) == 2 and replies(variants[1])[1].ended:
                 break
     assert replies(variants[0])[0].text == ""
-    assert "Waiting" in comparison.table(QUESTIONS, [comparison.column(variants[0])])
+    assert "Waiting" in comparison(QUESTIONS, variants[:1])
 
 
 @given(st.text(alphabet="ab \n.<", max_size=40), st.text(alphabet="ab \n.<", max_size=40))
@@ -135,10 +136,10 @@ def reply(text: str, request: ChatSettings | None = None) -> Reply:
 def test_the_conversation_as_it_was_has_its_own_model_prompt_replies_and_numbers() -> None:
     failed = Turn("One?", replies=(Reply(error=LOST, ended=True),))
     answered = Turn("Really?", replies=(reply("Yes.", ChatSettings("Be brief.", "m")),))
-    column = comparison.before(Conversation("The current prompt.", (failed, answered, Turn("Two?"))))
-    assert (column.name, column.system_prompt) == ("Before: m", "Be brief.")
+    column = before(Conversation("The current prompt.", (failed, answered, Turn("Two?"))))
+    assert (column.name, column.settings.system_prompt) == ("Before: m", "Be brief.")
     assert [turn.text for turn in column.turns] == ["One?\n\nReally?", "Two?"]
-    table = comparison.table(column.turns, [column])
+    table = comparison(column.turns, [column])
     assert "Yes." in table and "0.50 s to first token" in table and "No reply." in table
 
 
@@ -146,14 +147,13 @@ def test_the_conversation_as_it_was_has_its_own_model_prompt_replies_and_numbers
 def test_no_text_becomes_html(hostile: str) -> None:
     one = variant(hostile, hostile, reply(hostile))
     other = variant("b", "", reply("Hello"), Reply(error=Unreachable(hostile, hostile)))
-    columns = [comparison.column(one), comparison.column(other)]
-    html = comparison.table([Turn(hostile, (Image("image/png", "AA"),))] * 2, columns, diff_words)
+    html = comparison([Turn(hostile, (Image("image/png", "AA"),))] * 2, [one, other], mark_differences=True)
     assert set(re.findall(r"<(\w+)", html)) <= {"div", "header", "small", "del", "ins"}
     assert "onload=" not in re.sub(r"&quot;.*?&quot;", "", html)
 
 
 def test_words_that_differ_are_marked_side_by_side() -> None:
-    columns = [comparison.column(variant(name, "", reply(f"A {name} llama"))) for name in ("big", "small")]
-    html = comparison.table(QUESTIONS[:1], columns, diff_words)
+    columns = [variant(name, "", reply(f"A {name} llama")) for name in ("big", "small")]
+    html = comparison(QUESTIONS[:1], columns, mark_differences=True)
     assert "<del>big </del>" in html and "<ins>small </ins>" in html
     assert html.index("<del>") < html.index("<ins>")
