@@ -28,7 +28,7 @@ class ChatSettings:
         Raises:
             InputError: A sampling option is out of range.
         """
-        options = parse_sampling_options(*(texts.get(name) for name in SAMPLING))
+        options = parse_sampling_options(*(texts.get(name, "") for name in SAMPLING))
         return cls(texts.get("system_prompt", ""), texts.get("model", ""), options)
 
     def texts(self) -> dict[str, str]:

@@ -71,31 +71,27 @@ def sanitize_text(text: str) -> str:
 
 
 def parse_sampling_options(
-    temperature: object, top_p: object, max_tokens: object, seed: object, reasoning_effort: object = None
+    temperature: str = "", top_p: str = "", max_tokens: str = "", seed: str = "", reasoning_effort: str = ""
 ) -> SamplingOptions:
-    """Reads sampling options that are numbers, or texts of a form. A blank one is left to the server.
+    """Reads sampling options from the texts of a form. A blank one is left to the server.
 
     Raises:
         InputError: A value is not a number, or out of range.
     """
+    effort = reasoning_effort.strip().lower()
+    if effort and effort not in REASONING_EFFORTS:
+        raise InputError(f"Reasoning effort must be {', '.join(REASONING_EFFORTS)}, or empty.", "")
     return SamplingOptions(
-        temperature=_number("Temperature", temperature, 2),
-        top_p=_number("Top p", top_p, 1),
-        max_tokens=_whole_number("Max tokens", max_tokens, 1),
-        seed=_whole_number("Seed", seed, 0),
-        reasoning_effort=_effort(reasoning_effort),
+        temperature=_number("Temperature", temperature.strip(), 2),
+        top_p=_number("Top p", top_p.strip(), 1),
+        max_tokens=_whole_number("Max tokens", max_tokens.strip(), 1),
+        seed=_whole_number("Seed", seed.strip(), 0),
+        reasoning_effort=effort or None,
     )
 
 
-def _effort(value: object) -> str | None:
-    text = _stripped(value).lower()
-    if text and text not in REASONING_EFFORTS:
-        raise InputError(f"Reasoning effort must be {', '.join(REASONING_EFFORTS)}, or empty.", "")
-    return text or None
-
-
-def _number(label: str, value: object, maximum: int) -> float | None:
-    if not (text := _stripped(value)):
+def _number(label: str, text: str, maximum: int) -> float | None:
+    if not text:
         return None
     try:
         number = float(text.replace(",", "."))
@@ -106,14 +102,10 @@ def _number(label: str, value: object, maximum: int) -> float | None:
     return number
 
 
-def _whole_number(label: str, value: object, minimum: int) -> int | None:
-    if not (text := _stripped(value)):
+def _whole_number(label: str, text: str, minimum: int) -> int | None:
+    if not text:
         return None
     digits = text.removesuffix(".0")  # of a number that a program sent
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 10 and minimum <= int(digits) < 2**31):
         raise InputError(f"{label} must be a whole number from {minimum}, or empty.", "")
     return int(digits)
-
-
-def _stripped(value: object) -> str:
-    return "" if value is None else str(value).strip()

@@ -61,7 +61,7 @@ class Connection:
     def start(self) -> Future["LlamaStackClient"]:
         """Starts an attempt, unless one is under way or has succeeded, and returns at once."""
         with self._lock:
-            if self._attempt is None or self._is_over(self._attempt):
+            if self._attempt is None or (self._attempt.done() and not self.ready):
                 self._attempt, self._attempted_at = Future(), time.monotonic()
                 run = partial(_complete, self._attempt, self._connect)
                 threading.Thread(target=run, daemon=True, name="connect").start()
@@ -69,8 +69,10 @@ class Connection:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a server."""
-        return self._attempt is not None and self._attempt.done() and not self._is_over(self._attempt)
+        """Whether there is a server: the attempt has succeeded, and a local stack that it started still runs."""
+        attempt = self._attempt
+        succeeded = attempt is not None and attempt.done() and attempt.exception() is None
+        return succeeded and (not self.uses_local or self._local.alive())
 
     async def client(self) -> "LlamaStackClient":
         """The server's client, as soon as it is ready; raises `ChatError` if no server can be used."""
@@ -109,7 +111,7 @@ class Connection:
     async def check_ready(self) -> None:
         """Raises `ChatError` if the server does not answer now, or is not ready yet."""
         attempt = self._attempt
-        if attempt is None or (self._is_over(attempt) and time.monotonic() > self._attempted_at + RETRY):
+        if attempt is None or time.monotonic() > self._attempted_at + RETRY:
             attempt = self.start()  # not each time: strangers may call this often, and it may start the local stack
         if not attempt.done():
             raise NoServer(f"{self.progress}…", "")
@@ -136,12 +138,6 @@ class Connection:
     def close(self) -> None:
         """Stops the local stack, if it was started."""
         self._local.stop()
-
-    def _is_over(self, attempt: Future["LlamaStackClient"]) -> bool:
-        """Whether the attempt failed, or the local stack that it started has ended."""
-        if not attempt.done():
-            return False
-        return attempt.exception() is not None or (self.uses_local and not self._local.alive())
 
     def _connect(self) -> "LlamaStackClient":
         from llama_ui.llama_stack.client import LlamaStackClient  # takes 0.8 s, which the page need not wait for

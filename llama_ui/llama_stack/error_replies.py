@@ -66,14 +66,8 @@ def explain_status(status: int, body: object, headers: Mapping[str, str], reques
     """The error for a response with a status of 400 or more; `body` is its JSON, or its text where it is none."""
     reply = _parse(status, body, str(body or ""))
     if re.fullmatch(r"\d{1,5}", wait := headers.get("retry-after", "")):
-        reply = replace(reply, when=_format_wait(int(wait)))
+        reply = replace(reply, when=f"in {max(1, int(wait))} s")
     return _explain(reply, request)
-
-
-def _format_wait(seconds: int) -> str:
-    if seconds >= 120:
-        return f"in {round(seconds / 60)} minutes"
-    return "in 1 second" if seconds <= 1 else f"in {seconds} seconds"
 
 
 def explain_event(body: object, text: str, request: RequestContext) -> ServerError:

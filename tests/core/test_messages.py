@@ -52,8 +52,8 @@ def test_no_other_url_is_an_image(url: str) -> None:
     assert Image.from_data_url(url) is None
 
 
-@pytest.mark.parametrize("blank", [None, "", "  ", "\n"])
-def test_a_blank_option_is_left_to_the_server(blank: object) -> None:
+@pytest.mark.parametrize("blank", ["", "  ", "\n"])
+def test_a_blank_option_is_left_to_the_server(blank: str) -> None:
     assert parse_sampling_options(blank, blank, blank, blank, blank) == SamplingOptions()
 
 
@@ -64,33 +64,32 @@ def test_a_reasoning_effort_is_one_of_the_choices() -> None:
     assert refusal.value.sentence == "Reasoning effort must be none, minimal, low, medium, high, xhigh, or empty."
 
 
-def test_options_are_numbers_or_texts() -> None:
+def test_options_are_read_from_texts() -> None:
     expected = SamplingOptions(temperature=0.5, top_p=0.9, max_tokens=100, seed=7)
-    assert parse_sampling_options("0,5", " 0.9 ", "100", "7") == expected
-    assert parse_sampling_options(0.5, 0.9, 100.0, 7.0) == expected
+    assert parse_sampling_options("0,5", " 0.9 ", "100", "7.0") == expected
 
 
 def test_the_limits_themselves_are_allowed() -> None:
-    assert parse_sampling_options(0, "0", None, "0") == SamplingOptions(temperature=0.0, top_p=0.0, seed=0)
+    assert parse_sampling_options("0", "0", "", "0") == SamplingOptions(temperature=0.0, top_p=0.0, seed=0)
     largest = SamplingOptions(temperature=2.0, top_p=1.0, max_tokens=1, seed=2**31 - 1)
-    assert parse_sampling_options(2, 1, 1, 2**31 - 1) == largest
+    assert parse_sampling_options("2", "1", "1", str(2**31 - 1)) == largest
 
 
 @pytest.mark.parametrize(
     ("label", "value"),
     [
-        *((label, value) for label in RANGES for value in ("9999999999", "abc", "nan", "-1", True, [1], 10**400)),
-        ("Temperature", 2.01),
+        *((label, value) for label in RANGES for value in ("9999999999", "abc", "nan", "-1", "True")),
+        ("Temperature", "2.01"),
         ("Top p", "1.01"),
         ("Max tokens", "0"),
-        ("Max tokens", 1.5),
+        ("Max tokens", "1.5"),
         ("Max tokens", "1,000"),
         ("Seed", "2147483648"),
         ("Seed", "9" * 5000),
         ("Seed", "٣"),
     ],
 )
-def test_a_value_out_of_range_is_named_with_its_range(label: str, value: object) -> None:
+def test_a_value_out_of_range_is_named_with_its_range(label: str, value: str) -> None:
     with pytest.raises(InputError) as refusal:
-        parse_sampling_options(*(value if name == label else None for name in RANGES))
+        parse_sampling_options(*(value if name == label else "" for name in RANGES))
     assert str(refusal.value) == RANGES[label]
