@@ -74,7 +74,7 @@ class Settings:
     share: bool = _option(
         False, parsers.flag, "", "also open a public link through Gradio's share service", variable="GRADIO_SHARE"
     )
-    auth: tuple[tuple[str, str], ...] = _option(
+    auth: parsers.Logins = _option(
         (),
         parsers.logins_file,
         "FILE",
@@ -82,7 +82,7 @@ class Settings:
         variable="LLAMA_UI_AUTH_FILE",
         sensitive=True,
     )
-    auth_pairs: tuple[tuple[str, str], ...] = _option(
+    auth_pairs: parsers.Logins = _option(
         (),
         parsers.logins,
         "",
@@ -130,7 +130,7 @@ class Settings:
         return self.share or self.space or bool(self.trusted_proxies) or not parsers.is_loopback(self.host)
 
     @property
-    def logins(self) -> tuple[tuple[str, str], ...]:
+    def logins(self) -> parsers.Logins:
         """User names and passwords; when empty, no login is required."""
         return self.auth + self.auth_pairs
 

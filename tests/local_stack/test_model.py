@@ -125,13 +125,6 @@ def test_an_error_of_pip_is_on_the_console(index: PackageIndex, capfd: pytest.Ca
     assert "Invalid requirement" in capfd.readouterr().err
 
 
-def test_without_pip_a_sentence_says_so(index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
-    with pytest.raises(LocalStackError, match="pip is not installed"):
-        index.fetch()
-
-
 def test_a_cache_that_cannot_be_written_is_named_on_the_console_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
