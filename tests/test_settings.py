@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llama_ui.parsers import redact_url
-from llama_ui.settings import OPTIONS, Settings, flag_name, load, table
+from llama_ui.settings import OPTIONS, Settings, flag_name, load
 
 pytestmark = pytest.mark.loopback  # `host` binds a socket
 
@@ -93,6 +93,7 @@ def error_line(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
 
 
 def test_without_any_source_the_defaults_apply(env_file: Path) -> None:
+    env_file.mkdir()  # which is then no source either
     settings = load([], {}, env_file)
     assert settings == Settings()
     assert (settings.host, settings.port, settings.timeout, settings.share) == ("127.0.0.1", None, 300.0, False)
@@ -240,12 +241,6 @@ def test_help_lists_every_option_with_its_variable_even_if_the_sources_are_bad(
     assert KEY in text and "--api-key" not in text
 
 
-def test_the_table_has_each_variable_once_and_no_command_line_option_for_secrets() -> None:
-    for name, option in OPTIONS.items():
-        assert table().count(f"`{option.variable}` |") == 1
-        assert (flag_name(name) in table()) is not option.env_only
-
-
 @pytest.mark.parametrize("value", ["pa$$word", "a${HOME}b", "$HOME", "50%", "%s", "höflich 🦙"])
 def test_the_env_file_is_utf_8_and_read_without_interpolation(value: str, env_file: Path) -> None:
     env_file.write_text(
@@ -260,8 +255,3 @@ def test_an_env_file_in_another_encoding_is_reported_in_one_line(
     env_file.write_bytes(f"{KEY}=sk-secret\nLLAMA_UI_SYSTEM_PROMPT=h".encode() + b"\xf6flich\n")
     line = error_line(capsys, [], {}, env_file)
     assert str(env_file) in line and "sk-secret" not in line
-
-
-def test_a_folder_named_env_is_ignored(env_file: Path) -> None:
-    env_file.mkdir()
-    assert load([], {}, env_file) == Settings()

@@ -4,9 +4,7 @@ import base64
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 
 from limits import RateLimitItemPerMinute
 from starlette.datastructures import Headers, MutableHeaders
@@ -75,7 +73,7 @@ class SecurityMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = GuardedRequest(receive, send, partial(self._check_body, scope), self._policy)
+        request = GuardedRequest(self, scope["path"].rstrip("/"), receive, send)
         ADDRESS.set(address := network(scope["client"][0] if scope["client"] else ""))
         scope["headers"] = [header for header in scope["headers"] if header[0] not in self._untrusted]
         self._open[address] += 1
@@ -125,12 +123,11 @@ class SecurityMiddleware:
         if settings.logins and acts and not _is_logged_in(scope):
             raise HTTPException(401, "Log in first.")
 
-    def _check_body(self, scope: Scope, part: bytes, length: int) -> None:
+    def check_body(self, path: str, part: bytes, length: int) -> None:
         """Checks the next part of a body of `length` bytes so far. Raises HTTPException."""
-        path = scope["path"].rstrip("/")
         if length > {UPLOAD: MAX_UPLOAD_BODY, LOGIN: MAX_LOGIN_BODY}.get(path, MAX_BODY):
             raise HTTPException(413, "The request is too large.")
-        if self._settings.public and part:
+        if self._settings.public:
             self._count("bytes", BYTES_PER_MESSAGE, len(part))
         # Last, so that a part beyond the address's own limit uses up nothing of the others'.
         weight = len(part) + MIN_FILE * part.count(b"filename=")
@@ -143,7 +140,7 @@ class SecurityMiddleware:
         if not self._rates.hit(RateLimitItemPerMinute(per_message * messages), what, ADDRESS.get(), cost=cost):
             raise HTTPException(429, f"There were too many {what} from your network. Wait a minute.", IN_A_MINUTE)
 
-    def _policy(self, page: bytes) -> str:
+    def policy(self, page: bytes) -> str:
         """The Content-Security-Policy of a page: its own inline scripts run, and no others."""
         scripts = [*INLINE_SCRIPT.findall(page.decode(errors="replace")), self._script]
         digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
@@ -153,11 +150,8 @@ class SecurityMiddleware:
 class GuardedRequest:
     """The ASGI channels of one request: checks the body as it arrives, and adds security headers to the response."""
 
-    def __init__(
-        self, receive: Receive, send: Send, check_body: Callable[[bytes, int], None], policy: Callable[[bytes], str]
-    ) -> None:
-        self._receive, self._send = receive, send
-        self._check_body, self._policy = check_body, policy
+    def __init__(self, guard: SecurityMiddleware, path: str, receive: Receive, send: Send) -> None:
+        self._guard, self._path, self._receive, self._send = guard, path, receive, send
         self._length = 0
         self._page: Message | None = None  # the start of an HTML page, until its body is there
         self.started = False
@@ -165,9 +159,9 @@ class GuardedRequest:
     async def receive(self) -> Message:
         """Raises HTTPException, which FastAPI answers."""
         message = await self._receive()
-        if part := message.get("body", b""):
+        if part := message.get("body"):
             self._length += len(part)
-            self._check_body(part, self._length)
+            self._guard.check_body(self._path, part, self._length)
         return message
 
     async def send(self, message: Message) -> None:
@@ -175,7 +169,7 @@ class GuardedRequest:
             self._page = message
             return
         if self._page:
-            await self.respond(self._page, self._policy(message["body"]))
+            await self.respond(self._page, self._guard.policy(message["body"]))
             self._page = None
         await self.respond(message)
 
@@ -193,12 +187,9 @@ def is_own_host(host: str, listening: str) -> bool:
 
 
 def _error_response(path: str, error: Exception) -> Response:
-    if (
-        path.startswith("/gradio_api/call/v2/")
-        and isinstance(error, TypeError)
-        and str(error).startswith("Parameter `")
-    ):
-        error = HTTPException(422, str(error).partition(" Please click")[0])  # Gradio's sentence on an unknown option
+    unknown_option = isinstance(error, TypeError) and str(error).startswith("Parameter `")  # in Gradio's words
+    if unknown_option and path.startswith("/gradio_api/call/v2/"):
+        error = HTTPException(422, str(error).partition(" Please click")[0])
     elif not isinstance(error, HTTPException):
         error = HTTPException(500, str(log_unexpected("answering a request", with_message=False)))
     if path.startswith("/gradio_api/"):  # as JSON, which the page shows

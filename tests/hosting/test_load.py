@@ -20,19 +20,19 @@ class Visitor:
     """A program that sends messages and reads the replies as they arrive."""
 
     def __init__(self, http: httpx.AsyncClient, url: str) -> None:
-        self._http = http
+        self.http = http
         self._api = f"{url}/gradio_api/call"
 
     async def send(self, text: str) -> str:
         """Send a message. Return the URL of its reply."""
         message = {"message": text, "system_prompt": "", "model": MODEL}
-        started = await self._http.post(f"{self._api}/v2/chat", json=message)
+        started = await self.http.post(f"{self._api}/v2/chat", json=message)
         return f"{self._api}/chat/{started.json()['event_id']}"
 
     @contextlib.asynccontextmanager
     async def says(self, text: str) -> AsyncIterator[AsyncIterator[str]]:
         """The updates of a reply. Leaving the block closes the connection, as closing the tab does."""
-        async with self._http.stream("GET", await self.send(text)) as stream:
+        async with self.http.stream("GET", await self.send(text)) as stream:
             yield (line async for line in stream.aiter_lines() if line.startswith("data: "))
 
     async def is_told(self, text: str) -> str:
