@@ -71,14 +71,10 @@ async def ended(replies: list[Reply]) -> None:
         assert await asyncio.to_thread(reply.ended.wait, SECONDS), "a request was left open"
 
 
-def found[Kind](kind: type[Kind]) -> list[Kind]:
-    """All objects of a kind, wherever they are."""
-    return [it for it in gc.get_objects() if isinstance(it, kind)]
-
-
 def readers() -> list[asyncio.Task[object]]:
     """The tasks that read a reply and have not ended, in whatever loop."""
-    return [task for task in found(asyncio.Task) if not task.done() and "_Inbox.read" in repr(task.get_coro())]
+    tasks = [it for it in gc.get_objects() if isinstance(it, asyncio.Task)]
+    return [task for task in tasks if not task.done() and "_Inbox.read" in repr(task.get_coro())]
 
 
 def connections(stack: FakeStack) -> list[object]:
