@@ -123,23 +123,3 @@ async def test_visitors_beyond_the_limit_queue_know_their_position_and_move_up(s
             holds[0].release.set()
             for reply in await asyncio.gather(*answered):
                 assert "begun and ended" in reply
-
-
-async def test_a_visitor_who_leaves_the_queue_is_skipped(stack: FakeStack) -> None:
-    hold = Hold()
-    stack.enqueue("begun", hold)
-    with served(base_url=stack.url, max_visitors=1) as url:
-        async with visitors(url.rstrip("/"), 3) as (first, second, third):
-            answered = asyncio.create_task(first.is_told("first"))
-            await until(hold.reached.is_set, "the limit is reached")
-            tab = contextlib.AsyncExitStack()
-            seconds = await tab.enter_async_context(second.says("second"))
-            await first_with("You are number 1 in line", seconds)
-            async with third.says("third") as thirds:
-                await first_with("You are number 2 in line", thirds)
-                await tab.aclose()
-                await first_with("You are number 1 in line", thirds)
-                hold.release.set()
-                await first_with("Hello there.", thirds)
-            await answered
-    assert [request["messages"][-1]["content"] for request in stack.requests] == ["first", "third"]
