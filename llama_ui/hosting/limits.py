@@ -71,10 +71,11 @@ class Limits:
         hits = []
         for key, subject, share in self._scopes(visitor):
             limit = self._settings.messages_per_minute * share
-            hits.append((rate := RateLimitItemPerMinute(limit), key))
+            rate = RateLimitItemPerMinute(limit)
             if wait := self._rates.retry_after(rate, key):
                 sentence = f"{subject} may send {limit:,} message{'s' * (limit > 1)} a minute here."
                 raise RateLimited(sentence, f"Wait {wait} s, then send it again.")
+            hits.append((rate, key))
         for rate, key in hits:
             self._rates.hit(rate, key)
 
@@ -88,7 +89,8 @@ class Limits:
                 sentence = f"{subject} may have {limit:,} repl{'ies' if limit > 1 else 'y'} at once here."
                 raise RateLimited(sentence, "Wait for one to end, then send it again.")
         self.admit(visitor)
-        self._replies += (replies := Counter(key for key, _, _ in scopes))
+        replies = Counter(key for key, _, _ in scopes)
+        self._replies += replies
         try:
             yield
         finally:
