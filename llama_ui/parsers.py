@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+Logins = tuple[tuple[str, str], ...]
 FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -110,7 +111,7 @@ def networks(value: str) -> str:
     return value
 
 
-def logins(value: str) -> tuple[tuple[str, str], ...]:
+def logins(value: str) -> Logins:
     """Pairs of user and password from `user:password` lines; blank lines and `#` comments are skipped."""
     lines = [line for line in map(str.strip, value.splitlines()) if line and not line.startswith("#")]
     pairs = [(user.strip(), password) for user, _, password in (line.partition(":") for line in lines)]
@@ -121,7 +122,7 @@ def logins(value: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def logins_file(value: str) -> tuple[tuple[str, str], ...]:
+def logins_file(value: str) -> Logins:
     """The pairs in a file, read by `logins`."""
     try:
         text = Path(value).read_text(encoding="utf-8-sig")

@@ -74,7 +74,7 @@ class Settings:
     share: bool = _option(
         False, parsers.flag, "", "also open a public link through Gradio's share service", variable="GRADIO_SHARE"
     )
-    auth: tuple[tuple[str, str], ...] = _option(
+    auth: parsers.Logins = _option(
         (),
         parsers.logins_file,
         "FILE",
@@ -82,7 +82,7 @@ class Settings:
         variable="LLAMA_UI_AUTH_FILE",
         sensitive=True,
     )
-    auth_pairs: tuple[tuple[str, str], ...] = _option(
+    auth_pairs: parsers.Logins = _option(
         (),
         parsers.logins,
         "",
@@ -130,7 +130,7 @@ class Settings:
         return self.share or self.space or bool(self.trusted_proxies) or not parsers.is_loopback(self.host)
 
     @property
-    def logins(self) -> tuple[tuple[str, str], ...]:
+    def logins(self) -> parsers.Logins:
         """User names and passwords; when empty, no login is required."""
         return self.auth + self.auth_pairs
 
@@ -186,9 +186,11 @@ def load(
     if unknown:  # without the value, which may be a key
         parser.error(f"there is no option {unknown[0].split('=')[0]!r}")
     try:
-        variables = _variables(environ, env_file)
+        # Without interpolation, so that a "$" in a key or a prompt stays.
+        from_file = dotenv_values(env_file, interpolate=False, encoding="utf-8") if env_file.is_file() else {}
     except (OSError, UnicodeDecodeError) as error:
         parser.error(f"{env_file} cannot be read: {error}")
+    variables = {name: value for source in (from_file, environ) for name, value in source.items() if value}
     values: dict[str, Any] = {}
     if environ.get("SYSTEM") == "spaces":
         values = {"space": True, "host": "0.0.0.0"}  # nobody could reach a Space's loopback address
@@ -208,13 +210,6 @@ def load(
             quoted = "the value" if option.sensitive else repr(parsers.redact_url(text) if name == "base_url" else text)
             parser.error(f"{source}: {quoted} {error}")
     return Settings(**values)
-
-
-def _variables(environ: Mapping[str, str], env_file: Path) -> dict[str, str]:
-    """The variables of the `.env` file and the environment that are not empty."""
-    # Without interpolation, so that a "$" in a key or a prompt stays.
-    from_file = dotenv_values(env_file, interpolate=False, encoding="utf-8") if env_file.is_file() else {}
-    return {name: value for source in (from_file, environ) for name, value in source.items() if value}
 
 
 def table() -> str:

@@ -31,14 +31,8 @@ pytestmark = [
 def test_an_excepted_server_is_reached_without_the_proxy(exceptions: dict[str, str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as proxy, FakeStack(host="127.0.0.2") as stack:
         proxy.setblocking(False)
-        proxy_url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
-        variables = {
-            "HTTP_PROXY": proxy_url,
-            "http_proxy": proxy_url,
-            "LLAMA_UI_TIMEOUT": "5",
-            "LLAMA_STACK_CLIENT_BASE_URL": stack.url,
-            "LLAMA_STACK_CLIENT_API_KEY": "secret",
-        }
+        variables = dict.fromkeys(("HTTP_PROXY", "http_proxy"), f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        variables |= {"LLAMA_STACK_CLIENT_BASE_URL": stack.url, "LLAMA_STACK_CLIENT_API_KEY": "secret"}
         chat = subprocess.run(
             [sys.executable, "-m", "llama_ui"],
             input="Hi",

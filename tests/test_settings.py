@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llama_ui.parsers import redact_url
-from llama_ui.settings import OPTIONS, Settings, flag_name, load, table
+from llama_ui.settings import OPTIONS, Settings, flag_name, load
 
 pytestmark = pytest.mark.loopback  # `host` binds a socket
 
@@ -46,24 +46,14 @@ SAMPLES: dict[str, tuple[str, Any]] = {
 }
 NUMBERS = ["0", "-1", "1.5", "many", "٧٨٦٠", "9" * 5000]
 BAD = {
-    "base_url": [
-        "localhost:8321",
-        "ftp://stack.test",
-        "http://",
-        "http://stack.test:99999",
-        "http://stack.test:0",
-        "http://stack\n.test",
-        "http://me:secret@stack.test",
-        "http://stack.test?key=secret",
-        "http://stack.test/#",
-    ],
+    "base_url": ["localhost:8321", "ftp://a", "http://", "http://a:0", "http://me:secret@a", "http://a?secret#"],
     "timeout": ["0", "-1", "soon", "nan", "inf", "1000001", "5s"],
     "host": ["not-this-machine.invalid", "203.0.113.1"],
     "port": [*NUMBERS, "65536"],
     "max_visitors": [*NUMBERS, "10001"],
     "max_tokens": NUMBERS,
     "share": ["maybe", "2"],
-    "local_model": ["/no/such/file.gguf", "hf://owner/file.gguf", "hf://owner/repo/file.bin", "/no/such\nfile.gguf"],
+    "local_model": [__file__, "hf://owner/file.gguf", "hf://owner/repo/file.bin", "/no/such\nfile.gguf"],
     "trusted_proxies": ["*", "a-proxy", "10.0.0.1/8", "10.0.0.1;10.0.0.2", ","],
     "log_format": ["xml"],
 }
@@ -93,9 +83,8 @@ def error_line(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
 
 
 def test_without_any_source_the_defaults_apply(env_file: Path) -> None:
-    settings = load([], {}, env_file)
-    assert settings == Settings()
-    assert (settings.host, settings.port, settings.timeout, settings.share) == ("127.0.0.1", None, 300.0, False)
+    env_file.mkdir()  # which is then no source either
+    assert load([], {}, env_file) == Settings()
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -128,9 +117,6 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_env_file(e
 def test_an_empty_variable_counts_as_unset(env_file: Path) -> None:
     env_file.write_text('GRADIO_SERVER_PORT=7001\nLLAMA_UI_MODEL=\nLLAMA_UI_TIMEOUT=""\nLLAMA_UI_SYSTEM_PROMPT\n')
     assert load([], {"GRADIO_SERVER_PORT": "", KEY: ""}, env_file) == Settings(port=7001)
-
-
-def test_an_empty_system_prompt_on_the_command_line_stays_empty(env_file: Path) -> None:
     assert load(["--system-prompt", ""], {"LLAMA_UI_SYSTEM_PROMPT": "Be brief."}, env_file).system_prompt == ""
 
 
@@ -240,12 +226,6 @@ def test_help_lists_every_option_with_its_variable_even_if_the_sources_are_bad(
     assert KEY in text and "--api-key" not in text
 
 
-def test_the_table_has_each_variable_once_and_no_command_line_option_for_secrets() -> None:
-    for name, option in OPTIONS.items():
-        assert table().count(f"`{option.variable}` |") == 1
-        assert (flag_name(name) in table()) is not option.env_only
-
-
 @pytest.mark.parametrize("value", ["pa$$word", "a${HOME}b", "$HOME", "50%", "%s", "höflich 🦙"])
 def test_the_env_file_is_utf_8_and_read_without_interpolation(value: str, env_file: Path) -> None:
     env_file.write_text(
@@ -260,8 +240,3 @@ def test_an_env_file_in_another_encoding_is_reported_in_one_line(
     env_file.write_bytes(f"{KEY}=sk-secret\nLLAMA_UI_SYSTEM_PROMPT=h".encode() + b"\xf6flich\n")
     line = error_line(capsys, [], {}, env_file)
     assert str(env_file) in line and "sk-secret" not in line
-
-
-def test_a_folder_named_env_is_ignored(env_file: Path) -> None:
-    env_file.mkdir()
-    assert load([], {}, env_file) == Settings()

@@ -26,13 +26,26 @@ class Visitor:
     address: str
 
 
+class RateLimiter(FixedWindowRateLimiter):
+    """Counts hits in fixed windows, in this process's memory."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStorage())
+
+    def retry_after(self, rate: RateLimitItem, *key: str) -> int:
+        """Returns the seconds until another hit is allowed, or 0 if it is allowed now."""
+        if self.test(rate, *key):
+            return 0
+        return max(1, math.ceil(self.get_window_stats(rate, *key).reset_time - time.time()))
+
+
 class Limits:
     """Counts messages per minute and concurrent replies. Not thread-safe."""
 
     def __init__(self, settings: Settings, connection: Connection) -> None:
         self._settings = settings
         self._connection = connection
-        self._rates = FixedWindowRateLimiter(MemoryStorage())
+        self._rates = RateLimiter()
         self._replies: Counter[str] = Counter()
 
     def check_length(self, messages: Sequence[Message]) -> None:
@@ -55,15 +68,15 @@ class Limits:
 
     def admit(self, visitor: Visitor) -> None:
         """Counts a message, or something else that costs as much. Raises RateLimited if it is one too many."""
-        scopes = self._scopes(visitor)
-        rates = [RateLimitItemPerMinute(self._settings.messages_per_minute * share) for _, _, share in scopes]
-        for rate, (key, subject, _) in zip(rates, scopes, strict=True):
-            if wait := retry_after(self._rates, rate, key):
-                raise RateLimited(
-                    f"{subject} may send {rate.amount:,} message{'s' * (rate.amount > 1)} a minute here.",
-                    f"Wait {wait} s, then send it again.",
-                )
-        for rate, (key, _, _) in zip(rates, scopes, strict=True):
+        hits = []
+        for key, subject, share in self._scopes(visitor):
+            limit = self._settings.messages_per_minute * share
+            rate = RateLimitItemPerMinute(limit)
+            if wait := self._rates.retry_after(rate, key):
+                sentence = f"{subject} may send {limit:,} message{'s' * (limit > 1)} a minute here."
+                raise RateLimited(sentence, f"Wait {wait} s, then send it again.")
+            hits.append((rate, key))
+        for rate, key in hits:
             self._rates.hit(rate, key)
 
     @contextmanager
@@ -73,32 +86,22 @@ class Limits:
         for key, subject, share in scopes:
             limit = self._settings.replies_at_once * share
             if self._replies[key] >= limit:
-                raise RateLimited(
-                    f"{subject} may have {limit:,} repl{'ies' if limit > 1 else 'y'} at once here.",
-                    "Wait for one to end, then send it again.",
-                )
+                sentence = f"{subject} may have {limit:,} repl{'ies' if limit > 1 else 'y'} at once here."
+                raise RateLimited(sentence, "Wait for one to end, then send it again.")
         self.admit(visitor)
-        self._replies.update(key for key, _, _ in scopes)
+        replies = Counter(key for key, _, _ in scopes)
+        self._replies += replies
         try:
             yield
         finally:
-            self._replies.subtract(key for key, _, _ in scopes)
-            self._replies += Counter()  # drop the keys at zero
+            self._replies -= replies  # keeps positive counts only
 
     def _scopes(self, visitor: Visitor) -> list[tuple[str, str, int]]:
         """Returns what to count: a key, its name in a sentence, and the number of visitors who share it."""
         if not self._settings.public:
             return []
-        address = f"address {visitor.address}"
-        session = f"session {visitor.session} at {visitor.address}"
+        session, address = f"session {visitor.session} at {visitor.address}", f"address {visitor.address}"
         return [(session, "You", 1), (address, "Your network", self._settings.visitors_per_address)]
-
-
-def retry_after(limiter: FixedWindowRateLimiter, rate: RateLimitItem, *key: str) -> int:
-    """Returns the seconds until another hit is allowed, or 0 if it is allowed now."""
-    if limiter.test(rate, *key):
-        return 0
-    return max(1, math.ceil(limiter.get_window_stats(rate, *key).reset_time - time.time()))
 
 
 def network(host: str) -> str:

@@ -7,10 +7,8 @@ from contextvars import ContextVar
 
 from fastapi import HTTPException
 from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 
-from llama_ui.hosting.limits import retry_after
+from llama_ui.hosting.limits import RateLimiter
 
 # Failed logins from one address: for one user name, and for all of them.
 FAILURES_PER_USER, FAILURES_PER_ADDRESS = RateLimitItemPerMinute(5), RateLimitItemPerMinute(30)
@@ -23,14 +21,14 @@ class Logins:
 
     def __init__(self, logins: Sequence[tuple[str, str]]) -> None:
         self._logins = [(_digest(user), _digest(password)) for user, password in logins]
-        self._failures = FixedWindowRateLimiter(MemoryStorage())
+        self._failures = RateLimiter()
 
     async def check(self, user: str, password: str) -> bool:
         """Returns whether the password is the user's. Raises HTTPException 429 after too many failures."""
         address, user_digest, password_digest = ADDRESS.get(), _digest(user), _digest(password)
         limits = [(FAILURES_PER_USER, (address, user_digest.hex())), (FAILURES_PER_ADDRESS, (address,))]
         for rate, key in limits:
-            if wait := retry_after(self._failures, rate, *key):
+            if wait := self._failures.retry_after(rate, *key):
                 raise HTTPException(429, f"Too many failed logins. Wait {wait} s.", {"Retry-After": str(wait)})
         # A list and `&`: all pairs are compared, whichever matches.
         matches = [

@@ -8,27 +8,21 @@ from typing import Any
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
-from structlog.typing import Processor
 
-ORDER = ("ts", "event", "id")
-PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # The innermost frames of a traceback to log: Gradio's and its web server's own are sixty.
 FRAMES = 6
 _JSON = structlog.processors.JSONRenderer(ensure_ascii=False)
 _STAMP = structlog.processors.TimeStamper(fmt="iso", key="ts")
-_FORMATS: Mapping[str, Processor] = {
-    "json": _JSON,
-    "logfmt": structlog.processors.LogfmtRenderer(key_order=ORDER, bool_as_flag=False),
-}
+_LOGFMT = structlog.processors.LogfmtRenderer(key_order=("ts", "event", "id"), bool_as_flag=False)
 
 
 def configure(log_format: str) -> None:
     """Sets up the logging of libraries and of the app: JSON where turns are logged as JSON, else plain lines."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_PlainFormatter(PLAIN))
+    handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     if log_format == "json":
-        first: list[Processor] = [structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level, _STAMP]
-        last: list[Processor] = [ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, _JSON]
+        first: list[Any] = [structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level, _STAMP]
+        last: list[Any] = [ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, _JSON]
         handler.setFormatter(ProcessorFormatter(foreign_pre_chain=first, processors=last))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(True)
@@ -46,15 +40,10 @@ class _PlainFormatter(logging.Formatter):
 
 def log_turn(log_format: str, fields: Mapping[str, Any]) -> None:
     """Writes one line to stderr, as "json" or "logfmt", without control characters and without values of None."""
-    values = {name: _loggable(value) for name, value in fields.items() if value is not None}
-    line = _FORMATS[log_format](None, "", _STAMP(None, "", {"event": "turn", **values}))
+    values = {name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()}
+    known = {name: value for name, value in values.items() if value is not None}
+    line = (_JSON if log_format == "json" else _LOGFMT)(None, "", _STAMP(None, "", {"event": "turn", **known}))
     print(_printable(str(line)), file=sys.stderr, flush=True)
-
-
-def _loggable(value: Any) -> Any:
-    if isinstance(value, str):
-        return _printable(value)
-    return round(value, 3) if isinstance(value, float) else value
 
 
 def _printable(text: str) -> str:

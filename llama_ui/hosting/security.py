@@ -4,13 +4,9 @@ import base64
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 
 from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llama_ui.core.logs import log_unexpected
 from llama_ui.hosting import uploads
-from llama_ui.hosting.limits import network
+from llama_ui.hosting.limits import RateLimiter, network
 from llama_ui.hosting.logins import ADDRESS
 from llama_ui.hosting.turns import Turns
 from llama_ui.settings import Settings
@@ -59,18 +55,7 @@ HEADERS = {
     "referrer-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
-
-
-class RequestRejected(HTTPException):
-    """A request that is refused, with the status and the one sentence of its response."""
-
-    def __init__(self, status: int, sentence: str, retry_after: int = 0) -> None:
-        super().__init__(status, sentence, {"retry-after": str(retry_after)} if retry_after else None)
-
-    def response(self, path: str) -> Response:
-        if path.startswith("/gradio_api/"):  # as JSON, which the page shows
-            return JSONResponse({"detail": self.detail}, self.status_code, self.headers)
-        return PlainTextResponse(f"{self.detail}\n", self.status_code, self.headers)
+IN_A_MINUTE = {"retry-after": "60"}
 
 
 class SecurityMiddleware:
@@ -78,7 +63,7 @@ class SecurityMiddleware:
 
     def __init__(self, app: ASGIApp, settings: Settings, turns: Turns, script: str) -> None:
         self._app, self._settings, self._turns, self._script = app, settings, turns, script
-        self._rates = FixedWindowRateLimiter(MemoryStorage())
+        self._rates = RateLimiter()
         self._open: Counter[str] = Counter()  # requests in progress, by address
         behind_proxy = settings.trusted_proxies or settings.space or settings.share
         self._untrusted = {b"x-gradio-server"} if behind_proxy else {b"x-gradio-server", *FORWARDED}
@@ -88,8 +73,8 @@ class SecurityMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = GuardedRequest(receive, send, partial(self._check_body, scope), self._policy)
-        ADDRESS.set(address := _address(scope))
+        request = GuardedRequest(self, scope["path"].rstrip("/"), receive, send)
+        ADDRESS.set(address := network(scope["client"][0] if scope["client"] else ""))
         scope["headers"] = [header for header in scope["headers"] if header[0] not in self._untrusted]
         self._open[address] += 1
         try:
@@ -98,7 +83,7 @@ class SecurityMiddleware:
                 await self._app(scope, request.receive, request.send)
         except Exception as error:
             if not request.started:
-                await _explained(scope, error).response(scope["path"])(scope, receive, request.respond)
+                await _error_response(scope["path"], error)(scope, receive, request.respond)
             elif isinstance(error.__cause__, HTTPException):  # which the event stream has explained
                 await send({"type": "http.response.body"})
             else:
@@ -114,49 +99,48 @@ class SecurityMiddleware:
         return nullcontext()
 
     def _check(self, scope: Scope) -> None:
-        """Raises RequestRejected."""
+        """Raises HTTPException."""
         headers, path, settings = Headers(scope=scope), scope["path"], self._settings
         if path not in LINK_ROUTES and len(path) + len(scope["query_string"]) > MAX_URL:
-            raise RequestRejected(414, "The address is too long.")
+            raise HTTPException(414, "The address is too long.")
         if not ROUTES.fullmatch(path.rstrip("/") or "/"):
-            raise RequestRejected(404, "There is nothing here.")
+            raise HTTPException(404, "There is nothing here.")
         if not settings.public and not is_own_host(headers.get("host", ""), settings.host):
-            raise RequestRejected(421, "This app serves only its own machine. Behind a proxy, set --trusted-proxies.")
+            raise HTTPException(421, "This app serves only its own machine. Behind a proxy, set --trusted-proxies.")
         if _is_cross_site(headers) and not (path == "/" and headers.get("sec-fetch-mode") == "navigate"):
-            raise RequestRejected(403, "The page of another site may not use this app.")
+            raise HTTPException(403, "The page of another site may not use this app.")
         if _is_for_an_image(headers) and not IMAGE_ROUTES.match(path):
-            raise RequestRejected(403, "There is no image here.")
+            raise HTTPException(403, "There is no image here.")
         if self._turns.draining and path == "/":
-            raise RequestRejected(503, "This app is being restarted. Come again in a minute.", 60)
+            raise HTTPException(503, "This app is being restarted. Come again in a minute.", IN_A_MINUTE)
         if path in OPERATOR_ROUTES:
             return
-        if settings.public and self._open[_address(scope)] > REQUESTS_PER_VISITOR * settings.visitors_per_address:
-            raise RequestRejected(429, "Too many pages are open in your network.", 60)
+        if settings.public and self._open[ADDRESS.get()] > REQUESTS_PER_VISITOR * settings.visitors_per_address:
+            raise HTTPException(429, "Too many pages are open in your network.", IN_A_MINUTE)
         if settings.public and not STATIC_FILES.match(path):
-            self._count(scope, "requests", REQUESTS_PER_MESSAGE, 1)
+            self._count("requests", REQUESTS_PER_MESSAGE, 1)
         acts = (scope["method"] == "POST" and path.rstrip("/") != LOGIN) or path.startswith(HEARTBEATS)
         if settings.logins and acts and not _is_logged_in(scope):
-            raise RequestRejected(401, "Log in first.")
+            raise HTTPException(401, "Log in first.")
 
-    def _check_body(self, scope: Scope, part: bytes, length: int) -> None:
-        """Checks the next part of a body of `length` bytes so far. Raises RequestRejected."""
-        path = scope["path"].rstrip("/")
+    def check_body(self, path: str, part: bytes, length: int) -> None:
+        """Checks the next part of a body of `length` bytes so far. Raises HTTPException."""
         if length > {UPLOAD: MAX_UPLOAD_BODY, LOGIN: MAX_LOGIN_BODY}.get(path, MAX_BODY):
-            raise RequestRejected(413, "The request is too large.")
-        if self._settings.public and part:
-            self._count(scope, "bytes", BYTES_PER_MESSAGE, len(part))
+            raise HTTPException(413, "The request is too large.")
+        if self._settings.public:
+            self._count("bytes", BYTES_PER_MESSAGE, len(part))
         # Last, so that a part beyond the address's own limit uses up nothing of the others'.
         weight = len(part) + MIN_FILE * part.count(b"filename=")
         if path == UPLOAD and not self._rates.hit(UPLOAD_RATE, "uploads", cost=weight):
-            raise RequestRejected(503, "Too many files are being read here. Add yours in a few minutes.", 60)
+            raise HTTPException(503, "Too many files are being read here. Add yours in a few minutes.", IN_A_MINUTE)
 
-    def _count(self, scope: Scope, what: str, per_message: int, cost: int) -> None:
-        """Raises RequestRejected if the address exceeds its limit per minute."""
+    def _count(self, what: str, per_message: int, cost: int) -> None:
+        """Raises HTTPException if the address exceeds its limit per minute."""
         messages = max(MIN_MESSAGES, self._settings.messages_per_minute * self._settings.visitors_per_address)
-        if not self._rates.hit(RateLimitItemPerMinute(per_message * messages), what, _address(scope), cost=cost):
-            raise RequestRejected(429, f"There were too many {what} from your network. Wait a minute.", 60)
+        if not self._rates.hit(RateLimitItemPerMinute(per_message * messages), what, ADDRESS.get(), cost=cost):
+            raise HTTPException(429, f"There were too many {what} from your network. Wait a minute.", IN_A_MINUTE)
 
-    def _policy(self, page: bytes) -> str:
+    def policy(self, page: bytes) -> str:
         """The Content-Security-Policy of a page: its own inline scripts run, and no others."""
         scripts = [*INLINE_SCRIPT.findall(page.decode(errors="replace")), self._script]
         digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
@@ -166,21 +150,18 @@ class SecurityMiddleware:
 class GuardedRequest:
     """The ASGI channels of one request: checks the body as it arrives, and adds security headers to the response."""
 
-    def __init__(
-        self, receive: Receive, send: Send, check_body: Callable[[bytes, int], None], policy: Callable[[bytes], str]
-    ) -> None:
-        self._receive, self._send = receive, send
-        self._check_body, self._policy = check_body, policy
+    def __init__(self, guard: SecurityMiddleware, path: str, receive: Receive, send: Send) -> None:
+        self._guard, self._path, self._receive, self._send = guard, path, receive, send
         self._length = 0
         self._page: Message | None = None  # the start of an HTML page, until its body is there
         self.started = False
 
     async def receive(self) -> Message:
-        """Raises RequestRejected, which FastAPI answers."""
+        """Raises HTTPException, which FastAPI answers."""
         message = await self._receive()
-        if part := message.get("body", b""):
+        if part := message.get("body"):
             self._length += len(part)
-            self._check_body(part, self._length)
+            self._guard.check_body(self._path, part, self._length)
         return message
 
     async def send(self, message: Message) -> None:
@@ -188,7 +169,7 @@ class GuardedRequest:
             self._page = message
             return
         if self._page:
-            await self.respond(self._page, self._policy(message["body"]))
+            await self.respond(self._page, self._guard.policy(message["body"]))
             self._page = None
         await self.respond(message)
 
@@ -205,13 +186,15 @@ def is_own_host(host: str, listening: str) -> bool:
     return name in ("localhost", "127.0.0.1", "::1", listening.strip("[]").lower()) or name.endswith(".localhost")
 
 
-def _explained(scope: Scope, error: Exception) -> RequestRejected:
-    if isinstance(error, RequestRejected):
-        return error
-    unknown_option = isinstance(error, TypeError) and str(error).startswith("Parameter `")  # of call/v2, as Gradio says
-    if unknown_option and scope["path"].startswith("/gradio_api/call/v2/"):
-        return RequestRejected(422, str(error).partition(" Please click")[0])
-    return RequestRejected(500, str(log_unexpected("answering a request", with_message=False)))
+def _error_response(path: str, error: Exception) -> Response:
+    unknown_option = isinstance(error, TypeError) and str(error).startswith("Parameter `")  # in Gradio's words
+    if unknown_option and path.startswith("/gradio_api/call/v2/"):
+        error = HTTPException(422, str(error).partition(" Please click")[0])
+    elif not isinstance(error, HTTPException):
+        error = HTTPException(500, str(log_unexpected("answering a request", with_message=False)))
+    if path.startswith("/gradio_api/"):  # as JSON, which the page shows
+        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+    return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
 
 
 def _is_logged_in(scope: Scope) -> bool:
@@ -219,10 +202,6 @@ def _is_logged_in(scope: Scope) -> bool:
     app, cookies = scope["app"], Request(scope).cookies
     names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
     return any(cookies.get(name) in app.tokens for name in names)
-
-
-def _address(scope: Scope) -> str:
-    return network(scope["client"][0] if scope.get("client") else "")
 
 
 def _is_cross_site(headers: Headers) -> bool:

@@ -31,10 +31,10 @@ def folder() -> "TemporaryDirectory[str]":
 
 def sweep(root: Path) -> None:
     """Deletes old files in `root`, and old empty folders."""
-    for directory, _, names in os.walk(root, topdown=False):
-        for path in [*(Path(directory, name) for name in names), Path(directory)]:
+    for directory, folders, files in root.walk(top_down=False):
+        for path in (directory / name for name in files + folders):
             with suppress(OSError):  # not empty, or already deleted
-                if path != root and path.lstat().st_mtime < time.time() - SWEEP_AGE:
+                if path.lstat().st_mtime < time.time() - SWEEP_AGE:
                     path.rmdir() if path.is_dir() else path.unlink()
 
 

@@ -62,7 +62,10 @@ class LocalStack:
 
         Raises LocalStackError, also when `stop` was called meanwhile, and then has left nothing behind.
         """
-        _check_installed()
+        for package in ("xllamacpp", "ogx"):
+            if importlib.util.find_spec(package) is None:  # importing it would cost seconds and memory
+                sentence = f"The local stack cannot be started, because the Python package {package} is not installed."
+                raise LocalStackError(sentence, f"It may not exist for this platform. {CONNECT_FIX}")
         with self._lock:
             self.stop()
             worker = self._worker = _Worker(self._cache, self._model)
@@ -105,19 +108,13 @@ class _Worker:
             start_new_session=True,  # Ctrl-C reaches the app alone
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )
-        self._log_reader = threading.Thread(target=self._read_log, daemon=True)
+        self._log_reader = threading.Thread(target=self._last_lines.extend, args=[self.process.stderr], daemon=True)
         self._log_reader.start()
         prefixes = PIP_VARIABLES if model is None else HUB_VARIABLES  # neither gets the other's credentials
         options = {"model": model, "fetch_variables": environment(os.environ, prefixes)}
         assert self.process.stdin
         with contextlib.suppress(OSError):  # if it has ended, `wait_until_ready` says so
-            self.process.stdin.write(json.dumps(options) + "\n")
-            self.process.stdin.flush()
-
-    def _read_log(self) -> None:
-        assert self.process.stderr
-        with self.process.stderr as lines:
-            self._last_lines.extend(line.rstrip() for line in lines)
+            os.write(self.process.stdin.fileno(), f"{json.dumps(options)}\n".encode())
 
     def wait_until_ready(self, report: Callable[[str], None]) -> str:
         """Reports the worker's progress until it is ready. Returns the address of its OGX server.
@@ -146,7 +143,7 @@ class _Worker:
         if self.stopped:
             raise LocalStackError("The local stack was stopped.", "Start the app again.")
         for line in self._last_lines:
-            print(f"  {line}", file=sys.stderr)
+            print(f"  {line.rstrip()}", file=sys.stderr)
         if failure:
             raise LocalStackError(*failure)
         late = sys.platform != "win32" and status == -signal.SIGALRM
@@ -164,18 +161,7 @@ class _Worker:
         status = self.process.wait()
         self._log_reader.join(timeout=1)
         if self.process.stdin:
-            with contextlib.suppress(OSError):  # options that were never read
-                self.process.stdin.close()
+            self.process.stdin.close()
         for directory in self._directories:
             shutil.rmtree(directory, ignore_errors=True)
         return status
-
-
-def _check_installed() -> None:
-    """Raises LocalStackError where a package is missing. Imports none: that would cost seconds and memory."""
-    for package in ("xllamacpp", "ogx"):
-        if importlib.util.find_spec(package) is None:
-            raise LocalStackError(
-                f"The local stack cannot be started, because the Python package {package} is not installed.",
-                f"It may not exist for this platform. {CONNECT_FIX}",
-            )

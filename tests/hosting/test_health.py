@@ -1,7 +1,7 @@
 """What an operator sees: /healthz, /readyz and /metrics."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,13 +14,11 @@ from llama_ui.hosting import health
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
-from tests.support.app_process import AppProcess
 from tests.support.fake_stack import FakeStack
 from tests.support.page import served
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
-StartApp = Callable[..., AppProcess]
 
 
 @asynccontextmanager

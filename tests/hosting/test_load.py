@@ -20,19 +20,19 @@ class Visitor:
     """A program that sends messages and reads the replies as they arrive."""
 
     def __init__(self, http: httpx.AsyncClient, url: str) -> None:
-        self._http = http
+        self.http = http
         self._api = f"{url}/gradio_api/call"
 
     async def send(self, text: str) -> str:
         """Send a message. Return the URL of its reply."""
         message = {"message": text, "system_prompt": "", "model": MODEL}
-        started = await self._http.post(f"{self._api}/v2/chat", json=message)
+        started = await self.http.post(f"{self._api}/v2/chat", json=message)
         return f"{self._api}/chat/{started.json()['event_id']}"
 
     @contextlib.asynccontextmanager
     async def says(self, text: str) -> AsyncIterator[AsyncIterator[str]]:
         """The updates of a reply. Leaving the block closes the connection, as closing the tab does."""
-        async with self._http.stream("GET", await self.send(text)) as stream:
+        async with self.http.stream("GET", await self.send(text)) as stream:
             yield (line async for line in stream.aiter_lines() if line.startswith("data: "))
 
     async def is_told(self, text: str) -> str:
@@ -71,14 +71,10 @@ async def ended(replies: list[Reply]) -> None:
         assert await asyncio.to_thread(reply.ended.wait, SECONDS), "a request was left open"
 
 
-def found[Kind](kind: type[Kind]) -> list[Kind]:
-    """All objects of a kind, wherever they are."""
-    return [it for it in gc.get_objects() if isinstance(it, kind)]
-
-
 def readers() -> list[asyncio.Task[object]]:
     """The tasks that read a reply and have not ended, in whatever loop."""
-    return [task for task in found(asyncio.Task) if not task.done() and "_Inbox.read" in repr(task.get_coro())]
+    tasks = [it for it in gc.get_objects() if isinstance(it, asyncio.Task)]
+    return [task for task in tasks if not task.done() and "_Inbox.read" in repr(task.get_coro())]
 
 
 def connections(stack: FakeStack) -> list[object]:
@@ -127,23 +123,3 @@ async def test_visitors_beyond_the_limit_queue_know_their_position_and_move_up(s
             holds[0].release.set()
             for reply in await asyncio.gather(*answered):
                 assert "begun and ended" in reply
-
-
-async def test_a_visitor_who_leaves_the_queue_is_skipped(stack: FakeStack) -> None:
-    hold = Hold()
-    stack.enqueue("begun", hold)
-    with served(base_url=stack.url, max_visitors=1) as url:
-        async with visitors(url.rstrip("/"), 3) as (first, second, third):
-            answered = asyncio.create_task(first.is_told("first"))
-            await until(hold.reached.is_set, "the limit is reached")
-            tab = contextlib.AsyncExitStack()
-            seconds = await tab.enter_async_context(second.says("second"))
-            await first_with("You are number 1 in line", seconds)
-            async with third.says("third") as thirds:
-                await first_with("You are number 2 in line", thirds)
-                await tab.aclose()
-                await first_with("You are number 1 in line", thirds)
-                hold.release.set()
-                await first_with("Hello there.", thirds)
-            await answered
-    assert [request["messages"][-1]["content"] for request in stack.requests] == ["first", "third"]

@@ -1,7 +1,6 @@
 """Login with `--auth`, and what happens to somebody who guesses passwords."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -12,30 +11,13 @@ from llama_ui.hosting import logins
 from llama_ui.hosting.logins import ADDRESS, Logins
 from llama_ui.settings import load
 from tests.support.fake_stack import FakeStack, Hold
-from tests.support.page import ask, served
+from tests.support.page import ask
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
 ALICE, BOB = ("alice", "wonder:land"), ("bob", "pässword")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeStack]:
-    with FakeStack() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def url(server: FakeStack) -> Iterator[str]:
-    """A page with logins from a file and from the environment. Each test has an address of its own."""
-    with served(base_url=server.url, auth=[ALICE], auth_pairs=[BOB], trusted_proxies="127.0.0.1") as url:
-        yield url.rstrip("/")
-
-
-@pytest.fixture
-def stack(server: FakeStack) -> FakeStack:
-    server.reset()
-    return server
+# Logins from a file and from the environment. Each test has an address of its own.
+PAGE = {"auth": [ALICE], "auth_pairs": [BOB], "trusted_proxies": "127.0.0.1"}
 
 
 def visitor(url: str, address: str) -> httpx.Client:
@@ -49,22 +31,22 @@ def login(http: httpx.Client, user: str, password: str) -> httpx.Response:
     return answer
 
 
-def test_without_a_login_nothing_can_be_sent_or_read(url: str, stack: FakeStack) -> None:
+def test_without_a_login_nothing_can_be_sent_or_read(url: str, page_stack: FakeStack) -> None:
     http = visitor(url, "203.0.113.1")
     for path in ("/config", "/gradio_api/info", "/gradio_api/queue/data?session_hash=x", "/gradio_api/call/chat/x"):
         assert http.get(path).status_code == 401
     for path in ("/gradio_api/call/chat", "/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/upload"):
         assert http.post(path, json={"data": ["Hi"], "fn_index": 0, "session_hash": "x"}).status_code == 401
     page = http.get("/")
-    assert page.is_success and "fake/llama" not in page.text and stack.url not in page.text
-    assert stack.requests == []
+    assert page.is_success and "fake/llama" not in page.text and page_stack.url not in page.text
+    assert page_stack.requests == []
 
 
-def test_without_a_login_nobody_can_end_a_running_reply(url: str, stack: FakeStack) -> None:
+def test_without_a_login_nobody_can_end_a_running_reply(url: str, page_stack: FakeStack) -> None:
     http, stranger = visitor(url, "203.0.113.2"), visitor(url, "203.0.113.2")
     assert login(http, *ALICE).is_success
     hold = Hold()
-    stack.enqueue("half ", hold, "whole")
+    page_stack.enqueue("half ", hold, "whole")
     function = next(it["id"] for it in http.get("/config").json()["dependencies"] if it["api_name"] == "chat")
     call = {"data": [{"text": "Hi", "files": []}, [], *[None] * 8], "fn_index": function, "session_hash": "a-program"}
     event = http.post("/gradio_api/queue/join", json=call).json()["event_id"]
@@ -82,7 +64,7 @@ def test_an_oversized_login_is_not_read(url: str) -> None:
 
 
 @pytest.mark.parametrize(("user", "password"), [ALICE, BOB])
-def test_each_user_logs_in_with_their_password(url: str, user: str, password: str, stack: FakeStack) -> None:
+def test_each_user_logs_in_with_their_password(url: str, user: str, password: str, page_stack: FakeStack) -> None:
     http = visitor(url, "203.0.113.4")
     assert login(http, user, password).json() == {"success": True}
     assert http.get("/config").is_success

@@ -17,7 +17,6 @@ from gradio_client import Client
 from llama_ui.core.conversation import Reply, Turn
 from llama_ui.core.errors import ChatError, InternalError, RateLimited, Restarting
 from llama_ui.core.messages import Message, SamplingOptions
-from llama_ui.hosting import turns as turns_module
 from llama_ui.hosting.limits import Visitor
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
@@ -35,6 +34,9 @@ from tests.web.test_tab_handlers import NOW, REQUEST, conversation, last
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
 HI = [Message("system", "my prompt"), Message("user", "my secret")]
+# A public page behind a proxy on this machine.
+PAGE = {"trusted_proxies": "127.0.0.1", "messages_per_minute": 2, "visitors_per_address": 2}
+PAGE |= {"max_tokens": 50, "max_history_chars": 20_000}
 SETTINGS = ("Be brief.", MODEL, "", "", "", "", "")
 ADDRESSES = (f"2001:db8:{number:x}::1" for number in itertools.count(1))
 LOG_KEYS = {
@@ -111,7 +113,7 @@ async def test_a_turn_can_be_logged_as_json_and_with_its_content(
     line = capfd.readouterr().err
     fields = json.loads(line)
     assert [message["content"] for message in fields["messages"]] == ["my prompt", "my secret"]
-    assert "é" in line and fields["reply"] == "é\ufffd[31m there."
+    assert "é" in line and fields["reply"] == "é\x1b[31m there." and "\x1b" not in line
     assert (fields["outcome"], fields["prompt_tokens"], fields["estimated"]) == ("answered", 7, False)
 
 
@@ -198,7 +200,7 @@ async def test_the_end_gives_each_running_reply_a_sentence(stack: FakeStack, cap
 async def test_a_turn_that_the_end_cuts_off_is_logged_once(
     stack: FakeStack, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns_module, "END_TIMEOUT", 0.0)
+    monkeypatch.setattr("llama_ui.hosting.turns.END_TIMEOUT", 0.0)
     with running(stack) as turns:
         async with contextlib.aclosing(respond(turns)) as snapshots:
             await read_until(has_text, snapshots)
@@ -229,27 +231,6 @@ class Stranger:
 
     def say(self, text: str = "Hi") -> str:
         return self.send([{"role": "user", "content": text}])
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeStack]:
-    with FakeStack() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def url(server: FakeStack) -> Iterator[str]:
-    """A public page behind a proxy on this machine."""
-    limits = {"messages_per_minute": 2, "visitors_per_address": 2, "max_tokens": 50, "max_history_chars": 20_000}
-    with served(base_url=server.url, trusted_proxies="127.0.0.1", **limits) as url:
-        yield url.rstrip("/")
-
-
-@pytest.fixture
-def page_stack(server: FakeStack) -> FakeStack:
-    """The server behind the page, without the requests and replies of other tests."""
-    server.reset()
-    return server
 
 
 def test_the_page_and_its_api_are_limited_per_session_and_per_address(url: str, page_stack: FakeStack) -> None:
@@ -376,17 +357,9 @@ def test_a_program_s_conversation_is_kept_up_to_a_size(
     assert [message["content"] for message in page_stack.requests[-1]["messages"][1:]] == ["one", "Hello there.", "two"]
 
 
-@contextlib.contextmanager
-def handlers(stack: FakeStack, **values: Any) -> Iterator[tuple[Handlers, TabHandlers]]:
-    settings = Settings(base_url=stack.url, trusted_proxies="127.0.0.1", **values)
-    connection = Connection(settings)
-    turns = Turns(settings, connection)
-    yield Handlers(settings, connection, turns), TabHandlers(settings, connection, turns)
-    connection.close()
-
-
 async def test_a_comparison_costs_as_many_messages_as_it_sends(stack: FakeStack) -> None:
-    with handlers(stack, messages_per_minute=3, max_tokens=50) as (_, tabs):
+    with running(stack, messages_per_minute=3, max_tokens=50) as turns:
+        tabs = TabHandlers(turns._settings, turns._connection, turns)
         await last(tabs.ask_both("Hi", MODEL, [], REQUEST, *NOW))
         html = await last(tabs.ask_both("Hi", MODEL, [], REQUEST, *NOW))
         assert "You may send 3 messages a minute here." in html
@@ -395,7 +368,8 @@ async def test_a_comparison_costs_as_many_messages_as_it_sends(stack: FakeStack)
 
 
 async def test_checking_the_connection_costs_a_message(stack: FakeStack) -> None:
-    with handlers(stack, messages_per_minute=1) as (page, _):
+    with running(stack, messages_per_minute=1) as turns:
+        page = Handlers(turns._settings, turns._connection, turns)
         assert "a minute here." not in await last(page.check(MODEL, REQUEST))
         requests = len(stack.calls)
         assert "a minute here." in await last(page.check(MODEL, REQUEST))

@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -10,18 +9,10 @@ import pytest
 from limits import RateLimitItemPerMinute
 
 from llama_ui.hosting import security, uploads
-from tests.support.fake_stack import FakeStack
-from tests.support.page import served
 
 pytestmark = pytest.mark.loopback
 SECONDS = 20.0
 PART = 'Content-Disposition: form-data; name="files"; filename="a.txt"'
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with FakeStack() as stack, served(base_url=stack.url) as url:
-        yield url.rstrip("/")
 
 
 def files_in(folder: str | Path) -> list[str]:

