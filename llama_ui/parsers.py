@@ -3,53 +3,11 @@
 import ipaddress
 import re
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
 Logins = tuple[tuple[str, str], ...]
-FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-
-
-def flag(value: str) -> bool:
-    """A boolean: true, yes, on or 1, and their opposites."""
-    if value.lower() not in FLAGS:
-        raise ValueError("is neither true nor false")
-    return FLAGS[value.lower()]
-
-
-def whole_number(most: int) -> Callable[[str], int]:
-    """A parser for a whole number from 1 to `most`, in ASCII digits."""
-
-    def parse(value: str) -> int:
-        if not (value.isascii() and value.isdigit() and len(value) < 20 and 1 <= int(value) <= most):
-            raise ValueError(f"is not a whole number from 1 to {most}")
-        return int(value)
-
-    return parse
-
-
-port = whole_number(65_535)
-count = whole_number(10**9)
-
-
-def seconds(value: str) -> float:
-    """A duration in seconds, at most 1,000,000 (about 11 days)."""
-    try:
-        duration = float(value)
-    except ValueError:
-        duration = 0.0
-    if not 0 < duration <= 1e6:
-        raise ValueError("is not a number of seconds between 0 and 1000000")
-    return duration
-
-
-def log_format(value: str) -> str:
-    """The name of a log format."""
-    if value not in ("logfmt", "json"):
-        raise ValueError("is neither logfmt nor json")
-    return value
 
 
 def parse_url(value: str) -> str:

@@ -6,25 +6,36 @@ over the default; an empty variable counts as unset.
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_type_hints
 
 import platformdirs
 from dotenv import dotenv_values
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from llama_ui import parsers
 
 FRIENDLY_ASSISTANT = "You are a friendly assistant."
+Count = Annotated[int, Field(ge=1, le=10**9)]
+UpTo10000 = Annotated[int, Field(ge=1, le=10_000)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Seconds = Annotated[float, Field(gt=0, le=1e6)]
+Host = Annotated[str, AfterValidator(parsers.host)]
+BaseUrl = Annotated[str, AfterValidator(parsers.parse_url)]
+ApiKey = Annotated[str, AfterValidator(parsers.api_key)]
+Networks = Annotated[str, AfterValidator(parsers.networks)]
+LocalModel = Annotated[str, AfterValidator(parsers.local_model)]
+Logins = Annotated[parsers.Logins, BeforeValidator(parsers.logins)]
+LoginsFile = Annotated[parsers.Logins, BeforeValidator(parsers.logins_file)]
 
 
 @dataclass(frozen=True)
 class Option:
-    """How one field of `Settings` is read."""
+    """How one field of `Settings` is read. Its text is parsed as pydantic parses the field's type."""
 
     default: Any
-    parse: Callable[[str], object]  # raises ValueError with the second half of a sentence
     metavar: str  # the placeholder for the value in --help
     help: str
     variable: str = ""  # in the environment; when empty, LLAMA_UI_ and the field's name
@@ -32,9 +43,9 @@ class Option:
     sensitive: bool = False  # left out of error messages and repr()
 
 
-def _option(default: Any, parse: Callable[[str], object], metavar: str, help: str, **details: Any) -> Any:
+def _option(default: Any, metavar: str, help: str, variable: str = "", **details: bool) -> Any:
     """A field of `Settings` with its `Option`."""
-    option = Option(default, parse, metavar, help, **details)
+    option = Option(default, metavar, help, variable, **details)
     return field(default=default, metadata={"option": option}, repr=not option.sensitive)
 
 
@@ -42,86 +53,63 @@ def _option(default: Any, parse: Callable[[str], object], metavar: str, help: st
 class Settings:
     """The parsed settings. A field's name with dashes is the command-line option."""
 
-    base_url: str | None = _option(
+    base_url: BaseUrl | None = _option(
         None,
-        parsers.parse_url,
         "URL",
         "URL of the Llama Stack server; if unset, a server at http://localhost:8321 or http://localhost:5000, "
         "else the local stack",
-        variable="LLAMA_STACK_CLIENT_BASE_URL",
+        "LLAMA_STACK_CLIENT_BASE_URL",
     )
-    api_key: str | None = _option(
+    api_key: ApiKey | None = _option(
         None,
-        parsers.api_key,
         "KEY",
         "API key of the server, sent as a Bearer token; not on the command line, where other users could read it",
-        variable="LLAMA_STACK_CLIENT_API_KEY",
+        "LLAMA_STACK_CLIENT_API_KEY",
         env_only=True,
         sensitive=True,
     )
     model: str | None = _option(
-        None, str, "ID", "initial model; if unset, Llama3.2-11B-Vision-Instruct if listed, else the first chat model"
+        None, "ID", "initial model; if unset, Llama3.2-11B-Vision-Instruct if listed, else the first chat model"
     )
-    timeout: float = _option(300.0, parsers.seconds, "S", "maximum wait for the next chunk of a reply, in seconds")
-    max_visitors: int = _option(200, parsers.whole_number(10_000), "N", "maximum concurrent replies; others queue")
-    system_prompt: str = _option(FRIENDLY_ASSISTANT, str, "TEXT", "initial system prompt; every visitor can edit it")
-    host: str = _option(
-        "127.0.0.1", parsers.host, "H", "listen address; 0.0.0.0 accepts other machines", variable="GRADIO_SERVER_NAME"
+    timeout: Seconds = _option(300.0, "S", "maximum wait for the next chunk of a reply, in seconds")
+    max_visitors: UpTo10000 = _option(200, "N", "maximum concurrent replies; others queue")
+    system_prompt: str = _option(FRIENDLY_ASSISTANT, "TEXT", "initial system prompt; every visitor can edit it")
+    host: Host = _option("127.0.0.1", "H", "listen address; 0.0.0.0 accepts other machines", "GRADIO_SERVER_NAME")
+    port: Port | None = _option(None, "P", "listen port; if unset, 7860 or the next free port", "GRADIO_SERVER_PORT")
+    share: bool = _option(False, "", "also open a public link through Gradio's share service", "GRADIO_SHARE")
+    auth: LoginsFile = _option(
+        (), "FILE", "require login; file with one user:password per line", "LLAMA_UI_AUTH_FILE", sensitive=True
     )
-    port: int | None = _option(
-        None, parsers.port, "P", "listen port; if unset, 7860 or the next free port", variable="GRADIO_SERVER_PORT"
+    auth_pairs: Logins = _option(
+        (), "", "content of the --auth file, in place of its name", "LLAMA_UI_AUTH", env_only=True, sensitive=True
     )
-    share: bool = _option(
-        False, parsers.flag, "", "also open a public link through Gradio's share service", variable="GRADIO_SHARE"
-    )
-    auth: parsers.Logins = _option(
-        (),
-        parsers.logins_file,
-        "FILE",
-        "require login; file with one user:password per line",
-        variable="LLAMA_UI_AUTH_FILE",
-        sensitive=True,
-    )
-    auth_pairs: parsers.Logins = _option(
-        (),
-        parsers.logins,
+    trusted_proxies: Networks = _option(
         "",
-        "content of the --auth file, in place of its name",
-        variable="LLAMA_UI_AUTH",
-        env_only=True,
-        sensitive=True,
-    )
-    trusted_proxies: str = _option(
-        "",
-        parsers.networks,
         "ADDRESSES",
         "proxies trusted to report client addresses: comma-separated addresses or networks",
-        variable="FORWARDED_ALLOW_IPS",
+        "FORWARDED_ALLOW_IPS",
     )
-    messages_per_minute: int = _option(
-        20, parsers.count, "N", "when public: maximum messages per minute from one visitor"
-    )
-    replies_at_once: int = _option(3, parsers.count, "N", "when public: maximum concurrent replies to one visitor")
-    visitors_per_address: int = _option(50, parsers.count, "N", "when public: visitors who may share one IP address")
-    max_tokens: int = _option(4096, parsers.count, "N", "when public: maximum tokens in a reply")
-    max_history_chars: int = _option(400_000, parsers.count, "N", "maximum characters in a conversation")
-    log_format: str = _option("logfmt", parsers.log_format, "FORMAT", "log format on stderr: logfmt or json")
-    log_content: bool = _option(False, parsers.flag, "", "also log message text")
-    no_local: bool = _option(False, parsers.flag, "", "never start the local stack")
-    local_model: str | None = _option(
+    messages_per_minute: Count = _option(20, "N", "when public: maximum messages per minute from one visitor")
+    replies_at_once: Count = _option(3, "N", "when public: maximum concurrent replies to one visitor")
+    visitors_per_address: Count = _option(50, "N", "when public: visitors who may share one IP address")
+    max_tokens: Count = _option(4096, "N", "when public: maximum tokens in a reply")
+    max_history_chars: Count = _option(400_000, "N", "maximum characters in a conversation")
+    log_format: Literal["logfmt", "json"] = _option("logfmt", "FORMAT", "log format on stderr: logfmt or json")
+    log_content: bool = _option(False, "", "also log message text")
+    no_local: bool = _option(False, "", "never start the local stack")
+    local_model: LocalModel | None = _option(
         None,
-        parsers.local_model,
         "MODEL",
         "model of the local stack: a GGUF file or hf://owner/repo/file.gguf; if unset, SmolLM2-135M-Instruct",
     )
-    cache: Path = _option(platformdirs.user_cache_path("llama-ui"), Path, "DIR", "folder for the local stack's model")
-    max_message_chars: int = _option(32_000, parsers.count, "N", "maximum characters in a message or a system prompt")
-    max_image_side: int = _option(
-        1568, parsers.whole_number(10_000), "N", "maximum picture width and height in pixels; larger ones are resized"
+    cache: Path = _option(platformdirs.user_cache_path("llama-ui"), "DIR", "folder for the local stack's model")
+    max_message_chars: Count = _option(32_000, "N", "maximum characters in a message or a system prompt")
+    max_image_side: UpTo10000 = _option(
+        1568, "N", "maximum picture width and height in pixels; larger ones are resized"
     )
-    no_stream: bool = _option(False, parsers.flag, "", "in the terminal: wait for whole replies")
-    check: bool = _option(False, parsers.flag, "", "check the connection and exit")
-    json: bool = _option(False, parsers.flag, "", "like --check, with one JSON object as output")
+    no_stream: bool = _option(False, "", "in the terminal: wait for whole replies")
+    check: bool = _option(False, "", "check the connection and exit")
+    json: bool = _option(False, "", "like --check, with one JSON object as output")
     space: bool = False  # whether this runs as a Hugging Face Space, which sets a variable of its own
 
     @property
@@ -140,6 +128,7 @@ OPTIONS: dict[str, Option] = {
     for item in fields(Settings)
     if (option := item.metadata.get("option"))
 }
+TYPES = get_type_hints(Settings, include_extras=True)
 
 
 def flag_name(name: str) -> str:
@@ -167,7 +156,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
             continue
         default = f" (default: {option.default})" if option.default else ""
         value: dict[str, Any] = {"metavar": option.metavar}
-        if option.parse is parsers.flag:
+        if TYPES[name] is bool:
             value = {"metavar": "true|false", "nargs": "?", "const": "true"}
         text = f"{option.help}{default} [{option.variable}]".replace("%", "%%")
         parser.add_argument(flag_name(name), dest=name, help=text, **value)
@@ -202,13 +191,14 @@ def load(
         if text is None:
             continue
         try:
-            values[name] = option.parse(text)
-        except ValueError as error:
+            values[name] = TypeAdapter(TYPES[name]).validate_python(text)
+        except ValidationError as error:
             if name == "base_url" and (values.get("check") or values.get("json")):
                 values[name] = text  # --check itself reports what is wrong with it
                 continue
             quoted = "the value" if option.sensitive else repr(parsers.redact_url(text) if name == "base_url" else text)
-            parser.error(f"{source}: {quoted} {error}")
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            parser.error(f"{source}: {quoted} {reason}")
     return Settings(**values)
 
 
