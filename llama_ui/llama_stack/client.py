@@ -50,12 +50,16 @@ class LlamaStackClient:
         self.base_url = base_url
         self._timeout = timeout
         connect = min(CONNECT_TIMEOUT, timeout)
+        # Each visitor may have a reply and a lookup at once. No connection is used twice: llama-stack 0.7 closes one a
+        # while after an error, 0.1 after an unknown route, and most servers after 5 idle seconds, so that the next
+        # request on it would be lost. A new one costs 1 ms, 3 with TLS.
+        limits = httpx.Limits(max_connections=2 * visitors + 10, max_keepalive_connections=0)
         self._lookup_timeout = httpx.Timeout(min(LOOKUP_TIMEOUT, timeout), connect=connect)
         self._vendor = _VendorClient(
             base_url=base_url,
             timeout=httpx.Timeout(timeout, connect=connect),
             max_retries=0,  # a chat request costs money and time: it is sent once
-            http_client=http or _http(visitors),
+            http_client=http or httpx.AsyncClient(limits=limits, follow_redirects=True),
         )
         # Not through the constructor, which takes a key from the environment in place of None.
         self._vendor.api_key = api_key
@@ -101,7 +105,8 @@ class LlamaStackClient:
                                 request.has_content = True
                                 ended = ended or isinstance(event, Finished)
                                 yield event
-                        if not ended and _is_open_ended(stream.response):
+                        # Where only the end of the connection ends the response, it may have been cut off.
+                        if not (ended or {"transfer-encoding", "content-length"} & stream.response.headers.keys()):
                             raise connection_lost(request)
                 return
             except errors.UnknownModel as error:
@@ -163,16 +168,6 @@ class LlamaStackClient:
         await self._vendor.close()
 
 
-def _http(visitors: int) -> httpx.AsyncClient:
-    """Each visitor may have a reply and a lookup at once.
-
-    No connection is used twice: llama-stack 0.7 closes one a while after an error, 0.1 after an unknown route, and
-    most servers after 5 idle seconds, so that the next request on it would be lost. A new one costs 1 ms, 3 with TLS.
-    """
-    limits = httpx.Limits(max_connections=2 * visitors + 10, max_keepalive_connections=0)
-    return httpx.AsyncClient(limits=limits, follow_redirects=True)
-
-
 def _events(chunk: object, dialect: Dialect, request: RequestContext) -> Iterable[Event]:
     """The events of a chunk; raises `ServerError` for an error that does not say so as the client library expects."""
     if not isinstance(chunk, dict):
@@ -190,8 +185,3 @@ async def _no_stream(response: httpx.Response, request: RequestContext) -> error
     body = response.json()
     error = body.get("error") if isinstance(body, dict) else None
     return explain_event(error, str(error), request) if error else not_a_llama_stack(request)
-
-
-def _is_open_ended(response: httpx.Response) -> bool:
-    """Whether only the end of the connection marks the end of the response, so that it may be cut off."""
-    return "transfer-encoding" not in response.headers and "content-length" not in response.headers
