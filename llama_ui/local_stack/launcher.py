@@ -12,35 +12,15 @@ import tempfile
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from llama_ui.core.errors import LocalStackError
 from llama_ui.local_stack.model import CONNECT_FIX
-from llama_ui.local_stack.worker import START_TIMEOUT
+from llama_ui.local_stack.worker import HUB_VARIABLES, PIP_VARIABLES, START_TIMEOUT, environment
 
 WORKER = ("-m", "llama_ui.local_stack.worker")
 LAST_LINES = 5  # of the log of a failed worker, printed on the console
-
-# The worker gets only these variables, so that no key reaches the servers, and neither a proxy nor a setting for
-# another Llama Stack server changes how they behave. What fetches the model also gets those with the prefixes below.
-_SYSTEM = {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV"}
-_WINDOWS = {"SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA"}
-_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_", "XDG_")
-PIP_VARIABLES = (*_NETWORK, "PIP_", "NETRC")
-HUB_VARIABLES = (*_NETWORK, "HF_", "HUGGING_FACE_HUB_TOKEN")
-
-
-def environment(environ: Mapping[str, str], prefixes: tuple[str, ...] = ()) -> dict[str, str]:
-    """The variables of `environ` for a child process: the system's, and those with one of the prefixes."""
-    variables = {
-        name: value
-        for name, value in environ.items()
-        if name.upper() in _SYSTEM | _WINDOWS or name.upper().startswith(prefixes)
-    }
-    package_root = str(Path(__file__).resolve().parent.parent.parent)
-    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, environ.get("PYTHONPATH")]))
-    return variables | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
 
 
 class LocalStack:
@@ -97,24 +77,20 @@ class _Worker:
         self._directories = [Path(tempfile.gettempdir()) / f"llama-ui-{name}", cache / f"llama-ui-pip-{name}"]
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.stopped = False
+        prefixes = PIP_VARIABLES if model is None else HUB_VARIABLES  # neither gets the other's credentials
         self.process = subprocess.Popen(
-            [sys.executable, "-P", *WORKER, *map(str, self._directories)],
+            [sys.executable, "-P", *WORKER, *map(str, self._directories), *([model] if model else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
-            env=environment(os.environ),
+            env=environment(os.environ, prefixes),
             start_new_session=True,  # Ctrl-C reaches the app alone
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )
         self._log_reader = threading.Thread(target=self._last_lines.extend, args=[self.process.stderr], daemon=True)
         self._log_reader.start()
-        prefixes = PIP_VARIABLES if model is None else HUB_VARIABLES  # neither gets the other's credentials
-        options = {"model": model, "fetch_variables": environment(os.environ, prefixes)}
-        assert self.process.stdin
-        with contextlib.suppress(OSError):  # if it has ended, `wait_until_ready` says so
-            os.write(self.process.stdin.fileno(), f"{json.dumps(options)}\n".encode())
 
     def wait_until_ready(self, report: Callable[[str], None]) -> str:
         """Reports the worker's progress until it is ready. Returns the address of its OGX server.

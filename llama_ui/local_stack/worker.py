@@ -1,25 +1,22 @@
-"""The child process of the local stack: `python -m llama_ui.local_stack.worker SCRATCH DOWNLOAD`.
+"""The child process of the local stack: `python -m llama_ui.local_stack.worker SCRATCH DOWNLOAD [MODEL]`.
 
 It fetches the model, then starts the engine (llama.cpp's server) and in front of it the OGX server, both in this
 process: a crash of one ends the other. SCRATCH becomes the working directory, DOWNLOAD is used to fetch the model.
 
-The parent (`launcher.py`) writes one line of JSON to stdin: `{"model": TEXT or null, "fetch_variables": {...}}`, and
-keeps stdin open. When it ends, the parent is gone, whatever ended it: the worker removes its directories and ends its
-process group. On stdout it prints lines of JSON, each with some of these fields: `report` (a sentence), `part` (what
-starts now), `done` and `total` (bytes of a download), and at last `ready` (a URL) or `error` (a sentence and a fix).
+The parent (`launcher.py`) keeps stdin open. When it ends, the parent is gone, whatever ended it: the worker removes its
+directories and ends its process group. On stdout it prints lines of JSON, each with some of these fields: `report` (a
+sentence), `part` (what starts now), `done` and `total` (bytes of a download), and at last `ready` (a URL) or `error` (a
+sentence and a fix).
 """
 
-import contextlib
 import importlib
-import json
 import os
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from io import FileIO
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,23 +32,48 @@ SERVER_VARIABLES = {
     "OGX_CONFIG": str(Path(__file__).with_name("ogx.yaml")),
 }
 
+# The servers get only these variables, so that no key reaches them, and neither a proxy nor a setting for another Llama
+# Stack server changes how they behave. What fetches the model before also gets those with the prefixes below.
+_SYSTEM = {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV"}
+_WINDOWS = {"SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA"}
+_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_", "XDG_")
+PIP_VARIABLES = (*_NETWORK, "PIP_", "NETRC")
+HUB_VARIABLES = (*_NETWORK, "HF_", "HUGGING_FACE_HUB_TOKEN")
+
+
+def environment(environ: Mapping[str, str], prefixes: tuple[str, ...] = ()) -> dict[str, str]:
+    """The variables of `environ` for the worker: the system's, and those with one of the prefixes."""
+    variables = {
+        name: value
+        for name, value in environ.items()
+        if name.upper() in _SYSTEM | _WINDOWS or name.upper().startswith(prefixes)
+    }
+    package_root = str(Path(__file__).resolve().parent.parent.parent)
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, environ.get("PYTHONPATH")]))
+    return variables | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+
+
+def forget_fetch_variables() -> None:
+    """Removes the variables from this process that only the fetching of the model needed."""
+    for name in os.environ.keys() - environment(os.environ).keys():
+        del os.environ[name]
+
 
 def main() -> None:
     """Runs the stack until it fails or the parent is gone."""
-    scratch, download = map(Path, sys.argv[1:])
+    scratch, download = map(Path, sys.argv[1:3])
+    model = sys.argv[3] if len(sys.argv) > 3 else None
     scratch.mkdir(mode=0o700)
     os.chdir(scratch)
     # Messages get a descriptor of their own, so that nothing a library prints can be mistaken for one.
     messages = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        stdin = FileIO(0, closefd=False)
-        options = json.loads(stdin.readline())
-        threading.Thread(target=_end_with_parent, args=[stdin, scratch, download], daemon=True).start()
-        with variables(options["fetch_variables"]):
-            path = fetch(options["model"], download, messages)
+        threading.Thread(target=_end_with_parent, args=[scratch, download], daemon=True).start()
+        path = fetch(model, download, messages)
+        forget_fetch_variables()
         os.environ |= SERVER_VARIABLES | dict.fromkeys(("TMPDIR", "TEMP", "TMP", "OGX_CONFIG_DIR"), str(scratch))
-        _serve(path, DEMONSTRATION_NAME if options["model"] is None else path.stem, messages)
+        _serve(path, path.stem if model else DEMONSTRATION_NAME, messages)
     except LocalStackError as error:
         send(messages, error=[error.sentence, error.fix])
     except BaseException:
@@ -60,8 +82,8 @@ def main() -> None:
         _end(scratch, download)
 
 
-def _end_with_parent(stdin: FileIO, *directories: Path) -> None:
-    stdin.read()
+def _end_with_parent(*directories: Path) -> None:
+    os.read(0, 1)  # nothing is ever written there
     _end(*directories)
 
 
@@ -72,18 +94,6 @@ def _end(*directories: Path) -> None:
     if sys.platform != "win32" and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)  # not `exit`: the engine's destructor would wait 30 s for an open stream
-
-
-@contextlib.contextmanager
-def variables(added: dict[str, str]) -> Iterator[None]:
-    """Adds environment variables, and removes them again."""
-    before = dict(os.environ)
-    os.environ |= added
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ |= before
 
 
 def _serve(model: Path, name: str, messages: TextIO) -> None:

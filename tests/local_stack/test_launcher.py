@@ -14,7 +14,6 @@ from llama_ui.local_stack.launcher import LocalStack
 SECRETS = ("LLAMA_STACK_CLIENT_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "PIP_INDEX_URL", "HTTPS_PROXY", "https_proxy")
 FAKE_WORKER = """
 import json, os, pathlib, signal, sys
-options = json.loads(sys.stdin.readline())
 scratch = pathlib.Path(sys.argv[1])
 scratch.mkdir()
 def send(**fields): print(json.dumps(fields), flush=True)
@@ -103,18 +102,18 @@ def test_stop_interrupts_a_start_and_leaves_nothing(use_worker: UseWorker, tmp_p
 
 
 @pytest.mark.parametrize(("model", "other"), [(None, "HF_TOKEN"), ("hf://a/b/c.gguf", "PIP_INDEX_URL")])
-def test_only_what_fetches_the_model_gets_its_keys_and_proxy(
+def test_the_worker_gets_only_what_fetching_the_model_needs(
     use_worker: UseWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None, other: str
 ) -> None:
     for name in SECRETS:
         monkeypatch.setenv(name, "secret")
-    use_worker("send(ready=json.dumps([list(os.environ), list(options['fetch_variables'])]))")
+    use_worker("send(ready=json.dumps([sys.argv[3:], list(os.environ)]))")
     stack = LocalStack(tmp_path, model)
-    worker, fetch = json.loads(stack.start())
+    arguments, variables = json.loads(stack.start())
     stack.stop()
-    assert "PATH" in worker
-    assert not {*SECRETS} & {*worker}
-    assert {*SECRETS} - {*fetch} == {"LLAMA_STACK_CLIENT_API_KEY", "OPENAI_API_KEY", other}
+    assert arguments == ([model] if model else [])
+    assert "PATH" in variables
+    assert {*SECRETS} - {*variables} == {"LLAMA_STACK_CLIENT_API_KEY", "OPENAI_API_KEY", other}
 
 
 def test_a_missing_package_is_named_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
