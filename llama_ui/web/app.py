@@ -18,7 +18,7 @@ from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web import gradio_patches, html, layout
-from llama_ui.web.chat_interface import PRIVATE, LlamaChatInterface
+from llama_ui.web.chat_interface import LlamaChatInterface
 from llama_ui.web.handlers import Handlers
 from llama_ui.web.tab_handlers import TabHandlers
 
@@ -56,17 +56,20 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
                 conversation = [chat.chatbot, *fields]
                 layout.render_code(tabs, conversation)
                 with gr.Tab("Time") as time_tab:
-                    time_tab.select(None, chat.chatbot, gr.HTML("", elem_id="timings"), js="timings", **PRIVATE)
+                    time_tab.select(None, chat.chatbot, gr.HTML("", elem_id="timings"), js="timings")
                 layout.render_compare(tabs, conversation)
             with chats:
                 layout.render_conversation_list(tabs, chat, fields)
-        details.expand(page.check, [model], [findings], **PRIVATE)
-        demo.load(None, js="chat.init", **PRIVATE)
+        details.expand(page.check, [model], [findings])
+        demo.load(None, js="chat.init")
         query = gr.JSON(visible=False)  # of a share link
         outputs = [status, model, system_prompt, *options, chat.textbox, chat.message_error]
-        refresh.click(page.arrive, [model, query], outputs, **PRIVATE)
-        restored = demo.load(None, None, conversation, js="conversations.restoreTab", **PRIVATE)
-        restored.then(page.arrive, [model, query], outputs, js="conversations.linkQuery", **PRIVATE)
+        refresh.click(page.arrive, [model, query], outputs)
+        restored = demo.load(None, None, conversation, js="conversations.restoreTab")
+        restored.then(page.arrive, [model, query], outputs, js="conversations.linkQuery")
+    for event in demo.fns.values():
+        event.show_progress = "hidden"
+        event.api_visibility = "public" if event.api_name == "chat" else "private"
     return demo
 
 

@@ -39,7 +39,7 @@ class TabHandlers(BaseHandlers):
             code = snippet.code(stack.base_url, identity.version, identity.dialect, model, messages, sent.options)
         except ChatError as error:
             return f"# {error}", f"# {error}", "", ""
-        return code.python, code.curl, code.json, html.download_links(code.images)
+        return code.python, code.curl, code.json, html.render("download_links", files=code.images)
 
     def export_file(self, form: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:
         """The conversation as a file. `form` has its `kind`, "json" or "md", and the conversation's `title`."""
@@ -55,7 +55,7 @@ class TabHandlers(BaseHandlers):
         except (OSError, KeyError):
             return {"error": "The file is no longer there. Import it again."}
         except InputError as error:
-            return {"error": html.from_markdown(error)}
+            return {"error": html.without_markdown(error)}
         settings = [chat.settings[name] for name in SETTINGS]
         return {"title": chat.title, "settings": settings, "history": render(chat.conversation)}
 
