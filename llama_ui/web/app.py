@@ -30,7 +30,6 @@ EVENTS_PER_VISITOR = 10
 PROGRAM_SESSIONS = 500
 TITLE = "Llama Stack Chat"
 STATIC = Path(__file__).with_name("static")
-SCRIPTS = ("chat.js", "conversations.js", "timings.js")
 
 
 def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks:
@@ -67,7 +66,7 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
         refresh.click(page.arrive, [model, query], outputs)
         restored = demo.load(None, None, conversation, js="conversations.restoreTab")
         restored.then(page.arrive, [model, query], outputs, js="conversations.linkQuery")
-    for event in demo.fns.values():
+    for event in demo.fns.values():  # other programs can call /chat alone
         event.show_progress = "hidden"
         event.api_visibility = "public" if event.api_name == "chat" else "private"
     return demo
@@ -85,7 +84,7 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     demo.has_launched = True  # otherwise Gradio hands out any local file that a caller names (`_check_allowed`)
     gradio_patches.apply(demo)
     limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
-    scripts = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    scripts = "\n".join(path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.js")))
     script = f"const LIMITS = {limits};\n{scripts}"
     security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
     routes = health.routes(connection, turns)
@@ -110,6 +109,6 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
         run_history=False,  # a public list of what visitors sent
         show_error=False,
         ssr_mode=False,
-        theme=layout.theme(),
+        theme=gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=layout.FONTS, font_mono=layout.MONO),
     )
     return app

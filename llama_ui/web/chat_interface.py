@@ -57,26 +57,24 @@ class LlamaChatInterface(gr.ChatInterface):
 
     Those of Gradio 6.31 cost six requests for a message, keep the conversation on the server too, leave the message box
     locked for good after some failures, and have no Stop for the reply to an edited message. So `_setup_events` is
-    overridden: chat.js shows the message and locks the box, and one request streams the reply. `_setup_api` uses
-    `_api_wrapper`, so that `/chat` has the parameters of `Handlers.reply`.
+    overridden: chat.js shows the message and locks the box, and one request streams the reply. `_api_wrapper` gives
+    `/chat` the parameters of `Handlers.reply`.
     """
 
     def __init__(self, page: Handlers, fields: list[Any]) -> None:
         self._page = page
+        chatbot, textbox = _components()
         # Why a message is not sent, or a file not accepted.
         self.message_error = gr.HTML("", elem_id="message-error", render=False)
         super().__init__(
             page.reply,
             multimodal=True,
-            chatbot=_chatbot(),
-            textbox=_message_box(),
+            chatbot=chatbot,
+            textbox=textbox,
             additional_inputs=fields,
             examples=[[{"text": text}] for text in EXAMPLES],
             cache_examples=False,  # a Space would call the model when it is built
             editable=True,
-            api_name="chat",
-            api_description="Streams a reply. The message is a text, or a text with files: images and text files. "
-            "Omitted options are not sent to the server.",
             analytics_enabled=False,
         )
         self.message_error.render()
@@ -104,16 +102,13 @@ class LlamaChatInterface(gr.ChatInterface):
         box.stop(None, conversation, self.chatbot, js="chat.onStop", cancels=replies)
         self.chatbot.undo(None, conversation, chat, js="chat.undo")
         self.chatbot.clear(None, None, None, js="chat.onClear", cancels=replies)
-        self._setup_api()
-
-    def _setup_api(self) -> None:
-        """Adds the endpoint that other programs call."""
-        self.fake_api_btn.click(
+        self.fake_api_btn.click(  # the endpoint that other programs call
             gr.ChatInterface._api_wrapper(self, self.fn, self._reply_to_program),
             [self.textbox, self.chatbot_state, *self.additional_inputs],
             [self.api_response, self.chatbot_state],
-            api_name=self.api_name,
-            api_description=self.api_description,
+            api_name="chat",
+            api_description="Streams a reply. The message is a text, or a text with files: images and text files. "
+            "Omitted options are not sent to the server.",
             **RAW,
         )
 
@@ -165,7 +160,8 @@ def _send_example(example: gr.SelectData) -> list[ChatMessage]:
     return [render_user(Turn(example.value["text"]))]
 
 
-def _chatbot() -> gr.Chatbot:
+def _components() -> tuple[gr.Chatbot, gr.MultimodalTextbox]:
+    """The conversation and the message box."""
     chatbot = gr.Chatbot(
         label="Conversation",
         show_label=False,
@@ -175,12 +171,6 @@ def _chatbot() -> gr.Chatbot:
         placeholder="**What would you like to try?**",
         elem_id="conversation",
     )
-    # Not a subclass: for each one, Gradio writes a .pyi file beside this one (gradio/component_meta.py).
-    chatbot.data_model = ChatHistory  # type: ignore[assignment] # another model, of the same JSON
-    return chatbot
-
-
-def _message_box() -> gr.MultimodalTextbox:
     box = gr.MultimodalTextbox(
         placeholder="Type a message…",
         label="Message",
@@ -189,5 +179,7 @@ def _message_box() -> gr.MultimodalTextbox:
         max_plain_text_length=10**9,  # Gradio would turn a long pasted text into a file
         elem_id="message",
     )
-    box.data_model = MessageInput  # not a subclass, as in `_chatbot`
-    return box
+    # Not subclasses: for each one, Gradio writes a .pyi file beside this one (gradio/component_meta.py).
+    chatbot.data_model = ChatHistory  # type: ignore[assignment] # another model, of the same JSON
+    box.data_model = MessageInput
+    return chatbot, box

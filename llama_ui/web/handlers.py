@@ -42,9 +42,8 @@ class BaseHandlers:
 
     def read_settings(self, values: Sequence[object]) -> ChatSettings:
         """Reads the page's settings, in the order of `SETTINGS`, and applies the app's limits to them."""
-        system_prompt, model, *_ = values
-        validate_text("system prompt", system_prompt or "", self._settings.max_message_chars)
-        validate_text("model's name", model or "", MAX_MODEL_CHARS)
+        validate_text("system prompt", values[0] or "", self._settings.max_message_chars)
+        validate_text("model's name", values[1] or "", MAX_MODEL_CHARS)
         settings = ChatSettings.from_texts(form_texts(values))
         return replace(settings, options=self._turns.limits.sampling_options(settings.options))
 

@@ -17,26 +17,17 @@ PRESETS = {
     "Shakespeare": "You are shakespeare.",
     "Explainer": "You are a friendly assistant that explains complex topics simply.",
 }
+# Fonts that every system has: a web font would be requested from another server.
+FONTS, MONO = ["ui-sans-serif", "system-ui", "sans-serif"], ["ui-monospace", "Consolas", "monospace"]
 REPLAY = (
     "**Replay** answers the messages of the conversation again, with the current settings: change the system prompt, "
     "the model or the sampling first. **Ask both** sends one message to two models."
 )
 
 
-def theme() -> gr.themes.Base:
-    # Fonts that every system has: a web font would be requested from another server.
-    fonts, mono = ["ui-sans-serif", "system-ui", "sans-serif"], ["ui-monospace", "Consolas", "monospace"]
-    return gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=fonts, font_mono=mono)
-
-
 def render_system_prompt(settings: Settings) -> gr.Textbox:
     system_prompt = gr.Textbox(
-        settings.system_prompt,
-        label="System prompt",
-        placeholder="No system prompt",
-        lines=2,
-        max_lines=10,
-        elem_id="system-prompt",
+        settings.system_prompt, label="System prompt", placeholder="No system prompt", lines=2, max_lines=10
     )
     with gr.Row(elem_id="presets"):
         for label, prompt in PRESETS.items():
@@ -58,7 +49,7 @@ def render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.Te
         elem_id="model",
     )
     refresh = gr.Button("Refresh models", size="sm", elem_id="refresh")
-    with gr.Accordion("Sampling", open=False), gr.Row(elem_id="sampling"):
+    with gr.Accordion("Sampling", open=False), gr.Row():
         # Text boxes, because an empty number box sends 0 (Gradio 6.31).
         sampling = [
             gr.Textbox(label=label, placeholder="Server default", max_lines=1, min_width=110)
@@ -78,14 +69,12 @@ def render_conversation_list(tabs: TabHandlers, chat: LlamaChatInterface, fields
     gr.HTML('<h2>Conversations</h2><ul id="chat-list"></ul>', elem_id="saved-chats")
     with gr.Row(elem_id="chat-actions"):
         _button("New").click(None, js="conversations.startNew")
-        shared = [chat.chatbot, chat.textbox, *fields]
-        _button("Copy link").click(None, shared, js="conversations.copyLink")
+        _button("Copy link").click(None, [chat.chatbot, chat.textbox, *fields], js="conversations.copyLink")
         upload = gr.UploadButton("Import", size="sm", min_width=60, file_types=[".json"])
         imported = upload.upload(tabs.import_file, upload, file, **RAW)
         markdown = _button("Export Markdown").click(**export, js="conversations.exportMarkdown", **RAW)
         exported = _button("Export JSON").click(**export, js="conversations.exportJson", **RAW)
-        restore = gr.Button(visible="hidden", elem_id="restore")
-        restore.click(None, None, conversation, js="conversations.fill")
+        gr.Button(visible="hidden", elem_id="restore").click(None, None, conversation, js="conversations.fill")
     for event, function in ((imported, "showImport"), (markdown, "download"), (exported, "download")):
         event.success(None, file, js=f"conversations.{function}")
         event.failure(None, js="conversations.onFileError")

@@ -1,7 +1,7 @@
 """The event handlers of the other tabs, and of exported and imported conversations."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -69,8 +69,8 @@ class TabHandlers(BaseHandlers):
     async def replay(self, history: list[ChatMessage], request: gr.Request, *values: Any) -> AsyncGenerator[str, None]:
         """Yields the conversation as it was, beside its messages answered again with the current settings."""
         conversation = parse(history, form_texts(values)["system_prompt"])
-        columns = [before(conversation)]
-        async with aclosing(self._compare(request, _questions(conversation), [values], columns)) as tables:
+        compared = self._compare(request, _questions(conversation), [values], [before(conversation)])
+        async with aclosing(compared) as tables:
             async for table in tables:
                 yield table
 
@@ -82,18 +82,13 @@ class TabHandlers(BaseHandlers):
             yield html.alert("No second model is chosen. Choose one.")
             return
         questions = [Turn(message)] if message.strip() else _questions(parse(history))
-        system_prompt, _, *sampling = values
-        forms = [values, (system_prompt, second, *sampling)]
-        async with aclosing(self._compare(request, questions, forms)) as tables:
+        forms = [values, (values[0], second, *values[2:])]
+        async with aclosing(self._compare(request, questions, forms, [])) as tables:
             async for table in tables:
                 yield table
 
     async def _compare(
-        self,
-        request: gr.Request,
-        questions: Sequence[Turn],
-        forms: Sequence[Sequence[Any]],
-        columns: Sequence[Variant] = (),
+        self, request: gr.Request, questions: list[Turn], forms: list[tuple[Any, ...]], columns: list[Variant]
     ) -> AsyncGenerator[str, None]:
         """Yields the answers with each form's settings, beside `columns`."""
         try:
