@@ -3,7 +3,8 @@
 import pytest
 from playwright.sync_api import Locator, Route, ViewportSize, expect
 
-from tests.support.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, messages
+from tests.support import SECONDS
+from tests.support.chromium import HELLO, NARROW, SYSTEM, WIDE, Chat, messages
 from tests.support.fake_stack import FakeStack, Hold
 
 pytestmark = pytest.mark.browser

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.chromium import SECONDS, Chat, file, open_chat, png
+from tests.support import SECONDS
+from tests.support.chromium import Chat, file, open_chat, png
 from tests.support.fake_stack import Endless, FakeStack, Hold
 
 pytestmark = pytest.mark.browser

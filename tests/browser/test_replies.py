@@ -6,7 +6,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.chromium import SECONDS, SYSTEM, Chat, messages
+from tests.support import SECONDS
+from tests.support.chromium import SYSTEM, Chat, messages
 from tests.support.fake_stack import FakeStack, Hold
 
 pytestmark = pytest.mark.browser

@@ -13,13 +13,13 @@ from gradio_client import Client, handle_file
 from llama_ui.core.conversation import Turn
 from llama_ui.core.messages import Image
 from llama_ui.web.history import render_user
+from tests.support import SECONDS
 from tests.support.fake_stack import FakeStack
 from tests.support.page import ask as ask_as_program
 from tests.support.page import reply_event, reply_text
 from tests.web.test_attachments import HOSTILE, PNG, corners, is_upright, oriented, saved
 
 pytestmark = pytest.mark.loopback
-SECONDS = 30.0
 PAGE = {"max_image_side": 100, "max_message_chars": 200}
 
 

@@ -20,12 +20,12 @@ from gradio_client import Client
 
 from llama_ui.settings import Settings
 from llama_ui.web import server
+from tests.support import SECONDS
 from tests.support.app_process import AppProcess
 from tests.support.fake_stack import FakeStack, Hold
 from tests.support.page import ask, reply_text
 
 pytestmark = pytest.mark.loopback
-SECONDS = 60.0
 StartApp = Callable[..., AppProcess]
 
 
@@ -258,7 +258,7 @@ def test_a_reply_from_the_real_local_stack_is_streamed_and_a_message_sent_early_
     notes = [reply_text(output) for output in outputs if output and "id" in (output[-1]["metadata"] or {})]
     replies = [reply_text(output) for output in outputs if output and "id" not in (output[-1]["metadata"] or {})]
     assert any("getting ready" in note for note in notes)
-    assert len(set(replies)) >= 5
+    assert len(set(replies)) > 1
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(replies))
     assert "tiny demo model" in app.await_line("Server: ")
 

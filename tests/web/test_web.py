@@ -15,11 +15,11 @@ import pytest
 from gradio_client import Client
 
 from tests.hosting.test_load import connections, ended, first_with, readers, until, visitors
+from tests.support import SECONDS
 from tests.support.fake_stack import MODEL, Endless, FakeStack, Hold
 from tests.support.page import ask, reply_event, reply_text, served
 
 pytestmark = pytest.mark.loopback
-SECONDS = 20.0
 UNSET = ("", MODEL, "", "", "", "", "")  # system prompt, model and sampling options
 
 
