@@ -29,16 +29,11 @@ pytestmark = pytest.mark.loopback
 StartApp = Callable[..., AppProcess]
 
 
-def test_a_port_in_use_is_named_in_one_sentence() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=f"port {port} on 127.0.0.1 is in use .* --port .GRADIO_SERVER_PORT."):
-            server.listen("127.0.0.1", port)
-
-
-def test_without_a_port_the_next_free_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_is_named_and_without_a_port_the_next_free_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
         ports = [taken.getsockname()[1], free.getsockname()[1]]
+        with pytest.raises(OSError, match=f"port {ports[0]} on 127.0.0.1 is in use .* --port .GRADIO_SERVER_PORT."):
+            server.listen("127.0.0.1", ports[0])
         monkeypatch.setattr(server, "PORTS", ports)
         with pytest.raises(OSError, match="no free port was found"):
             server.listen("127.0.0.1", None)

@@ -75,19 +75,10 @@ def test_the_endpoint_has_the_names_that_other_programs_rely_on(client: Client) 
     assert parameters == [(label.lower().replace(" ", "_"), label) for label in labels]
 
 
-def test_a_message_that_cannot_be_sent_is_explained(client: Client, stack: FakeStack) -> None:
-    assert "The message is blank." in reply_text(client.predict("   \n\t", api_name="/chat"))
-    assert "Temperature must be 0–2, or empty." in reply_text(client.predict("Hi", temperature="9", api_name="/chat"))
-    assert stack.requests == []
-
-
 def test_what_is_too_long_is_not_sent(serve: Callable[..., Client], stack: FakeStack) -> None:
     client = serve(base_url=stack.url, max_message_chars=10)
-    assert "The message has 11 characters; at most 10 are sent." in reply_text(
-        client.predict("x" * 11, api_name="/chat")
-    )
-    shown = reply_text(client.predict("Hi", system_prompt="y" * 11, api_name="/chat"))
-    assert "The system prompt has 11 characters; at most 10 are sent." in shown
+    assert "The message has 11 characters; at most 10 are sent." in ask(client.src, "x" * 11)
+    assert "The system prompt has 11 characters; at most 10 are sent." in ask(client.src, "Hi", system_prompt="y" * 11)
     assert stack.requests == []
 
 
@@ -98,16 +89,6 @@ def test_a_refused_key_is_explained_and_never_shown(serve: Callable[..., Client]
     assert "refused the key" in shown and "LLAMA_STACK_CLIENT_API_KEY" in shown
     page = httpx.get(client.src).text + httpx.get(f"{client.src}config").text
     assert "wr0ng-k3y" not in shown + page
-
-
-def test_the_wait_for_the_first_token_is_shown_and_can_be_cancelled(client: Client, stack: FakeStack) -> None:
-    hold = Hold()
-    reply = stack.enqueue(hold)
-    job = client.submit("Hi", api_name="/chat")
-    assert hold.reached.wait(SECONDS)
-    assert "Waiting for the first token" in reply_text(next(iter(job)))
-    job.cancel()
-    assert reply.ended.wait(SECONDS)
 
 
 def test_two_visitors_are_served_at_once_and_do_not_see_each_other(client: Client, stack: FakeStack) -> None:
