@@ -17,7 +17,7 @@ from gradio_client import Client
 from tests.hosting.test_load import connections, ended, first_with, readers, until, visitors
 from tests.support import SECONDS
 from tests.support.fake_stack import MODEL, Endless, FakeStack, Hold
-from tests.support.page import ask, reply_event, reply_text, served
+from tests.support.page import ask, reply_event, reply_text, served, slow_reader
 
 pytestmark = pytest.mark.loopback
 UNSET = ("", MODEL, "", "", "", "", "")  # system prompt, model and sampling options
@@ -38,12 +38,9 @@ def test_a_reply_is_streamed_in_partial_updates(client: Client, stack: FakeStack
 def test_a_reply_carries_its_settings_and_numbers(client: Client, stack: FakeStack) -> None:
     (reply,) = client.predict("Hi", system_prompt="Be brief.", temperature=0.5, api_name="/chat")
     receipt = json.loads(reply["metadata"]["log"])
-    sent = {name: value for name, value in receipt["sent"].items() if value}
-    assert sent == {"system_prompt": "Be brief.", "model": MODEL, "temperature": "0.5"}
-    numbers = receipt["numbers"]
-    counted = [numbers[name] for name in ("prompt_tokens", "completion_tokens", "estimated", "finish_reason")]
-    assert counted == [7, 3, False, "stop"]
-    assert 0 < numbers["first"] < SECONDS and 0 <= numbers["generating"] < SECONDS
+    assert receipt["sent"].items() >= {"system_prompt": "Be brief.", "model": MODEL, "temperature": "0.5"}.items()
+    counted = {"prompt_tokens": 7, "completion_tokens": 3, "estimated": False, "finish_reason": "stop"}
+    assert receipt["numbers"].items() >= counted.items() and receipt["numbers"]["first"] > 0
 
 
 def test_the_current_system_prompt_comes_first_on_every_turn(client: Client, stack: FakeStack) -> None:
@@ -199,11 +196,7 @@ async def test_a_tab_that_does_not_read_delays_nobody(url: str, stack: FakeStack
     # More than the kernel keeps for both ends of a connection: the app is left with the rest of it.
     reply = stack.enqueue("x" * 8_000_000, Hold())
     async with visitors(url.rstrip("/"), 1) as (other,):
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.connect(("127.0.0.1", httpx.URL(url).port))
-            path = httpx.URL(await other.send("hello")).path
-            deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        with slow_reader(await other.send("hello"), 4096) as deaf:
             await until(lambda: b"xxxx" in deaf.recv(4096, socket.MSG_PEEK), "the reply has begun to arrive")
             for _ in range(5):
                 assert "Hello there." in await other.is_told("hello")
