@@ -44,11 +44,6 @@ ANSWERS: dict[str, tuple[tuple[Item, ...], dict[str, Any], str]] = {
         "⚠️ The reply stalled: nothing came for 3 seconds. "
         "Try again, or look at the server's log; --timeout sets the wait.",
     ),
-    "the token limit": (
-        ("half a ",),
-        {"finish_reason": "length"},
-        'ℹ️ The reply stopped at the token limit. "Max tokens" sets it.',
-    ),
     "markup in the server's words": (
         (),
         {"status": 422, "body": "`<script>alert(1)</script>` **bold**\n\n# title [link](javascript:alert(1))"},

@@ -22,23 +22,15 @@ pytestmark = pytest.mark.loopback
 PAGE = {"max_image_side": 100, "max_message_chars": 200}
 
 
-@pytest.fixture
-def phone_picture(tmp_path: Path) -> Path:
-    """A photo as a phone writes it: on its side, and larger than needed."""
-    path = tmp_path / "IMG_0001.JPG"
-    path.write_bytes(saved(corners(1512, 2016).transpose(PIL.Image.Transpose.ROTATE_90), "JPEG", exif=oriented(6)))
-    return path
-
-
 def ask(client: Client, text: str, *files: Path) -> str:
     message = {"text": text, "files": [handle_file(str(file)) for file in files]}
     return reply_text(client.predict(message, system_prompt="", api_name="/chat"))
 
 
-def test_an_image_is_sent_upright_and_resized_in_each_turn(
-    client: Client, stack: FakeStack, phone_picture: Path
-) -> None:
-    answer = ask(client, "What is it?", phone_picture)
+def test_an_image_is_sent_upright_and_resized_in_each_turn(client: Client, stack: FakeStack, tmp_path: Path) -> None:
+    photo = tmp_path / "IMG_0001.JPG"
+    photo.write_bytes(saved(corners(1512, 2016).transpose(PIL.Image.Transpose.ROTATE_90), "JPEG", exif=oriented(6)))
+    answer = ask(client, "What is it?", photo)
     ask(client, "And now?")
     first, second = (request["messages"] for request in stack.requests)
     text, image = first[0]["content"]

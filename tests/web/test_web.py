@@ -14,7 +14,7 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from tests.hosting.test_load import connections, ended, first_with, readers, until, visitors
+from tests.hosting.test_load import Visitor, connections, ended, first_with, readers, until, visitors
 from tests.support import SECONDS
 from tests.support.fake_stack import MODEL, Endless, FakeStack, Hold
 from tests.support.page import ask, reply_event, reply_text, served, slow_reader
@@ -106,23 +106,19 @@ def test_half_an_emoji_from_the_server_is_replaced_and_the_next_message_works(cl
     assert reply_text(client.predict("Hi", api_name="/chat")) == "Hello there."
 
 
-class Tab:
+class Tab(Visitor):
     """The page in a browser, as the app sees it: sends messages by the page's route, and can press Stop."""
 
     def __init__(self, http: httpx.AsyncClient, url: str, fn_index: int) -> None:
-        self._http = http
+        super().__init__(http, url)
         self._api = f"{url}/gradio_api"
         self._call: dict[str, Any] = {"fn_index": fn_index, "session_hash": uuid.uuid4().hex}
 
-    @contextlib.asynccontextmanager
-    async def says(self, text: str) -> AsyncIterator[AsyncIterator[str]]:
-        """The updates of a reply. Leaving the block closes the connection, as closing the tab does."""
+    async def send(self, text: str) -> str:
         message = {"role": "user", "content": text}
         joined = await self._http.post(f"{self._api}/queue/join", json={"data": [[message], *UNSET], **self._call})
         self._call["event_id"] = joined.json()["event_id"]
-        session = {"session_hash": self._call["session_hash"]}
-        async with self._http.stream("GET", f"{self._api}/queue/data", params=session) as stream:
-            yield (line async for line in stream.aiter_lines() if line.startswith("data: "))
+        return f"{self._api}/queue/data?session_hash={self._call['session_hash']}"
 
     async def stop(self) -> None:
         await self._http.post(f"{self._api}/cancel", json=self._call)
