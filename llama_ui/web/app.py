@@ -18,7 +18,7 @@ from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web import gradio_patches, html, layout
-from llama_ui.web.chat_interface import PRIVATE, LlamaChatInterface
+from llama_ui.web.chat_interface import LlamaChatInterface
 from llama_ui.web.handlers import Handlers
 from llama_ui.web.tab_handlers import TabHandlers
 
@@ -30,7 +30,6 @@ EVENTS_PER_VISITOR = 10
 PROGRAM_SESSIONS = 500
 TITLE = "Llama Stack Chat"
 STATIC = Path(__file__).with_name("static")
-SCRIPTS = ("chat.js", "conversations.js", "timings.js")
 
 
 def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks:
@@ -56,17 +55,20 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
                 conversation = [chat.chatbot, *fields]
                 layout.render_code(tabs, conversation)
                 with gr.Tab("Time") as time_tab:
-                    time_tab.select(None, chat.chatbot, gr.HTML("", elem_id="timings"), js="timings", **PRIVATE)
+                    time_tab.select(None, chat.chatbot, gr.HTML("", elem_id="timings"), js="timings")
                 layout.render_compare(tabs, conversation)
             with chats:
                 layout.render_conversation_list(tabs, chat, fields)
-        details.expand(page.check, [model], [findings], **PRIVATE)
-        demo.load(None, js="chat.init", **PRIVATE)
+        details.expand(page.check, [model], [findings])
+        demo.load(None, js="chat.init")
         query = gr.JSON(visible=False)  # of a share link
         outputs = [status, model, system_prompt, *options, chat.textbox, chat.message_error]
-        refresh.click(page.arrive, [model, query], outputs, **PRIVATE)
-        restored = demo.load(None, None, conversation, js="conversations.restoreTab", **PRIVATE)
-        restored.then(page.arrive, [model, query], outputs, js="conversations.linkQuery", **PRIVATE)
+        refresh.click(page.arrive, [model, query], outputs)
+        restored = demo.load(None, None, conversation, js="conversations.restoreTab")
+        restored.then(page.arrive, [model, query], outputs, js="conversations.linkQuery")
+    for event in demo.fns.values():  # other programs can call /chat alone
+        event.show_progress = "hidden"
+        event.api_visibility = "public" if event.api_name == "chat" else "private"
     return demo
 
 
@@ -82,7 +84,7 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     demo.has_launched = True  # otherwise Gradio hands out any local file that a caller names (`_check_allowed`)
     gradio_patches.apply(demo)
     limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
-    scripts = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    scripts = "\n".join(path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.js")))
     script = f"const LIMITS = {limits};\n{scripts}"
     security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
     routes = health.routes(connection, turns)
@@ -107,6 +109,6 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
         run_history=False,  # a public list of what visitors sent
         show_error=False,
         ssr_mode=False,
-        theme=layout.theme(),
+        theme=gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=layout.FONTS, font_mono=layout.MONO),
     )
     return app

@@ -16,14 +16,10 @@ from llama_ui.core.errors import InputError
 from llama_ui.web.handlers import Handlers
 from llama_ui.web.history import ChatMessage, error_note, render_user, sanitize_history
 
-# For events of the page, which other programs cannot call.
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # For values as they are sent, without the thread and the checks that Gradio spends on each, in every frame of a reply.
-RAW = PRIVATE | {"preprocess": False, "postprocess": False}
+RAW: dict[str, Any] = {"preprocess": False, "postprocess": False}
 # The most bytes of a program's conversation, which the app keeps between two of its messages.
 MAX_PROGRAM_BYTES = 10_000_000
-# Images that are decoded at once: a large one takes 200 MB of memory meanwhile.
-MAX_CONCURRENT_IMAGES = 2
 LATEX: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
@@ -61,26 +57,24 @@ class LlamaChatInterface(gr.ChatInterface):
 
     Those of Gradio 6.31 cost six requests for a message, keep the conversation on the server too, leave the message box
     locked for good after some failures, and have no Stop for the reply to an edited message. So `_setup_events` is
-    overridden: chat.js shows the message and locks the box, and one request streams the reply. `_setup_api` uses
-    `_api_wrapper`, so that `/chat` has the parameters of `Handlers.reply`.
+    overridden: chat.js shows the message and locks the box, and one request streams the reply. `_api_wrapper` gives
+    `/chat` the parameters of `Handlers.reply`.
     """
 
     def __init__(self, page: Handlers, fields: list[Any]) -> None:
         self._page = page
+        chatbot, textbox = _components()
         # Why a message is not sent, or a file not accepted.
         self.message_error = gr.HTML("", elem_id="message-error", render=False)
         super().__init__(
             page.reply,
             multimodal=True,
-            chatbot=_chatbot(),
-            textbox=_message_box(),
+            chatbot=chatbot,
+            textbox=textbox,
             additional_inputs=fields,
             examples=[[{"text": text}] for text in EXAMPLES],
             cache_examples=False,  # a Space would call the model when it is built
             editable=True,
-            api_name="chat",
-            api_description="Streams a reply. The message is a text, or a text with files: images and text files. "
-            "Omitted options are not sent to the server.",
             analytics_enabled=False,
         )
         self.message_error.render()
@@ -91,50 +85,42 @@ class LlamaChatInterface(gr.ChatInterface):
         self._setup_files()
         message = [box, self.chatbot, self.additional_inputs[1]]
         # It has no outputs: Gradio would cover them with the word "Error" when the message is refused.
-        checked = box.submit(None, message, None, js="chat.validate", **PRIVATE)
-        checked.failure(None, message, self.message_error, js="chat.showProblem", **PRIVATE)
-        submitted = checked.success(
-            None, [box, *conversation], [*chat, self.message_error], js="chat.addMessage", **PRIVATE
-        )
-        retried = self.chatbot.retry(None, self.chatbot, [self.chatbot, box], js="chat.retry", **PRIVATE)
+        checked = box.submit(None, message, None, js="chat.validate")
+        checked.failure(None, message, self.message_error, js="chat.showProblem")
+        submitted = checked.success(None, [box, *conversation], [*chat, self.message_error], js="chat.addMessage")
+        retried = self.chatbot.retry(None, self.chatbot, [self.chatbot, box], js="chat.retry")
         edited = self.chatbot.edit(_apply_edit, self.chatbot, self.chatbot, queue=False, **RAW)
         example = self.chatbot.example_select(_send_example, None, self.chatbot, queue=False, **RAW)
         replies = []
         for event in (submitted, retried, edited, example):
-            # Gradio's default limit is one reply at a time, for all visitors.
-            reply = event.success(self._reply_to_page, conversation, self.chatbot, concurrency_limit=None, **RAW)
+            reply = event.success(self._reply_to_page, conversation, self.chatbot, **RAW)
             if event in (edited, example):
-                event.success(None, self.chatbot, box, js="chat.lock", **PRIVATE)  # until the reply begins
-            reply.then(None, conversation, chat, js="chat.onReplyEnd", **PRIVATE)
-            reply.failure(None, conversation, chat, js="chat.onReplyEnd", **PRIVATE)
+                event.success(None, self.chatbot, box, js="chat.lock")  # until the reply begins
+            reply.then(None, conversation, chat, js="chat.onReplyEnd")
+            reply.failure(None, conversation, chat, js="chat.onReplyEnd")
             replies.append(reply)
-        box.stop(None, conversation, self.chatbot, js="chat.onStop", cancels=replies, **PRIVATE)
-        self.chatbot.undo(None, conversation, chat, js="chat.undo", **PRIVATE)
-        self.chatbot.clear(None, None, None, js="chat.onClear", cancels=replies, **PRIVATE)
-        self._setup_api()
-
-    def _setup_api(self) -> None:
-        """Adds the endpoint that other programs call."""
-        self.fake_api_btn.click(
+        box.stop(None, conversation, self.chatbot, js="chat.onStop", cancels=replies)
+        self.chatbot.undo(None, conversation, chat, js="chat.undo")
+        self.chatbot.clear(None, None, None, js="chat.onClear", cancels=replies)
+        self.fake_api_btn.click(  # the endpoint that other programs call
             gr.ChatInterface._api_wrapper(self, self.fn, self._reply_to_program),
             [self.textbox, self.chatbot_state, *self.additional_inputs],
             [self.api_response, self.chatbot_state],
-            api_name=self.api_name,
-            api_description=self.api_description,
-            concurrency_limit=None,
-            preprocess=False,
-            postprocess=False,
+            api_name="chat",
+            api_description="Streams a reply. The message is a text, or a text with files: images and text files. "
+            "Omitted options are not sent to the server.",
+            **RAW,
         )
 
     def _setup_files(self) -> None:
         """Reads files as soon as they are added: what is in the box can be sent, and no file stays in the app."""
         box, contents = self.textbox, gr.JSON(visible=False)
         add = gr.Button(visible="hidden", elem_id="attach")
-        box.change(None, box, None, js="chat.readNewFiles", **PRIVATE)
-        limit = MAX_CONCURRENT_IMAGES
-        added = add.click(self._page.attach, box, contents, js="chat.unreadFiles", concurrency_limit=limit, **RAW)
-        added.success(None, [box, contents], [box, self.message_error], js="chat.insertFiles", **PRIVATE)
-        added.failure(None, [box, contents], [box, self.message_error], js="chat.removeUnreadFiles", **PRIVATE)
+        box.change(None, box, None, js="chat.readNewFiles")
+        # Two at once: a large image takes 200 MB of memory while it is decoded.
+        added = add.click(self._page.attach, box, contents, js="chat.unreadFiles", concurrency_limit=2, **RAW)
+        added.success(None, [box, contents], [box, self.message_error], js="chat.insertFiles")
+        added.failure(None, [box, contents], [box, self.message_error], js="chat.removeUnreadFiles")
 
     async def _reply_to_page(
         self, history: list[ChatMessage], request: gr.Request, *settings: Any
@@ -174,7 +160,8 @@ def _send_example(example: gr.SelectData) -> list[ChatMessage]:
     return [render_user(Turn(example.value["text"]))]
 
 
-def _chatbot() -> gr.Chatbot:
+def _components() -> tuple[gr.Chatbot, gr.MultimodalTextbox]:
+    """The conversation and the message box."""
     chatbot = gr.Chatbot(
         label="Conversation",
         show_label=False,
@@ -184,24 +171,15 @@ def _chatbot() -> gr.Chatbot:
         placeholder="**What would you like to try?**",
         elem_id="conversation",
     )
-    # Not a subclass: for each one, Gradio writes a .pyi file beside this one (gradio/component_meta.py).
-    chatbot.data_model = ChatHistory  # type: ignore[assignment] # another model, of the same JSON
-    return chatbot
-
-
-def _message_box() -> gr.MultimodalTextbox:
     box = gr.MultimodalTextbox(
         placeholder="Type a message…",
         label="Message",
         file_count="multiple",
-        lines=1,
         max_lines=8,
         max_plain_text_length=10**9,  # Gradio would turn a long pasted text into a file
-        submit_btn=True,
-        stop_btn=True,
-        autofocus=False,  # it would scroll a narrow page; chat.js sets the focus without scrolling
-        scale=7,
         elem_id="message",
     )
-    box.data_model = MessageInput  # not a subclass, as in `_chatbot`
-    return box
+    # Not subclasses: for each one, Gradio writes a .pyi file beside this one (gradio/component_meta.py).
+    chatbot.data_model = ChatHistory  # type: ignore[assignment] # another model, of the same JSON
+    box.data_model = MessageInput
+    return chatbot, box

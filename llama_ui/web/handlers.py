@@ -1,9 +1,10 @@
 """The event handlers of the chat, and the checks of what a page or a program sends that all handlers share."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,8 @@ class BaseHandlers:
 
     def read_settings(self, values: Sequence[object]) -> ChatSettings:
         """Reads the page's settings, in the order of `SETTINGS`, and applies the app's limits to them."""
-        system_prompt, model, *_ = values
-        validate_text("system prompt", system_prompt or "", self._settings.max_message_chars)
-        validate_text("model's name", model or "", MAX_MODEL_CHARS)
+        validate_text("system prompt", values[0] or "", self._settings.max_message_chars)
+        validate_text("model's name", values[1] or "", MAX_MODEL_CHARS)
         settings = ChatSettings.from_texts(form_texts(values))
         return replace(settings, options=self._turns.limits.sampling_options(settings.options))
 
@@ -120,29 +120,25 @@ class Handlers(BaseHandlers):
                     if reply.model and not sent:
                         sent = replace(settings, model=reply.model)
                         message = with_request(message, sent)
-                    messages = [message, *self._render(replace(reply, request=sent), seen)]
+                    notices = tuple(notice for notice in reply.notices if notice not in seen)
+                    messages = [message, *self._render(replace(reply, request=sent, notices=notices))]
                     yield messages
         except ChatError as error:
             yield [*messages, error_note(error)]
         except Exception:
             yield [*messages, error_note(log_unexpected("replying"))]
 
-    def _render(self, reply: Reply, seen: Collection[str]) -> list[ChatMessage]:
-        """The messages of a reply. `seen` are the notices that the conversation has already."""
-        if reply.waited is not None:
-            return [note("waiting", self._waiting(reply))]
-        return render_reply(replace(reply, notices=tuple(notice for notice in reply.notices if notice not in seen)))
-
-    def _waiting(self, reply: Reply) -> str:
-        seconds = int(reply.waited or 0)
+    def _render(self, reply: Reply) -> list[ChatMessage]:
+        if reply.waited is None:
+            return render_reply(reply)
+        waiting = f"The server is getting ready; your message is sent as soon as it is. {self._connection.progress}"
         if reply.position:
             limit = self._settings.max_visitors
             active = "one visitor is" if limit == 1 else f"{limit} visitors are"
-            return f"*You are number {reply.position} in line: {active} being answered before you… {seconds} s*"
-        if self._connection.ready:
-            return f"*Waiting for the first token… {seconds} s*"
-        progress = self._connection.progress
-        return f"*The server is getting ready; your message is sent as soon as it is. {progress}… {seconds} s*"
+            waiting = f"You are number {reply.position} in line: {active} being answered before you"
+        elif self._connection.ready:
+            waiting = "Waiting for the first token"
+        return [note("waiting", f"*{waiting}… {int(reply.waited)} s*")]
 
     def attach(self, message: dict[str, Any] | None) -> list[dict[str, str]]:
         """Reads the files that were added to the message box: for each its `path`, and `image`, `text` or `error`.
@@ -155,7 +151,7 @@ class Handlers(BaseHandlers):
                 content = self.read_file(file)
                 result = {"image": content.data_url} if isinstance(content, Image) else {"text": content}
             except InputError as error:
-                result = {"error": html.from_markdown(error)}
+                result = {"error": escape(html.without_markdown(error))}
             results.append({"path": str(file["path"]), **result})
         return results
 
@@ -183,13 +179,13 @@ class Handlers(BaseHandlers):
         looking = asyncio.ensure_future(self._connection.server_info())
         try:
             while not (await asyncio.wait([looking], timeout=TICK_SECONDS))[0]:
-                yield html.status("wait", html.from_markdown(f"{self._connection.progress}…")), None
+                yield html.status("wait", f"{self._connection.progress}…"), None
             server = await looking
-            yield html.server_status(server), server
+            yield html.render("server_status", server=server), server
         except ChatError as error:
-            yield html.status("error", html.from_markdown(error)), None
+            yield html.status("error", error), None
         except Exception:
-            yield html.status("error", html.from_markdown(log_unexpected("looking at the server"))), None
+            yield html.status("error", log_unexpected("looking at the server")), None
         finally:
             looking.cancel()
 
@@ -202,12 +198,12 @@ class Handlers(BaseHandlers):
         except ChatError as error:
             yield html.alert(error)
             return
-        yield html.check_results(results, complete=False)
+        yield html.render("check_results", results=results)
         async with aclosing(check_connection(self._settings, self._connection, model or "")) as checks:
             async for result in checks:
                 results.append(result)
-                yield html.check_results(results, complete=False)
-        yield html.check_results(results, complete=True)
+                yield html.render("check_results", results=results)
+        yield html.render("check_results", results=results, complete=True)
 
 
 def form_texts(values: Sequence[object]) -> dict[str, str]:

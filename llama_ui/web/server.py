@@ -111,9 +111,8 @@ def listen(host: str, port: int | None) -> socket.socket:
             return socket.create_server((host.strip("[]"), candidate), family=family)
         except OSError as error:
             reason = error
-    problem = "no free port was found from 7860 on"
-    if port is not None:
-        problem = f"port {port} on {host} is in use or cannot be listened on"
+    taken = f"port {port} on {host} is in use or cannot be listened on"
+    problem = "no free port was found from 7860 on" if port is None else taken
     raise OSError(f"{problem}; choose another with --port (GRADIO_SERVER_PORT).") from reason
 
 

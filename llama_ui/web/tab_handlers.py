@@ -1,7 +1,7 @@
 """The event handlers of the other tabs, and of exported and imported conversations."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -39,7 +39,7 @@ class TabHandlers(BaseHandlers):
             code = snippet.code(stack.base_url, identity.version, identity.dialect, model, messages, sent.options)
         except ChatError as error:
             return f"# {error}", f"# {error}", "", ""
-        return code.python, code.curl, code.json, html.download_links(code.images)
+        return code.python, code.curl, code.json, html.render("download_links", files=code.images)
 
     def export_file(self, form: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:
         """The conversation as a file. `form` has its `kind`, "json" or "md", and the conversation's `title`."""
@@ -55,7 +55,7 @@ class TabHandlers(BaseHandlers):
         except (OSError, KeyError):
             return {"error": "The file is no longer there. Import it again."}
         except InputError as error:
-            return {"error": html.from_markdown(error)}
+            return {"error": html.without_markdown(error)}
         settings = [chat.settings[name] for name in SETTINGS]
         return {"title": chat.title, "settings": settings, "history": render(chat.conversation)}
 
@@ -69,8 +69,8 @@ class TabHandlers(BaseHandlers):
     async def replay(self, history: list[ChatMessage], request: gr.Request, *values: Any) -> AsyncGenerator[str, None]:
         """Yields the conversation as it was, beside its messages answered again with the current settings."""
         conversation = parse(history, form_texts(values)["system_prompt"])
-        columns = [before(conversation)]
-        async with aclosing(self._compare(request, _questions(conversation), [values], columns)) as tables:
+        compared = self._compare(request, _questions(conversation), [values], [before(conversation)])
+        async with aclosing(compared) as tables:
             async for table in tables:
                 yield table
 
@@ -82,18 +82,13 @@ class TabHandlers(BaseHandlers):
             yield html.alert("No second model is chosen. Choose one.")
             return
         questions = [Turn(message)] if message.strip() else _questions(parse(history))
-        system_prompt, _, *sampling = values
-        forms = [values, (system_prompt, second, *sampling)]
-        async with aclosing(self._compare(request, questions, forms)) as tables:
+        forms = [values, (values[0], second, *values[2:])]
+        async with aclosing(self._compare(request, questions, forms, [])) as tables:
             async for table in tables:
                 yield table
 
     async def _compare(
-        self,
-        request: gr.Request,
-        questions: Sequence[Turn],
-        forms: Sequence[Sequence[Any]],
-        columns: Sequence[Variant] = (),
+        self, request: gr.Request, questions: list[Turn], forms: list[tuple[Any, ...]], columns: list[Variant]
     ) -> AsyncGenerator[str, None]:
         """Yields the answers with each form's settings, beside `columns`."""
         try:

@@ -3,7 +3,8 @@
 import pytest
 from playwright.sync_api import Locator, Route, ViewportSize, expect
 
-from tests.support.chromium import HELLO, NARROW, SECONDS, SYSTEM, WIDE, Chat, messages
+from tests.support import SECONDS
+from tests.support.chromium import HELLO, NARROW, SYSTEM, WIDE, Chat, messages
 from tests.support.fake_stack import FakeStack, Hold
 
 pytestmark = pytest.mark.browser
@@ -31,11 +32,10 @@ def test_stop_before_the_first_token_joins_the_message_with_the_next(chat: Chat,
     expect(chat.page.get_by_text("Waiting")).to_have_count(0)
 
 
-@pytest.mark.parametrize("items", [[], ["some text"]], ids=["before the first token", "during a reply"])
-def test_closing_the_tab_closes_the_request(chat: Chat, stack: FakeStack, items: list[str]) -> None:
-    reply = stack.enqueue(*items, Hold())
+def test_closing_the_tab_closes_the_request(chat: Chat, stack: FakeStack) -> None:
+    reply = stack.enqueue(Hold())
     chat.send("one")
-    expect(chat.replies.last).to_contain_text(items[0] if items else "Waiting")
+    expect(chat.replies.last).to_contain_text("Waiting")
     chat.page.goto("about:blank")
     assert reply.ended.wait(SECONDS)
 
@@ -59,11 +59,11 @@ def test_retry_undo_and_edit_send_what_the_page_shows(chat: Chat, stack: FakeSta
     reply = stack.enqueue("partly", Hold())
     chat.press("Submit")
     expect(chat.replies.last).to_contain_text("partly")
-    assert messages(stack) == [SYSTEM, ("user", "one"), HELLO, ("user", "three, edited")]
     chat.stop_button.click()
     assert reply.ended.wait(SECONDS)
     chat.ask("four")
-    assert messages(stack)[-3:] == [("user", "three, edited"), ("assistant", "partly"), ("user", "four")]
+    edited = [("user", "three, edited"), ("assistant", "partly"), ("user", "four")]
+    assert messages(stack) == [SYSTEM, ("user", "one"), HELLO, *edited]
     chat.press("Clear")
     chat.ask("five")
     assert messages(stack) == [SYSTEM, ("user", "five")]
@@ -172,12 +172,9 @@ def test_the_page_can_be_used_with_the_keyboard_alone(chat: Chat, stack: FakeSta
 
 
 def tab_to(chat: Chat, control: Locator) -> None:
-    """Press Tab until the control has the focus."""
-    for _ in range(60):
-        if control.evaluate("(element) => element === document.activeElement"):
-            return
+    """Press Tab until the control has the focus. The test's own timeout ends a loop that does not reach it."""
+    while not control.evaluate("(element) => element === document.activeElement"):
         chat.page.keyboard.press("Tab")
-    raise AssertionError("Tab does not reach the control")
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])

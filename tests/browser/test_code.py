@@ -6,7 +6,8 @@ import PIL.Image
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.chromium import SECONDS, Chat, file, png
+from tests.support import SECONDS
+from tests.support.chromium import Chat, file, png
 from tests.support.fake_stack import MODEL, FakeStack, Hold
 
 pytestmark = pytest.mark.browser

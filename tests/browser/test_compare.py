@@ -3,7 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.chromium import SECONDS, Chat
+from tests.support import SECONDS
+from tests.support.chromium import Chat
 from tests.support.fake_stack import MODEL, FakeStack, Hold
 
 pytestmark = pytest.mark.browser

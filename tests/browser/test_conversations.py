@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.chromium import SECONDS, Chat, file, open_chat, png
+from tests.support import SECONDS
+from tests.support.chromium import Chat, file, open_chat, png
 from tests.support.fake_stack import Endless, FakeStack, Hold
 
 pytestmark = pytest.mark.browser
@@ -52,6 +53,8 @@ def test_an_exported_conversation_continues_after_its_import(
     expect(chat.toast).to_contain_text("There is no conversation to export yet.")
     converse(chat)
     assert "Hello there." in export(chat, "Markdown")
+    import_file(chat, '{"format": "llama-ui conversation", "version": 99}')
+    expect(chat.toast).to_contain_text("The file is not")
     exported = export(chat, "JSON")
     chat.press("Clear")
     expect(chat.questions).to_have_count(0)
@@ -118,21 +121,7 @@ def test_conversations_can_be_opened_renamed_and_deleted(chat: Chat, stack: Fake
     expect(chat.saved_chats).to_have_text(["About <b>moons</b>✎✕"])
 
 
-def test_a_conversation_renamed_during_a_reply_is_saved_once(chat: Chat, stack: FakeStack) -> None:
-    stack.enqueue("Once", hold := Hold())
-    chat.send("One")
-    assert hold.reached.wait(SECONDS)
-    chat.button("Rename One").click()
-    chat.page.locator("#chat-list input").fill("Wool")
-    hold.release.set()
-    chat.wait_until_idle()
-    chat.page.locator("#chat-list input").press("Enter")
-    expect(chat.saved_chats).to_have_text(["Wool✎✕"])
-    chat.ask("Two")
-    expect(chat.saved_chats).to_have_text(["Wool✎✕"])
-
-
-def test_no_other_conversation_can_be_opened_during_a_reply(chat: Chat, stack: FakeStack) -> None:
+def test_during_a_reply_a_conversation_can_be_renamed_and_no_other_opened(chat: Chat, stack: FakeStack) -> None:
     chat.ask("One")
     stack.enqueue("Once", hold := Hold())
     chat.button("New").click()
@@ -141,9 +130,14 @@ def test_no_other_conversation_can_be_opened_during_a_reply(chat: Chat, stack: F
     assert hold.reached.wait(SECONDS)
     chat.button("Open One").click()
     expect(chat.toast).to_contain_text("Stop it first")
+    chat.button("Rename Two").click()
+    chat.page.locator("#chat-list input").fill("Wool")
     hold.release.set()
     chat.wait_until_idle()
-    expect(chat.replies).to_have_text(["Once"])
+    chat.page.locator("#chat-list input").press("Enter")
+    chat.ask("Three")
+    expect(chat.saved_chats).to_have_text(["Wool✎✕", "One✎✕"])
+    expect(chat.replies).to_have_text(["Once", "Hello there."])
     chat.button("Open One").click()
     expect(chat.questions).to_have_text(["One"])
 
@@ -189,15 +183,6 @@ def test_the_saved_conversation_follows_undo_and_stop(chat: Chat, stack: FakeSta
     chat.page.reload()
     expect(chat.replies.last).to_contain_text("Once")
     expect(chat.page.get_by_text("Waiting for")).to_have_count(0)
-
-
-def test_a_file_that_cannot_be_imported_leaves_the_conversation_as_it_is(chat: Chat, stack: FakeStack) -> None:
-    chat.ask("One")
-    import_file(chat, '{"format": "llama-ui conversation", "version": 99}')
-    expect(chat.toast).to_be_visible()
-    expect(chat.questions).to_have_text(["One"])
-    chat.ask("Two")
-    expect(chat.questions).to_have_text(["One", "Two"])
 
 
 def test_a_link_fills_in_settings_and_message_but_sends_nothing(browser: Browser, url: str, stack: FakeStack) -> None:

@@ -1,7 +1,7 @@
 """Failures of the server, the status line, and the connection check."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 from tests.support.app_process import AppProcess
 from tests.support.bad_servers import Address
 from tests.support.chromium import HELLO, SYSTEM, messages, open_chat
-from tests.support.fake_stack import Break, FakeStack
+from tests.support.fake_stack import Break, FakeStack, Item
 from tests.support.servers.recorded import RecordedServer
 
 pytestmark = pytest.mark.browser
@@ -26,32 +26,26 @@ def impatient_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[st
     address.clear()
 
 
-# What fails, the part of the reply that arrives before, and the error after it.
-FAILURES: dict[str, tuple[Callable[[Address, FakeStack], object], str, str]] = {
-    "the server is down": (lambda address, _: address.clear(), "", "Can't reach "),
-    "the connection is lost": (
-        lambda _, stack: stack.enqueue("half a ", Break()),
-        "half a ",
-        "was lost in the middle of the reply",
-    ),
-    "the error has markup": (
-        lambda _, stack: stack.enqueue(status=500, body={"detail": "<img src=x onerror=alert(1)> `**b** <b>b</b>"}),
-        "",
-        "<img src=x onerror=alert(1)> '**b** <b>b</b>",
-    ),
-}
+MARKUP = {"detail": "<img src=x onerror=alert(1)> `**b** <b>b</b>"}
 
 
-@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize(
+    ("items", "options", "error"),
+    [
+        (["half a ", Break()], {}, "was lost in the middle of the reply"),
+        ([], {"status": 500, "body": MARKUP}, "<img src=x onerror=alert(1)> '**b** <b>b</b>"),
+    ],
+    ids=["the connection is lost", "the error has markup"],
+)
 def test_after_a_failure_retry_and_the_next_message_work(
-    browser: Browser, impatient_app: tuple[str, Address], failure: tuple[Callable[..., Any], str, str]
+    browser: Browser, impatient_app: tuple[str, Address], items: list[Item], options: dict[str, Any], error: str
 ) -> None:
     url, address = impatient_app
-    fail, partial, error = failure
+    partial = "half a " if items else ""
     stack = address.put(FakeStack)
     with open_chat(browser, url) as chat:
         chat.ask("zero")
-        fail(address, stack)
+        stack.enqueue(*items, **options)
         chat.ask("one")
         expect(chat.replies.last).to_contain_text(re.compile(f"^{partial}.*{re.escape(error)}", re.DOTALL))
         expect(chat.conversation.locator("img, b, strong")).to_have_count(0)
@@ -61,7 +55,7 @@ def test_after_a_failure_retry_and_the_next_message_work(
         chat.wait_until_idle()
         expect(chat.replies.last).to_have_text("Hello there.")
         assert messages(stack) == [SYSTEM, ("user", "zero"), HELLO, ("user", "one")]
-        fail(address, stack)
+        stack.enqueue(*items, **options)
         chat.ask("two")
         expect(chat.replies.last).to_contain_text(error)
         stack = address.put(FakeStack)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.support import SECONDS
 from tests.support.app_process import AppProcess
-from tests.support.chromium import SECONDS, Chat
+from tests.support.chromium import Chat
 from tests.support.fake_stack import FakeStack, Hold
 
 pytestmark = pytest.mark.browser
@@ -17,6 +18,7 @@ def test_a_user_logs_in_chats_stops_a_reply_and_is_logged_out_by_none(
 ) -> None:
     with AppProcess(("--base-url", stack.url), {"LLAMA_UI_AUTH": "alice:wonder"}, tmp_path) as app:
         page = browser.new_page()
+        page.set_default_timeout(SECONDS * 1000)
         page.goto(app.url)
         for password in ("wrong", "wonder"):
             page.get_by_label("username").fill("alice")

@@ -11,8 +11,9 @@ import PIL.Image
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.support import SECONDS
 from tests.support.app_process import ROOT, AppProcess
-from tests.support.chromium import NARROW, SECONDS, WIDE, Chat, file, open_chat, to_png
+from tests.support.chromium import NARROW, WIDE, Chat, file, open_chat, to_png
 from tests.support.fake_stack import FakeStack, Hold
 
 pytestmark = [pytest.mark.browser, pytest.mark.screenshots]
@@ -92,10 +93,10 @@ def test_screenshots_of_the_readme(browser: Browser, start_app: Callable[..., Ap
     app = start_app()
     for name, size, scheme in (("screenshot", WIDE, "light"), ("screenshot-phone", NARROW, "dark")):
         with open_chat(browser, app.url, size, color_scheme=scheme) as chat:
-            expect(chat.status.locator(".ready")).to_contain_text("Local stack", timeout=60_000)
+            expect(chat.status.locator(".ready")).to_contain_text("Local stack")
             chat.set_sampling("Max tokens", "100")
             chat.page.get_by_text("Sampling").click()
             chat.page.get_by_text("Write a two-sentence poem about llama.").click()
-            expect(chat.page.get_by_label("Retry", exact=True)).to_be_enabled(timeout=60_000)
+            expect(chat.page.get_by_label("Retry", exact=True)).to_be_enabled()
             chat.wait_until_idle()
             take(chat, name)

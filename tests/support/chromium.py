@@ -10,9 +10,9 @@ import PIL.Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, ViewportSize, expect, sync_playwright
 
 from tests.conftest import CHROMIUM
+from tests.support import SECONDS
 from tests.support.fake_stack import FakeStack
 
-SECONDS = 30.0
 expect.set_options(timeout=SECONDS * 1000)
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -48,6 +48,7 @@ class Chat:
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
+        page.context.set_default_timeout(SECONDS * 1000)
         page.goto(url)
         self.box = page.locator("#message textarea")
         self.stop_button = page.locator("#message .stop-button")

@@ -12,6 +12,7 @@ from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
 from llama_ui.web.server import PageServer
+from tests.support import SECONDS
 
 
 @contextlib.contextmanager
@@ -28,11 +29,27 @@ def served(**values: Any) -> Iterator[str]:
         connection.close()
 
 
-def ask(site: str | httpx.Client, message: object, **options: object) -> str:
-    """The event stream of a reply from /chat, as a program without gradio_client reads it."""
-    http = httpx.Client(base_url=site, timeout=40.0, trust_env=False) if isinstance(site, str) else site
+def send(http: httpx.Client, message: object, **options: object) -> str:
+    """Send a message to /chat, as a program without gradio_client does. Returns the path of its reply."""
     started = http.post("/gradio_api/call/v2/chat", json={"message": message, **options})
-    return http.get(f"/gradio_api/call/chat/{started.raise_for_status().json()['event_id']}").text
+    return f"/gradio_api/call/chat/{started.raise_for_status().json()['event_id']}"
+
+
+def ask(site: str | httpx.Client, message: object, **options: object) -> str:
+    """The event stream of a reply from /chat."""
+    http = httpx.Client(base_url=site, timeout=SECONDS, trust_env=False) if isinstance(site, str) else site
+    return http.get(send(http, message, **options)).text
+
+
+@contextlib.contextmanager
+def slow_reader(url: str, buffer: int) -> Iterator[socket.socket]:
+    """A client that has requested a URL, and receives only what the test reads. The `buffer` has so many bytes."""
+    target = httpx.URL(url)
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        reader.connect((target.host, target.port))
+        reader.sendall(f"GET {target.path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        yield reader
 
 
 def raw(url: str, request: bytes) -> bytes:

@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from llama_ui.web.gradio_patches import Mailboxes
+from tests.support import SECONDS
 from tests.support.fake_stack import FakeStack, Hold
 from tests.support.page import ask, event_id
 
 pytestmark = pytest.mark.loopback
-SECONDS = 20.0
 PAGE = {"max_visitors": 1}  # it has room for 220 sessions
 
 

@@ -91,9 +91,7 @@ def test_a_conversation_comes_back_from_the_page_as_it_was() -> None:
     assert parse(history, "A prompt") == conversation
 
 
-@pytest.mark.parametrize(
-    "metadata", [{"id": "waiting"}, {"id": "error"}, {"title": "Thinking"}, {"title": "x", "id": ""}]
-)
+@pytest.mark.parametrize("metadata", [{"id": "waiting"}, {"id": "error"}, {"title": "x", "id": ""}])
 def test_the_notes_of_the_page_are_not_sent(metadata: dict[str, object]) -> None:
     extra = message("assistant", "Waiting for the first token…", metadata=metadata)
     history = [extra, message("user", "Hi."), extra, message("assistant", "Hello."), extra]
@@ -106,13 +104,7 @@ def test_other_metadata_hides_no_message(metadata: object) -> None:
     assert sent(*history) == [("user", "Hi."), ("assistant", "Hello."), ("user", "End.")]
 
 
-@pytest.mark.parametrize(
-    "log",
-    [
-        "", "x", "[" * 10_000, "[]", '{"numbers": NaN}', '{"sent": 1, "numbers": []}', '{"numbers": {"first": 1e999}}',
-        '{"sent": {"temperature": "hot"}}', '{"numbers": {"prompt_tokens": -1}}', 5,
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("log", ["x", "[" * 10_000, '{"sent": 1, "numbers": {"first": 1e999}}', 5])
 def test_a_malformed_receipt_is_ignored(log: object) -> None:
     history = sanitize_history([message("user", "Hi."), message("assistant", "Hello.", metadata={"log": log})])
     assert parse(history).turns == (Turn("Hi.", replies=(Reply("Hello.", ended=True),)),)

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from pathlib import Path
 
 import httpx
@@ -13,22 +12,14 @@ from gradio_client import Client, handle_file
 from llama_ui.core.conversation import Turn
 from llama_ui.core.messages import Image
 from llama_ui.web.history import render_user
+from tests.support import SECONDS
 from tests.support.fake_stack import FakeStack
 from tests.support.page import ask as ask_as_program
 from tests.support.page import reply_event, reply_text
 from tests.web.test_attachments import HOSTILE, PNG, corners, is_upright, oriented, saved
 
 pytestmark = pytest.mark.loopback
-SECONDS = 30.0
 PAGE = {"max_image_side": 100, "max_message_chars": 200}
-
-
-@pytest.fixture
-def phone_picture(tmp_path: Path) -> Path:
-    """A photo as a phone writes it: on its side, and larger than needed."""
-    path = tmp_path / "IMG_0001.JPG"
-    path.write_bytes(saved(corners(1512, 2016).transpose(PIL.Image.Transpose.ROTATE_90), "JPEG", exif=oriented(6)))
-    return path
 
 
 def ask(client: Client, text: str, *files: Path) -> str:
@@ -36,10 +27,10 @@ def ask(client: Client, text: str, *files: Path) -> str:
     return reply_text(client.predict(message, system_prompt="", api_name="/chat"))
 
 
-def test_an_image_is_sent_upright_and_resized_in_each_turn(
-    client: Client, stack: FakeStack, phone_picture: Path
-) -> None:
-    answer = ask(client, "What is it?", phone_picture)
+def test_an_image_is_sent_upright_and_resized_in_each_turn(client: Client, stack: FakeStack, tmp_path: Path) -> None:
+    photo = tmp_path / "IMG_0001.JPG"
+    photo.write_bytes(saved(corners(1512, 2016).transpose(PIL.Image.Transpose.ROTATE_90), "JPEG", exif=oriented(6)))
+    answer = ask(client, "What is it?", photo)
     ask(client, "And now?")
     first, second = (request["messages"] for request in stack.requests)
     text, image = first[0]["content"]
@@ -76,10 +67,7 @@ def test_a_hostile_file_gets_a_sentence_and_is_not_sent(client: Client, stack: F
     upload = f"{client.src.rstrip('/')}/gradio_api/upload"
     (path,) = httpx.post(upload, files={"files": ("a.bin", content)}, timeout=SECONDS).json()
     file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-    answer = ask_as_program(client.src, {"text": "Look.", "files": [file]})
-    (note,) = json.loads(answer.rpartition("data: ")[2])[0]
-    assert note["metadata"] == {"id": "error"}
-    assert sentence in reply_text([note])
+    assert sentence in ask_as_program(client.src, {"text": "Look.", "files": [file]})
     assert stack.requests == []
 
 

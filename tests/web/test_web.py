@@ -14,12 +14,12 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from tests.hosting.test_load import connections, ended, first_with, readers, until, visitors
+from tests.hosting.test_load import Visitor, connections, ended, first_with, readers, until, visitors
+from tests.support import SECONDS
 from tests.support.fake_stack import MODEL, Endless, FakeStack, Hold
-from tests.support.page import ask, reply_event, reply_text, served
+from tests.support.page import ask, reply_event, reply_text, served, slow_reader
 
 pytestmark = pytest.mark.loopback
-SECONDS = 20.0
 UNSET = ("", MODEL, "", "", "", "", "")  # system prompt, model and sampling options
 
 
@@ -38,12 +38,9 @@ def test_a_reply_is_streamed_in_partial_updates(client: Client, stack: FakeStack
 def test_a_reply_carries_its_settings_and_numbers(client: Client, stack: FakeStack) -> None:
     (reply,) = client.predict("Hi", system_prompt="Be brief.", temperature=0.5, api_name="/chat")
     receipt = json.loads(reply["metadata"]["log"])
-    sent = {name: value for name, value in receipt["sent"].items() if value}
-    assert sent == {"system_prompt": "Be brief.", "model": MODEL, "temperature": "0.5"}
-    numbers = receipt["numbers"]
-    counted = [numbers[name] for name in ("prompt_tokens", "completion_tokens", "estimated", "finish_reason")]
-    assert counted == [7, 3, False, "stop"]
-    assert 0 < numbers["first"] < SECONDS and 0 <= numbers["generating"] < SECONDS
+    assert receipt["sent"].items() >= {"system_prompt": "Be brief.", "model": MODEL, "temperature": "0.5"}.items()
+    counted = {"prompt_tokens": 7, "completion_tokens": 3, "estimated": False, "finish_reason": "stop"}
+    assert receipt["numbers"].items() >= counted.items() and receipt["numbers"]["first"] > 0
 
 
 def test_the_current_system_prompt_comes_first_on_every_turn(client: Client, stack: FakeStack) -> None:
@@ -75,19 +72,10 @@ def test_the_endpoint_has_the_names_that_other_programs_rely_on(client: Client) 
     assert parameters == [(label.lower().replace(" ", "_"), label) for label in labels]
 
 
-def test_a_message_that_cannot_be_sent_is_explained(client: Client, stack: FakeStack) -> None:
-    assert "The message is blank." in reply_text(client.predict("   \n\t", api_name="/chat"))
-    assert "Temperature must be 0–2, or empty." in reply_text(client.predict("Hi", temperature="9", api_name="/chat"))
-    assert stack.requests == []
-
-
 def test_what_is_too_long_is_not_sent(serve: Callable[..., Client], stack: FakeStack) -> None:
     client = serve(base_url=stack.url, max_message_chars=10)
-    assert "The message has 11 characters; at most 10 are sent." in reply_text(
-        client.predict("x" * 11, api_name="/chat")
-    )
-    shown = reply_text(client.predict("Hi", system_prompt="y" * 11, api_name="/chat"))
-    assert "The system prompt has 11 characters; at most 10 are sent." in shown
+    assert "The message has 11 characters; at most 10 are sent." in ask(client.src, "x" * 11)
+    assert "The system prompt has 11 characters; at most 10 are sent." in ask(client.src, "Hi", system_prompt="y" * 11)
     assert stack.requests == []
 
 
@@ -98,16 +86,6 @@ def test_a_refused_key_is_explained_and_never_shown(serve: Callable[..., Client]
     assert "refused the key" in shown and "LLAMA_STACK_CLIENT_API_KEY" in shown
     page = httpx.get(client.src).text + httpx.get(f"{client.src}config").text
     assert "wr0ng-k3y" not in shown + page
-
-
-def test_the_wait_for_the_first_token_is_shown_and_can_be_cancelled(client: Client, stack: FakeStack) -> None:
-    hold = Hold()
-    reply = stack.enqueue(hold)
-    job = client.submit("Hi", api_name="/chat")
-    assert hold.reached.wait(SECONDS)
-    assert "Waiting for the first token" in reply_text(next(iter(job)))
-    job.cancel()
-    assert reply.ended.wait(SECONDS)
 
 
 def test_two_visitors_are_served_at_once_and_do_not_see_each_other(client: Client, stack: FakeStack) -> None:
@@ -128,23 +106,19 @@ def test_half_an_emoji_from_the_server_is_replaced_and_the_next_message_works(cl
     assert reply_text(client.predict("Hi", api_name="/chat")) == "Hello there."
 
 
-class Tab:
+class Tab(Visitor):
     """The page in a browser, as the app sees it: sends messages by the page's route, and can press Stop."""
 
     def __init__(self, http: httpx.AsyncClient, url: str, fn_index: int) -> None:
-        self._http = http
+        super().__init__(http, url)
         self._api = f"{url}/gradio_api"
         self._call: dict[str, Any] = {"fn_index": fn_index, "session_hash": uuid.uuid4().hex}
 
-    @contextlib.asynccontextmanager
-    async def says(self, text: str) -> AsyncIterator[AsyncIterator[str]]:
-        """The updates of a reply. Leaving the block closes the connection, as closing the tab does."""
+    async def send(self, text: str) -> str:
         message = {"role": "user", "content": text}
         joined = await self._http.post(f"{self._api}/queue/join", json={"data": [[message], *UNSET], **self._call})
         self._call["event_id"] = joined.json()["event_id"]
-        session = {"session_hash": self._call["session_hash"]}
-        async with self._http.stream("GET", f"{self._api}/queue/data", params=session) as stream:
-            yield (line async for line in stream.aiter_lines() if line.startswith("data: "))
+        return f"{self._api}/queue/data?session_hash={self._call['session_hash']}"
 
     async def stop(self) -> None:
         await self._http.post(f"{self._api}/cancel", json=self._call)
@@ -218,11 +192,7 @@ async def test_a_tab_that_does_not_read_delays_nobody(url: str, stack: FakeStack
     # More than the kernel keeps for both ends of a connection: the app is left with the rest of it.
     reply = stack.enqueue("x" * 8_000_000, Hold())
     async with visitors(url.rstrip("/"), 1) as (other,):
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.connect(("127.0.0.1", httpx.URL(url).port))
-            path = httpx.URL(await other.send("hello")).path
-            deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        with slow_reader(await other.send("hello"), 4096) as deaf:
             await until(lambda: b"xxxx" in deaf.recv(4096, socket.MSG_PEEK), "the reply has begun to arrive")
             for _ in range(5):
                 assert "Hello there." in await other.is_told("hello")
