@@ -33,12 +33,10 @@ class Output:
         self._write(self._err, text, color)
         self._write(self._err, "\n")
 
-    def print_notice(self, markdown: str, color: str = DIM) -> None:
-        """Prints a sentence in Markdown."""
-        self.print_status(markdown.replace("`", ""), color)
-
-    def print_error(self, error: ChatError) -> None:
-        self.print_notice(str(error), RED)
+    def print_error(self, error: BaseException) -> None:
+        known = isinstance(error, ChatError)
+        text = str(error) if known else f"Something went wrong in this program ({type(error).__name__}). Try again."
+        self.print_status(text.replace("`", ""), RED)
 
     def print_result(self, text: str) -> None:
         """Prints text that is meant to be copied or redirected."""
@@ -73,8 +71,8 @@ class Output:
         if self._open is not stream:
             self._start_line()
             new = self._label + new if stream is self._out else new
+        self._open, self._printed[stream] = stream, text  # first, so that a signal in between prints nothing twice
         self._write(stream, new, color)
-        self._open, self._printed[stream] = stream, text
 
     def _end(self, stream: TextIO) -> None:
         """Ends the text that was printed of a reply."""
