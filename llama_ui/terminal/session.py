@@ -31,7 +31,6 @@ class Session:
         try:
             while not (await asyncio.wait([connecting], timeout=TICK_SECONDS))[0]:
                 self.output.show_progress(f"{self.connection.progress}…")
-            await connecting
         finally:
             self.output.show_progress("")
         self.output.print_status(self.connection.summary())

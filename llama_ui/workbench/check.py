@@ -1,6 +1,5 @@
 """The connection check: tests the way to a first token step by step, and says what to do where it fails."""
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, closing
@@ -122,12 +121,8 @@ async def _check_reply(stream: Stream, model: str) -> CheckResult:
     return CheckResult("Reply", True, "it came without text, at the limit of one token")
 
 
-def main(settings: Settings) -> int:
+async def main(settings: Settings) -> int:
     """Prints the results: a line each, or one JSON object. Returns the exit status, 0 if all passed."""
-    return asyncio.run(_print_results(settings))
-
-
-async def _print_results(settings: Settings) -> int:
     results = []
     with closing(Connection(settings)) as connection:
         async for result in check_connection(settings, connection):

@@ -1,5 +1,6 @@
 """The connection check, step by step, on real sockets."""
 
+import asyncio
 import json
 
 import pytest
@@ -174,7 +175,7 @@ async def test_a_reply_without_text_passes_only_at_the_token_limit(
 
 def run(settings: Settings, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """The exit status of the command, and what it prints."""
-    status = check.main(settings)
+    status = asyncio.run(check.main(settings))
     output = capsys.readouterr()
     assert output.err == ""
     return status, output.out
