@@ -197,6 +197,7 @@ async def test_reasoning_in_tags_is_shown_apart_from_the_answer_while_it_arrives
     [
         ((Text("Once."), Finished("stop")), None),
         ((Text("Once."),), None),
+        ((Text("Once"), Finished("length")), None),
         ((Text("Once"), Finished("length"), LOST), Unreachable),
         ((Text("Once"), Finished("content_filter")), ContentFiltered),
         ((Text("Once"), Finished("tool_calls")), BadReply),
@@ -210,17 +211,12 @@ async def test_reasoning_in_tags_is_shown_apart_from_the_answer_while_it_arrives
 async def test_a_reply_without_an_answer_or_with_a_bad_end_has_an_error_and_keeps_its_text(
     steps: tuple[Step, ...], error: type[ChatError] | None
 ) -> None:
-    last = (await snapshots(*steps))[-1]
+    *others, last = await snapshots(*steps)
+    assert all(snapshot.ending == "" for snapshot in others)
     assert last.text == "".join(step.text for step in steps if isinstance(step, Text))
     assert type(last.error) is (error or type(None))
-    assert (last.waited, last.ending) == (None, "")
-
-
-@jumping
-async def test_a_reply_that_reached_the_token_limit_says_so_and_is_no_failure() -> None:
-    *others, last = await snapshots(Text("Once upon"), Finished("length"), 1.0)
-    assert (last.error, last.ending) == (None, 'The reply stopped at the token limit. "Max tokens" sets it.')
-    assert all(snapshot.ending == "" for snapshot in others)
+    ending = 'The reply stopped at the token limit. "Max tokens" sets it.'
+    assert (last.waited, last.ending) == (None, "" if error or steps[-1:] != (Finished("length"),) else ending)
 
 
 @jumping

@@ -151,6 +151,7 @@ def test_sigterm_ends_a_reply_and_a_dumb_terminal_gets_no_escape_sequences(stack
     reply = stack.enqueue("Hello", Hold())
     with Pty(*MODULE, "--base-url", stack.url, TERM="dumb") as pty:
         pty.type("/help")
+        pty.expect("/save FILE")
         pty.type("hi")
         pty.expect("Assistant> Hello")
         pty.process.send_signal(signal.SIGTERM)
