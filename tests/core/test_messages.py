@@ -52,6 +52,11 @@ def test_no_other_url_is_an_image(url: str) -> None:
     assert Image.from_data_url(url) is None
 
 
+@pytest.mark.parametrize("blank", [None, "", "  ", "\n"])
+def test_a_blank_option_is_left_to_the_server(blank: object) -> None:
+    assert parse_sampling_options(blank, blank, blank, blank, blank) == SamplingOptions()
+
+
 def test_a_reasoning_effort_is_one_of_the_choices() -> None:
     assert parse_sampling_options("", "", "", "", " High ").reasoning_effort == "high"
     with pytest.raises(InputError) as refusal:
@@ -59,19 +64,16 @@ def test_a_reasoning_effort_is_one_of_the_choices() -> None:
     assert refusal.value.sentence == "Reasoning effort must be none, minimal, low, medium, high, xhigh, or empty."
 
 
-@pytest.mark.parametrize(
-    ("values", "options"),
-    [
-        (("0,5", " 0.9 ", "100", "7"), SamplingOptions(0.5, 0.9, 100, 7)),
-        ((0.5, 0.9, 100.0, 7.0), SamplingOptions(0.5, 0.9, 100, 7)),
-        ((0, "0", 1, "0"), SamplingOptions(0.0, 0.0, 1, 0)),
-        ((2, 1, 2**31 - 1, 2**31 - 1), SamplingOptions(2.0, 1.0, 2**31 - 1, 2**31 - 1)),
-        ((None, "", "  ", "\n", ""), SamplingOptions()),
-    ],
-    ids=["texts", "numbers", "the least", "the most", "blank"],
-)
-def test_options_are_numbers_or_texts_and_may_be_blank(values: tuple[object, ...], options: SamplingOptions) -> None:
-    assert parse_sampling_options(*values) == options
+def test_options_are_numbers_or_texts() -> None:
+    expected = SamplingOptions(temperature=0.5, top_p=0.9, max_tokens=100, seed=7)
+    assert parse_sampling_options("0,5", " 0.9 ", "100", "7") == expected
+    assert parse_sampling_options(0.5, 0.9, 100.0, 7.0) == expected
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    assert parse_sampling_options(0, "0", None, "0") == SamplingOptions(temperature=0.0, top_p=0.0, seed=0)
+    largest = SamplingOptions(temperature=2.0, top_p=1.0, max_tokens=1, seed=2**31 - 1)
+    assert parse_sampling_options(2, 1, 1, 2**31 - 1) == largest
 
 
 @pytest.mark.parametrize(
