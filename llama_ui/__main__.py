@@ -14,8 +14,8 @@ def main() -> int:
     prog = PROG if script == "__main__.py" else script
     if sys.version_info < (3, 12):  # noqa: UP036 - the imports below would fail with a less helpful message
         sys.exit(f"{prog} needs Python 3.12 or newer; this is Python {sys.version.split()[0]}.")
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to stop, Ctrl+C ends it silently
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # as a shell reports it
     try:
         from llama_ui import cli
         from llama_ui.terminal import repl

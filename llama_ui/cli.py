@@ -1,5 +1,6 @@
 """The start of both front ends, the page and the terminal."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -40,7 +41,7 @@ def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int
         if settings.check or settings.json:
             from llama_ui.workbench import check
 
-            return check.main(settings)
+            return asyncio.run(check.main(settings))
         return front(settings)
     except OSError as error:
         print(f"{prog}: {error}", file=sys.stderr)

@@ -81,11 +81,10 @@ def _save(session: Session, name: str) -> None:
     if not session.conversation.turns:
         raise InputError("There is no conversation yet.", "Send a message first.")
     to_text = export.to_json if name.lower().endswith(".json") else export.to_markdown
-    last = session.conversation.turns[-1].request
-    model = session.model or (last and last.model) or session.settings.model or ""
-    text = to_text(session.conversation, ChatSettings(model=model).texts())
+    settings = session.conversation.turns[-1].request or ChatSettings()
+    text = to_text(session.conversation, settings.texts())
     try:
-        with Path(name).expanduser().open("x", encoding="utf-8", errors="replace") as file:
+        with Path(name).expanduser().open("x", encoding="utf-8") as file:
             file.write(text)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: "~" of an unknown user
         reason = getattr(error, "strerror", None) or error

@@ -30,15 +30,12 @@ class Output:
     def print_status(self, text: str, color: str = DIM) -> None:
         """Prints lines that are not part of a reply."""
         self._start_line()
-        self._write(self._err, text, color)
-        self._write(self._err, "\n")
+        self._write(self._err, text + "\n", color)
 
-    def print_notice(self, markdown: str, color: str = DIM) -> None:
-        """Prints a sentence in Markdown."""
-        self.print_status(markdown.replace("`", ""), color)
-
-    def print_error(self, error: ChatError) -> None:
-        self.print_notice(str(error), RED)
+    def print_error(self, error: BaseException) -> None:
+        known = isinstance(error, ChatError)
+        text = str(error) if known else f"Something went wrong in this program ({type(error).__name__}). Try again."
+        self.print_status(text.replace("`", ""), RED)
 
     def print_result(self, text: str) -> None:
         """Prints text that is meant to be copied or redirected."""
@@ -67,14 +64,12 @@ class Output:
         text = text if stream is self._pipe else text.strip("\n")
         if not text.startswith(self._printed[stream]):
             self._end(stream)
-        new = text[len(self._printed[stream]) :]
-        if not new:
-            return
-        if self._open is not stream:
-            self._start_line()
-            new = self._label + new if stream is self._out else new
-        self._write(stream, new, color)
-        self._open, self._printed[stream] = stream, text
+        if new := text[len(self._printed[stream]) :]:
+            if self._open is not stream:
+                self._start_line()
+                new = self._label + new if stream is self._out else new
+            self._open, self._printed[stream] = stream, text  # before it is printed: a signal may come in between
+            self._write(stream, new, color)
 
     def _end(self, stream: TextIO) -> None:
         """Ends the text that was printed of a reply."""

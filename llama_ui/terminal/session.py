@@ -31,7 +31,6 @@ class Session:
         try:
             while not (await asyncio.wait([connecting], timeout=TICK_SECONDS))[0]:
                 self.output.show_progress(f"{self.connection.progress}…")
-            await connecting
         finally:
             self.output.show_progress("")
         self.output.print_status(self.connection.summary())
@@ -62,11 +61,10 @@ class Session:
         finally:
             self.output.finish_reply(reply)
             request = replace(request, model=reply.model or request.model)
-            replies = (replace(reply, request=request),) if reply.text.strip() or reply.reasoning.strip() else ()
-            turn = Turn(text, replies=replies, request=request)
+            turn = Turn(text, replies=(replace(reply, request=request),), request=request)
             self.conversation = replace(before, turns=(*before.turns, turn))
         if reply.ending:
-            self.output.print_notice(reply.ending)
+            self.output.print_status(reply.ending)
         if reply.error:
             raise reply.error
         return reply
@@ -74,7 +72,7 @@ class Session:
     def _print(self, reply: Reply) -> None:
         for notice in reply.notices:
             if notice not in self._printed_notices:
-                self.output.print_notice(notice)
+                self.output.print_status(notice.replace("`", ""))
         self._printed_notices.update(reply.notices)
         if reply.waited is not None:
             seconds = int(reply.waited)

@@ -1,20 +1,18 @@
 """The connection check: tests the way to a first token step by step, and says what to do where it fails."""
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
 
 from llama_ui.core import errors
 from llama_ui.core.conversation import Reply
-from llama_ui.core.errors import ChatError
+from llama_ui.core.errors import ChatError, InputError
 from llama_ui.core.logs import log_unexpected
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reply import Stream, respond
 from llama_ui.core.text import as_code
 from llama_ui.llama_stack.connection import Connection
-from llama_ui.llama_stack.discovery import ServerIdentity
 from llama_ui.llama_stack.models import first_choice, same_model, unknown_model
 from llama_ui.parsers import parse_url, redact_url
 from llama_ui.settings import Settings
@@ -47,41 +45,40 @@ class CheckResult:
 async def check_connection(
     settings: Settings, connection: Connection, model: str = ""
 ) -> AsyncGenerator[CheckResult, None]:
-    """Yields the results in order, up to the first that rules out the rest. Requests one token.
-
-    `model` is the one to use; if it is blank, the configured one or else the first choice.
-    """
-    model = model or settings.model or ""
+    """Yields the results in order, up to the first that rules out the rest. Requests one token."""
+    model = model or settings.model or ""  # if it is blank, the first choice
+    check = "Address"
     try:
-        try:
-            if settings.base_url:
-                parse_url(settings.base_url)
-            client = await connection.client()
-        except ChatError as failure:
-            yield _failure("Address", failure)
-            return
-        except ValueError as failure:
-            address = as_code(redact_url(settings.base_url or ""))
-            yield CheckResult("Address", False, f"{address} {failure}.", "Correct --base-url.")
-            return
-        yield CheckResult("Address", True, client.base_url, data={"base_url": client.base_url})
+        if settings.base_url:
+            _check_address(settings.base_url)
+        client = await connection.client()
+        yield CheckResult(check, True, client.base_url, data={"base_url": client.base_url})
         identity, models, error = None, list[str](), None
         try:
             identity = await client.discovery.identity()
             models = await client.chat_models()
         except ChatError as failure:
             error = failure
-        for result in _steps(client.base_url, identity, error):
-            yield result
-            if not result.passed:
-                return
+        for check, kinds, message in STEPS:
+            if isinstance(error, kinds):
+                raise error
+            if check != "TLS" or client.base_url.startswith("https:"):
+                yield CheckResult(check, True, message)
+        check = "Server"
+        if identity and (identity.version or not error):
+            data = {"server": identity.name, "version": identity.version, "route": identity.dialect.route}
+            yield CheckResult(check, True, f"{identity.name}, asked at {as_code(identity.dialect.route)}", data=data)
+        elif isinstance(error, errors.NotALlamaStack):
+            raise error
+        if isinstance(error, errors.AuthFailed):
+            raise error
         yield (result := _failure("Models", error) if error else _check_models(model, models))
-        if not (result.passed or model):
-            return
-        result = await _check_reply(client.stream, model or first_choice(models))
-        if result.check != "Key":
+        if result.passed or model:
+            result = await _check_reply(client.stream, model or first_choice(models))
             yield CheckResult("Key", True, "accepted" if settings.api_key else "none is set, and none is needed")
-        yield result
+            yield result
+    except ChatError as failure:
+        yield _failure("Key" if isinstance(failure, errors.AuthFailed) else check, failure)
     except Exception:
         yield _failure("Check", log_unexpected("checking the connection"))
 
@@ -90,21 +87,11 @@ def _failure(check: str, error: ChatError) -> CheckResult:
     return CheckResult(check, False, error.sentence, error.fix)
 
 
-def _steps(url: str, identity: ServerIdentity | None, error: ChatError | None) -> Iterator[CheckResult]:
-    """The results of the lookup, up to the one that failed if there is one."""
-    for check, kinds, message in STEPS:
-        if isinstance(error, kinds):
-            yield _failure(check, error)
-        elif check != "TLS" or url.startswith("https:"):
-            yield CheckResult(check, True, message)
-    has_version = identity is not None and identity.version is not None
-    if identity and (has_version or not error):
-        data = {"server": identity.name, "version": identity.version, "route": identity.dialect.route}
-        yield CheckResult("Server", True, f"{identity.name}, asked at {as_code(identity.dialect.route)}", data=data)
-    if isinstance(error, errors.AuthFailed):
-        yield _failure("Key", error)
-    elif error and not has_version and (not identity or isinstance(error, errors.NotALlamaStack)):
-        yield _failure("Server", error)
+def _check_address(url: str) -> None:
+    try:
+        parse_url(url)
+    except ValueError as error:
+        raise InputError(f"{as_code(redact_url(url))} {error}.", "Correct --base-url.") from error
 
 
 def _check_models(model: str, models: list[str]) -> CheckResult:
@@ -112,8 +99,7 @@ def _check_models(model: str, models: list[str]) -> CheckResult:
     if not models:
         fix = "Register one there; if its engine was down when the server started, restart the server."
         return CheckResult("Models", False, "The server lists no chat model.", fix, data)
-    name = same_model(model or first_choice(models), models)
-    if not name:
+    if not (name := same_model(model or first_choice(models), models)):
         error = unknown_model(model, models)
         return CheckResult("Models", False, error.sentence, error.fix, data)
     count = f"{len(models)} chat model{'s' * (len(models) > 1)}"
@@ -121,36 +107,31 @@ def _check_models(model: str, models: list[str]) -> CheckResult:
 
 
 async def _check_reply(stream: Stream, model: str) -> CheckResult:
-    """Requests one token. The result is about the key if that is what failed."""
+    """Requests one token. Raises `AuthFailed`."""
     reply, messages = Reply(), [Message("user", "Hi")]
     async with aclosing(respond(stream, model, messages, SamplingOptions(max_tokens=1))) as replies:
         async for reply in replies:
             if (seconds := reply.stats.first) is not None:
                 message = f"the first token came after {seconds:.2f} s"
                 return CheckResult("Reply", True, message, data={"seconds": round(seconds, 3)})
+    if isinstance(reply.error, errors.AuthFailed):
+        raise reply.error
     if reply.error:
-        return _failure("Key" if isinstance(reply.error, errors.AuthFailed) else "Reply", reply.error)
+        return _failure("Reply", reply.error)
     return CheckResult("Reply", True, "it came without text, at the limit of one token")
 
 
-def main(settings: Settings) -> int:
+async def main(settings: Settings) -> int:
     """Prints the results: a line each, or one JSON object. Returns the exit status, 0 if all passed."""
-    connection = Connection(settings)
-    try:
-        return asyncio.run(_print_results(settings, connection))
-    finally:
-        connection.close()
-
-
-async def _print_results(settings: Settings, connection: Connection) -> int:
     results = []
-    async for result in check_connection(settings, connection):
-        results.append(result)
-        if not settings.json:
-            print(result, flush=True)
+    with closing(Connection(settings)) as connection:
+        async for result in check_connection(settings, connection):
+            results.append(result)
+            if not settings.json:
+                print(result, flush=True)
     passed = all(result.passed for result in results)
     if settings.json:
         facts = {name: value for result in results for name, value in result.data.items()}
-        checks = [{name: value for name, value in asdict(result).items() if name != "data"} for result in results]
+        checks = [{name: value for name, value in vars(result).items() if name != "data"} for result in results]
         print(json.dumps({"passed": passed, **facts, "checks": checks}, indent=2))
     return 0 if passed else 1

@@ -4,12 +4,12 @@ import asyncio
 import difflib
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from llama_ui.core.conversation import ChatSettings, Conversation, Reply, Turn
 from llama_ui.core.messages import Message, SamplingOptions
-from llama_ui.core.reply import TICK_SECONDS, next_frame_delay
+from llama_ui.core.reply import next_frame_delay
 
 type Respond = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[Reply, None]]
 # The words of one answer times those of the other, above which lines are compared: a second of work, or less.
@@ -38,9 +38,7 @@ async def replay(
     tasks = [asyncio.create_task(_answer(respond, variant, questions, news)) for variant in variants]
     try:
         while not all(task.done() for task in tasks):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
-                    await news.wait()
+            await news.wait()  # there is some at least every `TICK_SECONDS`
             news.clear()
             start = loop.time()
             yield

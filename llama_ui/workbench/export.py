@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json as parse_json
 
 from llama_ui.core.conversation import SETTINGS, Conversation, Reply, Turn, add_reply
@@ -19,7 +19,7 @@ from llama_ui.core.images import MAX_IMAGES, is_clean_form
 from llama_ui.core.messages import Image, sanitize_text
 from llama_ui.core.stats import format_stats
 from llama_ui.core.text import as_code
-from llama_ui.workbench.receipt import Lenient, Receipt, receipt
+from llama_ui.workbench.receipt import CleanText, Lenient, Receipt, receipt
 from llama_ui.workbench.templates import render
 
 FORMAT = {"format": "llama-ui conversation", "version": 1}
@@ -29,7 +29,6 @@ MAX_PARTS = 1_000_000  # counted by "[", "{" and ",": a file of nothing else tak
 MAX_TITLE = 100
 _ANOTHER = "Export the conversation again, or choose another file."
 _REMOVE = "Remove it from the file, and import that again."
-_CleanText = Annotated[str, AfterValidator(sanitize_text)]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class _Url(BaseModel):
 
 class _Part(BaseModel):
     type: Literal["text", "image_url"]
-    text: _CleanText = ""
+    text: CleanText = ""
     image_url: _Url | None = None
 
 
@@ -58,23 +57,19 @@ def _as_parts(content: object) -> object:
 class _Message(Receipt):
     role: Literal["system", "user", "assistant"]
     content: Annotated[list[_Part], Field(fail_fast=True), BeforeValidator(_as_parts)]
-    reasoning: Annotated[_CleanText, Lenient] = ""
+    reasoning: Annotated[CleanText, Lenient] = ""
     reasoning_seconds: Annotated[float | None, Field(ge=0, lt=1e9), Lenient] = None
 
     @property
     def text(self) -> str:
         return "\n\n".join(part.text for part in self.content if part.text)
 
-    @property
-    def urls(self) -> list[str]:
-        return [part.image_url.url for part in self.content if part.image_url]
-
 
 class _File(BaseModel):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     title: Annotated[str, Lenient] = ""
-    settings: Annotated[dict[str, _CleanText], Lenient] = {}
+    settings: Annotated[dict[str, CleanText], Lenient] = {}
     messages: Annotated[list[_Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
 
 
@@ -165,9 +160,10 @@ def _parsed(content: bytes) -> _File:
 
 def _checked_images(number: int, message: _Message, longest_side: int) -> tuple[Image, ...]:
     """The images of a message. `number` counts from 1."""
-    images = tuple(image for url in message.urls if (image := Image.from_data_url(url)))
-    is_allowed = message.role == "user" and len(images) == len(message.urls) <= MAX_IMAGES
-    if message.urls and not (is_allowed and all(is_clean_form(image, longest_side) for image in images)):
+    urls = [part.image_url.url for part in message.content if part.image_url]
+    images = tuple(filter(None, map(Image.from_data_url, urls)))
+    is_allowed = message.role == "user" and len(images) == len(urls) <= MAX_IMAGES
+    if urls and not (is_allowed and all(is_clean_form(image, longest_side) for image in images)):
         sentence = f"Message {number} has pictures that cannot be imported."
         raise InputError(sentence, "Remove them from the file, import that, and add them here.")
     return images

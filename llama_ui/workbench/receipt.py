@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, PlainValidator, ValidationError, WrapValidator
+from pydantic import AfterValidator, BaseModel, PlainValidator, TypeAdapter, ValidationError, WrapValidator
 from pydantic import ValidatorFunctionWrapHandler as Validate
 from pydantic_core import PydanticUseDefault
 
@@ -16,24 +16,22 @@ from llama_ui.core.errors import InputError
 from llama_ui.core.messages import sanitize_text
 from llama_ui.core.stats import Stats
 
+CleanText = Annotated[str, AfterValidator(sanitize_text)]
+_TEXTS = TypeAdapter(dict[str, CleanText])
+
 
 def _or_default(value: object, validate: Validate) -> object:
     try:
         return validate(value)
-    except ValidationError:
+    except (ValidationError, InputError):
         raise PydanticUseDefault from None
 
 
 Lenient = WrapValidator(_or_default)  # gives a field its default where the value is malformed
 
 
-def _read_settings(texts: object) -> ChatSettings | None:
-    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
-        return None
-    try:
-        return ChatSettings.from_texts({name: sanitize_text(text) for name, text in texts.items()})
-    except InputError:
-        return None
+def _read_settings(texts: object) -> ChatSettings:
+    return ChatSettings.from_texts(_TEXTS.validate_python(texts))
 
 
 def _in_range(stats: Stats) -> Stats:
@@ -46,7 +44,7 @@ def _in_range(stats: Stats) -> Stats:
 class Receipt(BaseModel):
     """The settings that were sent for a reply, and its times and token counts, as far as they are known."""
 
-    sent: Annotated[ChatSettings | None, PlainValidator(_read_settings)] = None
+    sent: Annotated[ChatSettings | None, PlainValidator(_read_settings), Lenient] = None
     numbers: Annotated[Annotated[Stats, AfterValidator(_in_range)] | None, Lenient] = None
 
     @classmethod

@@ -25,23 +25,15 @@ def read(query: Mapping[str, str], max_text_chars: int) -> tuple[dict[str, str],
         value = sanitize_text(str(query[name]))
         if name == "reasoning_effort":
             value = value.strip().lower()  # as in the list of choices
-        if problem := _problem(name, value, max_text_chars):
-            notes.append(f"The link's {name.replace('_', ' ')} was left out: {problem}.")
-        else:
+        limit = max_text_chars if name in ("system_prompt", "message") else MAX_CHARS
+        try:
+            if len(value) > limit:
+                raise InputError(f"it has {len(value):,} characters; at most {limit:,} are allowed.", "")
+            ChatSettings.from_texts({name: value})
             values[name] = value
+        except InputError as error:
+            notes.append(f"The link's {name.replace('_', ' ')} was left out: {error.sentence}")
     known = (*NAMES, *_IGNORED)
     if unknown := [as_code(name, 40) for name in query if name not in known and not name.startswith(_PREFIXES)]:
         notes.append(f"Ignored unknown link setting{'s' * (len(unknown) > 1)}: {', '.join(unknown[:5])}.")
     return values, notes
-
-
-def _problem(name: str, value: str, max_text_chars: int) -> str:
-    """Why a value is not filled in; blank where it is."""
-    limit = max_text_chars if name in ("system_prompt", "message") else MAX_CHARS
-    if len(value) > limit:
-        return f"it has {len(value):,} characters; at most {limit:,} are allowed"
-    try:
-        ChatSettings.from_texts({name: value})
-    except InputError as error:
-        return error.sentence.removesuffix(".")
-    return ""

@@ -58,12 +58,23 @@ def code(
     names: dict[Image, str] = {}
     named = [replace(message, images=tuple(_named(image, names) for image in message.images)) for message in messages]
     payload = dialect.payload(model, named, options)
-    return Code(
-        _python(base_url, _client(version, dialect), dialect, payload, bool(names)),
-        _curl(base_url.rstrip("/") + dialect.route, payload, bool(names)),
-        _IMAGE.sub(r"<\1 in base64>", _json(payload)),
-        tuple((name, image) for image, name in names.items()),
+    client = _client(version, dialect)
+    arguments = dict(payload)
+    if client in _WITHOUT_EFFORT and "reasoning_effort" in arguments:
+        arguments["extra_body"] = {"reasoning_effort": arguments.pop("reasoning_effort")}
+    python = render(
+        "python.jinja",
+        literal=_literal,
+        client=client,
+        base_url=base_url,
+        arguments=arguments,
+        has_images=bool(names),
+        is_legacy=dialect == LEGACY,
+        has_error_chunks=client != _LATEST,  # the others give a failure as a chunk, and raise nothing
     )
+    curl = _curl(base_url.rstrip("/") + dialect.route, payload, bool(names))
+    json_text = _IMAGE.sub(r"<\1 in base64>", _json(payload))
+    return Code(python, curl, json_text, tuple((name, image) for image, name in names.items()))
 
 
 def _named(image: Image, names: dict[Image, str]) -> Image:
@@ -90,22 +101,6 @@ def _curl(url: str, payload: Payload, has_images: bool) -> str:
     if has_images:
         body = _IMAGE.sub(r"$(base64 < \1 | tr -d '\\n')", re.sub(r"[\\$`]", r"\\\g<0>", body))
     return render("curl.jinja", url=shlex.quote(url), body=body, has_images=has_images)
-
-
-def _python(base_url: str, client: str, dialect: Dialect, payload: Payload, has_images: bool) -> str:
-    arguments = dict(payload)
-    if client in _WITHOUT_EFFORT and "reasoning_effort" in arguments:
-        arguments["extra_body"] = {"reasoning_effort": arguments.pop("reasoning_effort")}
-    return render(
-        "python.jinja",
-        literal=_literal,
-        client=client,
-        base_url=base_url,
-        arguments=arguments,
-        has_images=has_images,
-        is_legacy=dialect == LEGACY,
-        has_error_chunks=client != _LATEST,  # the others give a failure as a chunk, and raise nothing
-    )
 
 
 def _literal(value: object) -> str:

@@ -43,22 +43,18 @@ def test_a_message_without_an_answer_is_joined_with_the_next_one(replies: tuple[
     ]
 
 
-def test_a_partial_answer_is_sent_although_it_failed() -> None:
-    broken = Reply("Once upon", error=FAILED.error, ended=True)
-    assert sent(Turn("Tell.", replies=(broken,)), turn("Go on."))[1].content == "Once upon"
-
-
-def test_the_last_version_of_a_reply_is_sent() -> None:
-    assert sent(turn("Hi.", "Hello.", "Good day."))[1] == Message("assistant", "Good day.")
-
-
-def test_answers_that_follow_each_other_are_joined() -> None:
-    assert sent(turn("Hi.", "Hello."), turn("", "How are you?"), turn("Fine."))[1].content == "Hello.\n\nHow are you?"
-
-
-def test_an_answer_to_no_message_is_left_out() -> None:
-    messages = sent(turn("", "Welcome!"), turn("Hi.", "Hello."), system_prompt="Be brief.")
-    assert [message.content for message in messages] == ["Be brief.", "Hi.", "Hello."]
+@pytest.mark.parametrize(
+    ("turns", "answer"),
+    [
+        ([Turn("Tell.", replies=(Reply("Once upon", error=FAILED.error, ended=True),))], "Once upon"),
+        ([turn("Hi.", "Hello.", "Good day.")], "Good day."),
+        ([turn("Hi.", "Hello."), turn("", "How are you?")], "Hello.\n\nHow are you?"),
+        ([turn("", "Welcome!"), turn("Hi.", "Hello.")], "Hello."),
+    ],
+    ids=["of a reply that failed", "the last version", "joined", "without one to no message"],
+)
+def test_the_answer_that_is_sent(turns: list[Turn], answer: str) -> None:
+    assert sent(*turns, turn("Go on."))[1:] == [Message("assistant", answer), Message("user", "Go on.")]
 
 
 TEXTS = st.text(string.printable, max_size=8) | st.sampled_from(["", " ", "    indented\n"])

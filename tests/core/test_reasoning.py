@@ -27,16 +27,11 @@ REPLIES: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
-def test_reasoning_and_answer_are_split(reply: tuple[str, str, str]) -> None:
-    text, reasoning, answer = reply
-    assert split_reasoning(text) == (reasoning, answer)
-
-
-@pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
-def test_while_a_reply_arrives_no_part_of_a_tag_is_shown_before_or_in_the_reasoning(
+def test_reasoning_and_answer_are_split_and_no_part_of_a_tag_is_shown_while_they_arrive(
     reply: tuple[str, str, str],
 ) -> None:
-    text, _, _ = reply
+    text, *parts = reply
+    assert split_reasoning(text) == tuple(parts)
     for end in range(len(text)):
         reasoning, answer = split_reasoning(text[:end], ended=False)
         assert not reasoning.endswith(("</think", "</thin", "</thi", "</th", "</t", "</", "<"))

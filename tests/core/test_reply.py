@@ -6,7 +6,6 @@ import itertools
 import selectors
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from llama_ui.core.errors import BadReply, ChatError, ContentFiltered, Unreachab
 from llama_ui.core.events import Event, Finished, Notice, Queued, Reasoning, RequestSent, Text, Usage
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reply import FRAME_SECONDS, FRAME_SHARE, MAX_FRAME_SECONDS, TICK_SECONDS, respond
-from llama_ui.core.stats import Stats
 
 MESSAGES = [Message("user", "Hi.")]
 LOST = Unreachable("The connection was lost.", "Try again.")
@@ -108,10 +106,6 @@ async def snapshots(*steps: Step) -> list[Reply]:
     return found
 
 
-def without_stats(snapshot: Reply) -> Reply:
-    return replace(snapshot, stats=Stats(), ended=False)
-
-
 # What is shown when
 
 
@@ -154,7 +148,7 @@ async def test_notices_are_shown_while_the_reply_is_awaited_and_stay() -> None:
     found = await snapshots(Notice("One."), TICK_SECONDS * 1.5, Notice("Two."), Text("Hello"), 1.0, Text("."))
     assert (found[0].notices, found[0].text) == (("One.",), "")
     assert found[0].waited is not None
-    assert without_stats(found[-1]) == Reply(text="Hello.", notices=("One.", "Two."))
+    assert (found[-1].notices, found[-1].text, found[-1].error) == (("One.", "Two."), "Hello.", None)
 
 
 @jumping
@@ -203,6 +197,7 @@ async def test_reasoning_in_tags_is_shown_apart_from_the_answer_while_it_arrives
     [
         ((Text("Once."), Finished("stop")), None),
         ((Text("Once."),), None),
+        ((Text("Once"), Finished("length")), None),
         ((Text("Once"), Finished("length"), LOST), Unreachable),
         ((Text("Once"), Finished("content_filter")), ContentFiltered),
         ((Text("Once"), Finished("tool_calls")), BadReply),
@@ -216,25 +211,12 @@ async def test_reasoning_in_tags_is_shown_apart_from_the_answer_while_it_arrives
 async def test_a_reply_without_an_answer_or_with_a_bad_end_has_an_error_and_keeps_its_text(
     steps: tuple[Step, ...], error: type[ChatError] | None
 ) -> None:
-    last = (await snapshots(*steps))[-1]
+    *others, last = await snapshots(*steps)
+    assert all(snapshot.ending == "" for snapshot in others)
     assert last.text == "".join(step.text for step in steps if isinstance(step, Text))
     assert type(last.error) is (error or type(None))
-    assert (last.waited, last.ending) == (None, "")
-
-
-@jumping
-async def test_a_reply_that_reached_the_token_limit_says_so_and_is_no_failure() -> None:
-    *others, last = await snapshots(Text("Once upon"), Finished("length"), 1.0)
-    assert (last.error, last.ending) == (None, 'The reply stopped at the token limit. "Max tokens" sets it.')
-    assert all(snapshot.ending == "" for snapshot in others)
-
-
-@pytest.mark.parametrize("pause", [0.0, FRAME_SECONDS / 2, FRAME_SECONDS * 3])
-@jumping
-async def test_an_error_after_some_text_keeps_the_text(pause: float) -> None:
-    *others, last = await snapshots(Text("Once "), pause, Text("upon"), LOST)
-    assert without_stats(last) == Reply(text="Once upon", error=LOST)
-    assert all(snapshot.error is None for snapshot in others)
+    ending = 'The reply stopped at the token limit. "Max tokens" sets it.'
+    assert (last.waited, last.ending) == (None, "" if error or steps[-1:] != (Finished("length"),) else ending)
 
 
 @jumping
@@ -336,4 +318,5 @@ async def test_however_a_reply_is_cut_and_timed_all_of_it_is_shown(
         assert later.reasoning.startswith(earlier.reasoning)
         assert earlier.error is None
         assert later.waited is None or earlier.waited is not None
-    assert (found[-1].error is None) == (not fails and bool(found[-1].text.strip()))
+    assert (found[-1].error is LOST) == fails
+    assert fails or (found[-1].error is None) == bool(found[-1].text.strip())

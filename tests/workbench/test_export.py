@@ -18,6 +18,7 @@ from llama_ui.core.messages import Image
 from llama_ui.core.stats import Stats
 from llama_ui.web.attachments import read_attachment
 from llama_ui.workbench.export import MAX_BYTES, MAX_MESSAGES, from_json, to_json, to_markdown
+from tests.support.pictures import picture
 
 SIDE = 64
 UNSET = dict.fromkeys(SETTINGS, "")
@@ -30,14 +31,6 @@ ENTERED = UNSET | {
 }
 REQUEST = ChatSettings.from_texts(ENTERED)
 STATS = Stats(0.1, 0.314, 0.5, 13, 22, estimated=False, finish_reason="stop")
-
-
-def picture(color: str, kind: str = "PNG") -> Image:
-    file = io.BytesIO()
-    PIL.Image.new("RGB", (9, 7), color).save(file, kind)
-    image = read_attachment(f"x.{kind.lower()}", file.getvalue(), SIDE, 1)
-    assert isinstance(image, Image)
-    return image
 
 
 RED, BLUE = picture("red"), picture("blue", "JPEG")

@@ -33,13 +33,7 @@ def test_a_link_fills_in_every_setting_and_the_message() -> None:
         ({"message": "a\0\ud83db"}, {"message": "a\ufffd\ufffdb"}),
         (dict.fromkeys(("__theme", "view", "logs", "ssr_mode", "deep_link", "utm_source"), "x"), {}),
     ],
-    ids=[
-        "no query",
-        "a blank value is filled in",
-        "an effort is normalized",
-        "characters are replaced",
-        "others' names",
-    ],
+    ids=["no query", "a blank value", "an effort in other letters", "bad characters", "others' names"],
 )
 def test_a_link_is_read_without_a_note(query: dict[str, str], values: dict[str, str]) -> None:
     assert read(query, MAX_CHARS) == (values, [])

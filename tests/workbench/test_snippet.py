@@ -25,19 +25,14 @@ from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, DIALECTS, LEGACY, OP
 from llama_ui.workbench.snippet import Code, code
 from tests.support.app_process import clean
 from tests.support.fake_stack import FakeStack
+from tests.support.pictures import picture
 from tests.support.servers import RealServer
 from tests.support.servers.install import NAMES, install_client
 from tests.support.servers.recorded import RecordedServer
 
 URL = "http://127.0.0.1:8321"
 KEY = "sk-not-in-the-code"
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-PICTURE = Image("image/png", PIXEL)
-DOT = (
-    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////"
-    "////////wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAAP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AP//Z"
-)
-PHOTO = Image("image/jpeg", DOT)
+PICTURE, PHOTO = picture("red"), picture("blue", "JPEG")
 HOSTILE = [
     '"', "'", '"""', "'''", "\\", "\\n", "\n", "\r\n", "\nEOF\n", "EOF", "$(rm -rf /)", "`rm`", "$HOME ${x}", "!!",
     " !x ", "\0", "\x1b[31m", "\x7f\x85", "\u2028\u2029\u202e", "</script>", "👩\u200d💻 ü 漢字", "{arguments}{{}}",
