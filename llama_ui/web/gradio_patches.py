@@ -10,8 +10,8 @@ import gradio as gr
 from annotated_types import MaxLen
 from gradio import data_classes, processing_utils
 from gradio.exceptions import InvalidPathError
-from gradio.queueing import Queue
 from gradio.state_holder import SessionState
+from gradio.utils import LRUCache
 from pydantic import ValidationError
 
 from llama_ui.core.logs import log_unexpected
@@ -32,8 +32,7 @@ def apply(demo: gr.Blocks) -> None:
     # Gradio keeps the last values of every session, whole conversations, for deep links, which this app does not have.
     # Tried: `state_session_capacity`, which limits how many sessions are kept. Until keeping can be disabled.
     SessionState._update_value_in_config = lambda *_: None  # type: ignore[method-assign] # same arguments
-    sessions = Mailboxes(demo._queue, capacity=2 * demo._queue.max_thread_count)
-    demo._queue.pending_messages_per_session = sessions  # type: ignore[assignment] # same interface
+    demo._queue.pending_messages_per_session = Mailboxes(2 * demo._queue.max_thread_count)
     _explain_errors(demo)
 
 
@@ -63,30 +62,17 @@ def _explain_errors(demo: gr.Blocks) -> None:
     demo.process_api = process_api  # type: ignore[method-assign] # same arguments
 
 
-class Mailboxes(dict[str, Any]):
-    """The messages on their way to each session: an LRU cache that ends the replies of an evicted session.
+class Mailboxes(LRUCache[str, Any]):
+    """The messages on their way to each session, of which one in use is never the oldest.
 
     Gradio's cache evicts the oldest of 2,000 sessions, even while it reads a reply, and sending to it then stops the
     queue for everybody (gradio/queueing.py, `Queue.send_message`). Until that cache spares sessions in use.
     """
 
-    def __init__(self, queue: Queue, capacity: int) -> None:
-        super().__init__()
-        self._queue, self._capacity = queue, capacity
-        self._tasks = set[asyncio.Task[None]]()
-
     def __contains__(self, session: object) -> bool:  # called with each message that a session reads
         if known := super().__contains__(session):
-            super().__setitem__(str(session), self.pop(str(session)))  # now the most recently used
+            self.move_to_end(str(session))
         return known
-
-    def __setitem__(self, session: str, messages: Any) -> None:
-        super().__setitem__(session, messages)
-        if len(self) > self._capacity:
-            self.pop(oldest := next(iter(self)))
-            self._queue.pending_event_ids_session.pop(oldest, None)
-            self._tasks.add(task := asyncio.ensure_future(self._queue.clean_events(session_hash=oldest)))
-            task.add_done_callback(self._tasks.discard)
 
     def __missing__(self, session: str) -> Any:
         return asyncio.Queue()  # for a session that was evicted or has no hash: nobody reads it
