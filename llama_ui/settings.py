@@ -183,8 +183,8 @@ def load(
     values: dict[str, Any] = {}
     if environ.get("SYSTEM") == "spaces":
         values = {"space": True, "host": "0.0.0.0"}  # nobody could reach a Space's loopback address
-    for name in sorted(OPTIONS, key=lambda name: name == "base_url"):  # last, because --check changes its meaning
-        option, source = OPTIONS[name], flag_name(name)
+    for name, option in OPTIONS.items():
+        source = flag_name(name)
         text = getattr(arguments, name, None)
         if text is None and (text := variables.get(option.variable)):
             source = option.variable if option.env_only else f"{source} ({option.variable})"
@@ -193,9 +193,6 @@ def load(
         try:
             values[name] = TypeAdapter(TYPES[name]).validate_python(text)
         except ValidationError as error:
-            if name == "base_url" and (values.get("check") or values.get("json")):
-                values[name] = text  # --check itself reports what is wrong with it
-                continue
             quoted = "the value" if option.sensitive else repr(parsers.redact_url(text) if name == "base_url" else text)
             reason = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("Input ")
             parser.error(f"{source}: {quoted} {reason}")

@@ -146,14 +146,6 @@ def test_a_bad_value_is_quoted_in_one_line_with_its_option_and_variable(
     assert variable in in_environment
 
 
-@pytest.mark.parametrize("arguments", [["--check"], ["--json"]])
-def test_a_bad_url_is_left_to_the_connection_check(
-    arguments: list[str], env_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert load(["--base-url", "nonsense", *arguments], {}, env_file).base_url == "nonsense"
-    assert "--port" in error_line(capsys, ["--port", "abc", *arguments], {}, env_file)
-
-
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

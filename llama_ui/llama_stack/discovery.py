@@ -48,20 +48,15 @@ class Discovery:
             self._lookup.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._lookup)
 
-    async def identity(self) -> ServerIdentity:
-        """What the server is now. Another one may have replaced the one of the last lookup."""
-        version, dialect = await asyncio.gather(self._version(), self.dialect(refresh=True))
-        self._identity = ServerIdentity(version, dialect)
-        return self._identity
-
-    async def last_identity(self) -> ServerIdentity:
-        """What the server is now, or was at the last lookup if it cannot be reached."""
+    async def identity(self, *, or_last: bool = False) -> ServerIdentity:
+        """What the server is now; with `or_last`, what it was last where it cannot be reached."""
         try:
-            return await self.identity()
+            version, dialect = await asyncio.gather(self._version(), self.dialect(refresh=True))
+            self._identity = ServerIdentity(version, dialect)
         except errors.ServerError:
-            if not self._identity:
+            if not (or_last and self._identity):
                 raise
-            return self._identity
+        return self._identity
 
     async def _look_up(self) -> Dialect:
         match await self._get_or_none("/v1/inspect/routes"):

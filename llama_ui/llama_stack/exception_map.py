@@ -50,8 +50,15 @@ def explain(error: Exception, request: RequestContext) -> ServerError | None:
             return errors.NotListening(sentence, "Correct HTTP_PROXY or HTTPS_PROXY, or set NO_PROXY.")
         case httpx.ConnectError():
             return _not_connected(error, url)
+        case httpx.TransportError() if request.has_response:
+            return connection_lost(request)
+        case httpx.TransportError() if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+            return _not_connected(error, url)
         case httpx.TransportError():
-            return _closed(error, request)
+            return errors.NoAnswer(
+                f"What listens at {url} closed the connection without an HTTP answer.",
+                "Check that the server still runs and that the address is right; one with TLS needs https://.",
+            )
         case httpx.TooManyRedirects():
             return errors.NotALlamaStack(f"The address {url} redirects in a loop.", address_fix(url))
         case httpx.HTTPError() | httpx.StreamError() | httpx.InvalidURL():
@@ -74,17 +81,6 @@ def connection_lost(request: RequestContext) -> ServerError:
     when = "in the middle of" if request.has_content else "before"
     sentence = f"The connection to {request.base_url} was lost {when} the reply."
     return errors.ConnectionLost(sentence, "Check that the server still runs; try again.")
-
-
-def _closed(error: Exception, request: RequestContext) -> ServerError:
-    if request.has_response:
-        return connection_lost(request)
-    if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
-        return _not_connected(error, request.base_url)
-    return errors.NoAnswer(
-        f"What listens at {request.base_url} closed the connection without an HTTP answer.",
-        "Check that the server still runs and that the address is right; one with TLS needs https://.",
-    )
 
 
 def _status_error(error: Exception, request: RequestContext) -> ServerError:

@@ -101,7 +101,7 @@ async def _code(session: Session) -> None:
     request = sent.turns[-1].request or ChatSettings()
     messages = replace(sent, system_prompt=request.system_prompt).messages()
     client = await session.connection.client()
-    identity = await client.discovery.last_identity()
+    identity = await client.discovery.identity(or_last=True)
     model = request.model or await session.resolve_model()
     code = snippet.code(client.base_url, identity.version, identity.dialect, model, messages, request.options)
     session.output.print_result(code.python)

@@ -39,7 +39,7 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
     demo = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(uploads.SWEEP_INTERVAL, uploads.MAX_AGE))
     with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
-        status = gr.HTML(html.status("wait", "Connecting…"), elem_id="status")
+        status = gr.HTML(html.render("status", state="wait", sentence="Connecting…"), elem_id="status")
         with gr.Accordion("Check the connection", open=False, elem_id="connection-check") as details:
             findings = gr.HTML("", elem_id="check-results")
         with gr.Row(elem_id="main"):  # style.css puts the chat right after the prompt on a narrow page

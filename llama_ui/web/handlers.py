@@ -171,7 +171,12 @@ class Handlers(BaseHandlers):
                     notes.append(f"The link's model {as_code(linked)} is not on this server.")
                     linked = ""
                 choice = _model_choice(server, linked or model or self._settings.model) if server else model_field
-                yield [status, choice, *fields, "".join(map(html.alert, notes)) or gr.skip()]
+                yield [
+                    status,
+                    choice,
+                    *fields,
+                    html.render("alert", sentences=notes) or gr.skip(),
+                ]
                 fields, model_field = [gr.skip()] * len(fields), gr.skip()
 
     async def _server_status(self) -> AsyncGenerator[tuple[str, ServerInfo | None], None]:
@@ -179,13 +184,13 @@ class Handlers(BaseHandlers):
         looking = asyncio.ensure_future(self._connection.server_info())
         try:
             while not (await asyncio.wait([looking], timeout=TICK_SECONDS))[0]:
-                yield html.status("wait", f"{self._connection.progress}…"), None
+                yield html.render("status", state="wait", sentence=f"{self._connection.progress}…"), None
             server = await looking
             yield html.render("server_status", server=server), server
         except ChatError as error:
-            yield html.status("error", error), None
+            yield html.render("status", state="error", sentence=error), None
         except Exception:
-            yield html.status("error", log_unexpected("looking at the server")), None
+            yield html.render("status", state="error", sentence=log_unexpected("looking at the server")), None
         finally:
             looking.cancel()
 
@@ -196,7 +201,7 @@ class Handlers(BaseHandlers):
             validate_text("model's name", model or "", MAX_MODEL_CHARS)
             self._turns.limits.admit(visitor_of(request))  # the check requests a token from the model
         except ChatError as error:
-            yield html.alert(error)
+            yield html.render("alert", sentences=[error])
             return
         yield html.render("check_results", results=results)
         async with aclosing(check_connection(self._settings, self._connection, model or "")) as checks:

@@ -21,17 +21,8 @@ _TEMPLATES.globals["format_stats"] = format_stats
 
 
 def render(name: str, **values: object) -> str:
+    """The HTML of a template. Sentences are in Markdown, or errors."""
     return _TEMPLATES.get_template(f"{name}.jinja").render(values)
-
-
-def status(state: str, sentence: ChatError | str) -> str:
-    """The status line until a server answers. `state` is "wait" or "error"."""
-    return render("status", state=state, sentence=sentence)
-
-
-def alert(sentence: ChatError | str) -> str:
-    """Why something was not done."""
-    return render("alert", sentence=sentence)
 
 
 def comparison(questions: Sequence[Turn], columns: Sequence[Variant], mark_differences: bool = False) -> str:

@@ -34,7 +34,7 @@ class TabHandlers(BaseHandlers):
             sent = (turn.reply and turn.reply.request) or turn.request or self.read_settings(values)
             messages = replace(request, system_prompt=sent.system_prompt).messages()
             stack = await self._connection.client()
-            lookup = stack.discovery.last_identity()
+            lookup = stack.discovery.identity(or_last=True)
             identity, model = await asyncio.gather(lookup, self._connection.resolve_model(sent.model))
             code = snippet.code(stack.base_url, identity.version, identity.dialect, model, messages, sent.options)
         except ChatError as error:
@@ -79,7 +79,7 @@ class TabHandlers(BaseHandlers):
     ) -> AsyncGenerator[str, None]:
         """Yields the answers of two models to the message; where it is blank, to those of the conversation."""
         if not second:
-            yield html.alert("No second model is chosen. Choose one.")
+            yield html.render("alert", sentences=["No second model is chosen. Choose one."])
             return
         questions = [Turn(message)] if message.strip() else _questions(parse(history))
         forms = [values, (values[0], second, *values[2:])]
@@ -106,9 +106,9 @@ class TabHandlers(BaseHandlers):
                     yield html.comparison(questions, [*columns, *variants])
             yield await asyncio.to_thread(html.comparison, questions, [*columns, *variants], mark_differences=True)
         except ChatError as error:
-            yield html.alert(error)
+            yield html.render("alert", sentences=[error])
         except Exception:
-            yield html.alert(log_unexpected("comparing"))
+            yield html.render("alert", sentences=[log_unexpected("comparing")])
 
 
 def _questions(conversation: Conversation) -> list[Turn]:

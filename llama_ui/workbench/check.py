@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 
 from llama_ui.core import errors
 from llama_ui.core.conversation import Reply
-from llama_ui.core.errors import ChatError, InputError
+from llama_ui.core.errors import ChatError
 from llama_ui.core.logs import log_unexpected
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reply import Stream, respond
 from llama_ui.core.text import as_code
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.llama_stack.models import first_choice, same_model, unknown_model
-from llama_ui.parsers import parse_url, redact_url
 from llama_ui.settings import Settings
 
 # The steps to a first response: the errors that end the way there, and the message otherwise.
@@ -49,8 +48,6 @@ async def check_connection(
     model = model or settings.model or ""  # if it is blank, the first choice
     check = "Address"
     try:
-        if settings.base_url:
-            _check_address(settings.base_url)
         client = await connection.client()
         yield CheckResult(check, True, client.base_url, data={"base_url": client.base_url})
         identity, models, error = None, list[str](), None
@@ -85,13 +82,6 @@ async def check_connection(
 
 def _failure(check: str, error: ChatError) -> CheckResult:
     return CheckResult(check, False, error.sentence, error.fix)
-
-
-def _check_address(url: str) -> None:
-    try:
-        parse_url(url)
-    except ValueError as error:
-        raise InputError(f"{as_code(redact_url(url))} {error}.", "Correct --base-url.") from error
 
 
 def _check_models(model: str, models: list[str]) -> CheckResult:

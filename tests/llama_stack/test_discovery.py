@@ -23,11 +23,11 @@ async def test_the_last_identity_outlives_the_server() -> None:
     server = MockServer(friendly)
     server.handler, server.routes = failing(httpx.ConnectError("refused")), None
     with pytest.raises(NotListening):
-        await server.client.discovery.last_identity()
+        await server.client.discovery.identity(or_last=True)
     server.handler, server.routes = friendly, (LEGACY.route,)
-    identity = await server.client.discovery.last_identity()
+    identity = await server.client.discovery.identity(or_last=True)
     server.handler, server.routes = failing(httpx.ConnectError("refused")), None
-    assert await server.client.discovery.last_identity() == identity == ServerIdentity("1.5.0", LEGACY)
+    assert await server.client.discovery.identity(or_last=True) == identity == ServerIdentity("1.5.0", LEGACY)
 
 
 @pytest.mark.parametrize(

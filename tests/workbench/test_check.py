@@ -61,13 +61,6 @@ async def test_a_good_server_passes_every_check_with_a_request_for_one_token(sta
     assert (request["model"], request["max_tokens"]) == (MODEL, 1)
 
 
-@pytest.mark.parametrize("address", ["nonsense", "ftp://stack.test"])
-async def test_an_invalid_address_fails_first(address: str) -> None:
-    passed, last = await failure(settings(address))
-    assert (passed, last.check) == ([], "Address")
-    assert f"`{address}`" in last.message and "--base-url" in last.fix
-
-
 def _add_v1(stack: FakeStack) -> None:
     stack.url += "/v1"
 
