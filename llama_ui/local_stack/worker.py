@@ -17,13 +17,17 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any, TextIO
+
+import yaml
 
 from llama_ui.core.errors import LocalStackError
 from llama_ui.local_stack.model import DEMONSTRATION_NAME, fetch, send
 
 START_TIMEOUT = 60  # seconds for the engine to load the model, and again for the OGX server to start
+ENGINE_SETTINGS = Path(__file__).with_name("engine.yaml")
 SERVER_VARIABLES = {
     "NO_PROXY": "*",
     "HF_HUB_OFFLINE": "1",
@@ -131,30 +135,12 @@ def _start_engine(model: Path, name: str) -> Any:
 
 
 def _engine_settings(params: Any, model: str, name: str) -> Any:
-    """The settings that serve several visitors on few cores."""
+    for path, value in yaml.safe_load(ENGINE_SETTINGS.read_text()).items():
+        *parents, attribute = path.split(".")
+        setattr(reduce(getattr, parents, params), attribute, value)
     threads = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    params.model.path = model
-    params.model_alias = {name}
-    params.hostnames = ["127.0.0.1"]
-    params.port = 0
-    params.n_ctx = 8192  # shared by all visitors
-    params.n_parallel = 4
-    params.kv_unified = True  # else each visitor has a quarter of the context
-    params.n_batch = 256  # a dropped request frees the engine after one batch
-    params.n_predict = 1024  # where the request names no limit: a small model may repeat itself for ever
-    params.cache_ram_mib = 256  # the default lets it grow by 8 GiB
-    params.n_gpu_layers = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.sampling.temp = 0.6
-    params.sampling.top_p = 0.9
-    params.sampling.penalty_repeat = 1.15
-    params.use_jinja = True
-    params.ui = False
-    params.offline = True
-    params.endpoint_slots = False  # it shows what others write
-    params.cors_origins = "http://127.0.0.1"  # the default lets every web page read the engine
-    params.cors_origins_explicit = True
-    params.cors_credentials = False
+    params.model.path, params.model_alias = model, {name}
     return params
 
 
