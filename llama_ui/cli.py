@@ -29,10 +29,7 @@ def main() -> int:
 
 
 def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int:
-    """Read the settings, and run the front end or the connection check with them. Return the exit status.
-
-    Raises SystemExit for `--help` and for an invalid option, and KeyboardInterrupt as Python does.
-    """
+    """Read the settings, and run the front end or the connection check with them. Return the exit status."""
     settings = options.load(argv, os.environ, prog=prog)
     # Before the client library is imported, which would otherwise log every request.
     logs.configure(settings.log_format)
@@ -49,10 +46,9 @@ def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int
 
 
 def _reach_loopback_without_proxy() -> None:
-    """Except this machine from the proxy.
+    """Except this machine from the proxy, in both spellings of the variable.
 
-    Both spellings of the variable get the same joined value: libraries read `no_proxy` first, so setting only that one
-    would override the user's `NO_PROXY` and send the server's key to the proxy.
+    Libraries read `no_proxy` first: setting it alone would override `NO_PROXY`, and send the key to the proxy.
     """
     entries = [entry.strip() for name in ("no_proxy", "NO_PROXY") for entry in os.environ.get(name, "").split(",")]
     joined = dict.fromkeys(filter(None, [*entries, "localhost", "127.0.0.1", "::1"]))

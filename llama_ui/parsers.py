@@ -11,10 +11,7 @@ Logins = tuple[tuple[str, str], ...]
 
 
 def parse_url(value: str) -> str:
-    """An `http(s)://host[:port][/path]` URL, without a trailing slash.
-
-    A user name, query or fragment is an error: every visitor sees the URL, so it must not hide a secret.
-    """
+    """An `http(s)://host[:port][/path]` URL without a trailing slash, and without secrets: every visitor sees it."""
     try:
         url = httpx.URL(value.strip())
     except httpx.InvalidURL:

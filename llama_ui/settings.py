@@ -1,8 +1,7 @@
 """The settings, each defined once: its name, environment variable, default and help.
 
-The fields of `Settings` are the table. The command line, the environment, the `.env` file, `--help` and the table in
-docs/settings.md are all made from it. The command line wins over the environment, the environment over `.env`, `.env`
-over the default; an empty variable counts as unset.
+`--help` and the table in docs/settings.md are made from the fields of `Settings`. The command line wins over the
+environment, that over `.env`, and that over the default; an empty variable counts as unset.
 """
 
 import argparse

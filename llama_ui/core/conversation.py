@@ -68,10 +68,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A user message and the replies to it.
-
-    Without text and images there is no user message: an imported conversation may begin with an assistant message.
-    """
+    """A user message and the replies to it. An imported conversation may begin with a turn without a user message."""
 
     text: str = ""
     images: tuple[Image, ...] = ()

@@ -1,7 +1,6 @@
 """The events that make up a model's reply.
 
-`Queued`, `Notice` and `RequestSent` come first, then any number of `Text` and `Reasoning` deltas, at most one `Usage`,
-and one `Finished`. Servers of every generation give the same events.
+`Queued`, `Notice` and `RequestSent` come first, then deltas of `Text` and `Reasoning`, at most one `Usage`, `Finished`.
 """
 
 from dataclasses import dataclass

@@ -21,10 +21,7 @@ class Metrics:
             self._turns.labels(outcome)  # exported from the start, at zero
         self._failures = Counter("llama_ui_failures", "Failed turns, by kind of error.", ["kind"], registry=registry)
         histogram = partial(Histogram, registry=registry)
-        first, speed = (
-            "Time from the request to its first token.",
-            "Tokens per second of a reply, after its first token.",
-        )
+        first, speed = "Time from the request to its first token.", "Tokens per second after the first token."
         self._first = histogram("llama_ui_time_to_first_token_seconds", first, buckets=SECONDS_BUCKETS)
         self._speed = histogram("llama_ui_tokens_per_second", speed, buckets=SPEED_BUCKETS)
         self.pages = Gauge("llama_ui_visitors", "Open pages.", registry=registry)

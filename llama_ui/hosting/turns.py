@@ -83,17 +83,14 @@ class Turns:
             self._streams -= 1
 
     def drain(self, seconds: float) -> None:
-        """Refuses new messages, and waits at most `seconds` until the running replies have been sent.
-
-        Blocks: call it from another thread than the event loop's.
-        """
+        """Refuses new messages, and blocks for at most `seconds` until the running replies have been sent."""
         self.draining = True
         deadline = time.monotonic() + seconds
         while (self._running or self._streams) and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def end(self) -> None:
-        """Ends each running reply with a sentence, and logs those that do not end in time. Blocks like `drain`."""
+        """Ends each running reply with a sentence, and logs those that do not end in time. Blocks, too."""
         self._ending = True
         try:
             self.drain(END_TIMEOUT)

@@ -1,7 +1,4 @@
-"""A temporary folder for uploaded files, which are deleted after minutes and at exit.
-
-Gradio deletes only files whose upload was completed, and none at exit.
-"""
+"""A temporary folder for uploaded files. Gradio deletes none at exit, and none whose upload was broken off."""
 
 import os
 import threading

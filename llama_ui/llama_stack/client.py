@@ -1,7 +1,4 @@
-"""The client of one Llama Stack server, and the only import of the vendor's client.
-
-That takes 0.8 s, so that other modules import this one late.
-"""
+"""The client of one Llama Stack server. Imported late, since the vendor's client takes 0.8 s."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
@@ -82,8 +79,8 @@ class LlamaStackClient:
     ) -> AsyncGenerator[Event, None]:
         """Sends a chat request and yields the events of the reply.
 
-        Where the server does not know the model, but one other name for it, the request is sent again under that
-        name. Closing this generator closes the request at once.
+        A model that the server knows only under another name is requested again under that one. Closing this generator
+        closes the request at once.
         """
         name = self._names.get(model, model)
         images = sum(len(message.images) for message in messages)
@@ -119,8 +116,7 @@ class LlamaStackClient:
     ) -> tuple[Dialect, AsyncStream[object]]:
         """Sends the request in the server's dialect.
 
-        A server of another generation may have replaced the one that was looked up, and lack the route. Its dialect is
-        looked up then; no model has seen the request.
+        Where the route is gone, another generation may have replaced the server: its dialect is then looked up.
         """
         dialect = await self.discovery.dialect()
         while True:

@@ -42,10 +42,7 @@ class ServerInfo:
 
 
 class Connection:
-    """Finds or starts the server in the background, and waits for it where it is needed.
-
-    The next caller repeats an attempt that failed: once the cause is gone, the app needs no restart.
-    """
+    """Finds or starts the server in the background. An attempt that failed is repeated for the next caller."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -82,10 +79,7 @@ class Connection:
     async def stream(
         self, model: str, messages: Sequence[Message], options: SamplingOptions
     ) -> AsyncGenerator[Event, None]:
-        """`LlamaStackClient.stream`, once the server is ready and the queue admits the request.
-
-        A blank model stands for the first choice. Raises `ChatError`.
-        """
+        """`LlamaStackClient.stream`, once server and queue are ready. A blank model stands for the first choice."""
         client = await self.client()
         with self.queue.join() as moved:
             if position := self.queue.position(moved):
@@ -145,10 +139,8 @@ class Connection:
         settings = self._settings
         url = settings.base_url or next(filter(_is_llama_stack, DEFAULT_URLS), None)
         if url is None and settings.no_local:
-            raise NoServer(
-                "No Llama Stack server is configured, and none answers at " + " or ".join(DEFAULT_URLS) + ".",
-                "Start the app with --base-url URL.",
-            )
+            sentence = f"No Llama Stack server is configured, and none answers at {' or '.join(DEFAULT_URLS)}."
+            raise NoServer(sentence, "Start the app with --base-url URL.")
         self.uses_local = url is None
         key = None if url is None else settings.api_key
         return LlamaStackClient(

@@ -1,7 +1,7 @@
 """The wire formats of the server generations: a route, the request's payload, and the events of a chunk.
 
-Another generation needs another `Dialect` here and nothing else. The shapes were measured on OGX 1.5.0 and llama-stack
-0.7.3, 0.3.5 and 0.2.12; those of 0.1.9 were read in its code.
+Another generation needs another `Dialect` here, and nothing else. Measured on OGX 1.5.0 and llama-stack 0.7.3, 0.3.5
+and 0.2.12; 0.1.9 from its code.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -27,10 +27,9 @@ class ServerIdentity:
 
 
 class Discovery:
-    """Looks up the identity of one server, by GET requests only.
+    """Looks up the identity of one server. All methods raise `ServerError` where it cannot be reached.
 
-    Never by a trial POST: llama-stack 0.1 answers one to an unknown route without reading its body, which breaks the
-    connection. All methods raise `ServerError` where the server cannot be reached.
+    Never by a trial POST: llama-stack 0.1 breaks the connection of one to an unknown route.
     """
 
     def __init__(self, base_url: str, get: Callable[[str], Awaitable[object]]) -> None:

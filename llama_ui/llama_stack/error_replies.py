@@ -1,8 +1,7 @@
 """A server's error, as a response or inside a stream, becomes the error that a person reads.
 
-The status decides, and the error's code where it has one. A few patterns find what matters most and often has neither:
-an unknown model, a conversation that is too long, a content filter, a model without vision. Every other error is
-quoted in the server's own words.
+The status and the code decide. Patterns find what often has neither: an unknown model, a conversation that is too long,
+a content filter, a model without vision. Every other error is quoted in the server's own words.
 """
 
 import ast

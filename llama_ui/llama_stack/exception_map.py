@@ -1,6 +1,6 @@
-"""What the client library and httpx raise, mapped to the errors that a person reads.
+"""What httpx and the client library raise, mapped to the errors that a person reads.
 
-The classes of the client library are recognized by name, so that only `client.py` imports it.
+The client library's classes are recognized by name, so that only `client.py` imports it.
 """
 
 import json
@@ -55,10 +55,8 @@ def explain(error: Exception, request: RequestContext) -> ServerError | None:
         case httpx.TransportError() if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
             return _not_connected(error, url)
         case httpx.TransportError():
-            return errors.NoAnswer(
-                f"What listens at {url} closed the connection without an HTTP answer.",
-                "Check that the server still runs and that the address is right; one with TLS needs https://.",
-            )
+            fix = "Check that the server still runs and that the address is right; one with TLS needs https://."
+            return errors.NoAnswer(f"What listens at {url} closed the connection without an HTTP answer.", fix)
         case httpx.TooManyRedirects():
             return errors.NotALlamaStack(f"The address {url} redirects in a loop.", address_fix(url))
         case httpx.HTTPError() | httpx.StreamError() | httpx.InvalidURL():

@@ -27,8 +27,7 @@ class Model:
 def from_listed(item: object) -> Model | None:
     """The model that an item of a server's list describes; None for any other item.
 
-    llama-stack up to 0.3 lists `identifier` and `model_type`; later ones and OGX `id`, and the kind inside
-    `custom_metadata`; a plain engine only `id`.
+    llama-stack up to 0.3 lists `identifier` and `model_type`, later ones and OGX `id` and `custom_metadata`.
     """
     if not isinstance(item, Mapping):
         return None

@@ -27,9 +27,9 @@ class LocalStack:
     """Starts, watches and stops the local stack. Its methods may be called from different threads."""
 
     def __init__(self, cache: Path, model: str | None = None, report: Callable[[str], None] = print) -> None:
-        """`cache` is where the demonstration model is stored; `model`, a value of `--local-model`, replaces it.
+        """`cache` is for the demonstration model, which `model`, a value of `--local-model`, replaces.
 
-        `report` gets short sentences about the progress, in the thread that called `start`.
+        `report` gets sentences about the progress, in the thread that called `start`.
         """
         self._cache = cache.expanduser().absolute()  # the worker has another working directory
         self._model = model
@@ -93,10 +93,7 @@ class _Worker:
         self._log_reader.start()
 
     def wait_until_ready(self, report: Callable[[str], None]) -> str:
-        """Reports the worker's progress until it is ready. Returns the address of its OGX server.
-
-        Raises LocalStackError; the last lines of the log then go to the console, which only the app's owner sees.
-        """
+        """Reports the worker's progress until it is ready. Returns its URL. Raises LocalStackError."""
         from tqdm import tqdm  # the page should not wait for it
 
         part, failure, bar = "The local stack", None, None
@@ -118,7 +115,7 @@ class _Worker:
         status = self.end()
         if self.stopped:
             raise LocalStackError("The local stack was stopped.", "Start the app again.")
-        for line in self._last_lines:
+        for line in self._last_lines:  # on the console, which only the app's owner sees
             print(f"  {line.rstrip()}", file=sys.stderr)
         if failure:
             raise LocalStackError(*failure)

@@ -44,8 +44,7 @@ def send(messages: TextIO, **fields: object) -> None:
 def fetch(model: str | None, download: Path, messages: TextIO) -> Path:
     """Returns the path of the model file, after fetching it where necessary. Raises LocalStackError.
 
-    `model` is a value of `--local-model`; None is the demonstration model, which is stored beside the directory
-    `download`. That directory exists only while something is downloaded.
+    `model` is a value of `--local-model`; None is the demonstration model, stored beside the temporary `download`.
     """
     if model is not None:
         return _fetch_from_hub(model, messages) if model.startswith("hf://") else Path(model)
@@ -76,10 +75,7 @@ def _fetch_from_hub(place: str, messages: TextIO) -> Path:
 
 
 def fetch_pinned(pinned: Pinned, download: Path, messages: TextIO) -> Path:
-    """Returns the path of the pinned file, fetched unless it is there with the right content.
-
-    One app fetches at a time, and others wait. Raises LocalStackError, OSError.
-    """
+    """Returns the path of the pinned file, fetched by one app at a time. Raises LocalStackError, OSError."""
     from filelock import FileLock  # late for the same reason
 
     target = download.with_name(pinned.file)

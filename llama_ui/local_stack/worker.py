@@ -1,12 +1,11 @@
 """The child process of the local stack: `python -m llama_ui.local_stack.worker SCRATCH DOWNLOAD [MODEL]`.
 
-It fetches the model, then starts the engine (llama.cpp's server) and in front of it the OGX server, both in this
-process: a crash of one ends the other. SCRATCH becomes the working directory, DOWNLOAD is used to fetch the model.
+It fetches the model in DOWNLOAD, then starts the engine (llama.cpp's server) and in front of it the OGX server, both in
+this process: a crash of one ends the other. SCRATCH becomes the working directory.
 
-The parent (`launcher.py`) keeps stdin open. When it ends, the parent is gone, whatever ended it: the worker removes its
-directories and ends its process group. On stdout it prints lines of JSON, each with some of these fields: `report` (a
-sentence), `part` (what starts now), `done` and `total` (bytes of a download), and at last `ready` (a URL) or `error` (a
-sentence and a fix).
+When stdin ends, the parent (`launcher.py`) is gone: the worker removes its directories and ends its process group. It
+prints lines of JSON, each with some of `report` (a sentence), `part` (what starts now), `done` and `total` (bytes of a
+download), and at last `ready` (a URL) or `error` (a sentence and a fix).
 """
 
 import importlib

@@ -19,10 +19,7 @@ from prompt_toolkit.utils import is_dumb_terminal
 def line_reader(
     label: str, commands: Sequence[str], models: Callable[[], Sequence[str]]
 ) -> Callable[[], Awaitable[str | None]]:
-    """A function that prompts for a line. It returns "" after Ctrl+C, and None after Ctrl+D.
-
-    `models` returns the models that can be completed at that moment.
-    """
+    """A function that prompts for a line, and completes `commands` and `models`. "" after Ctrl+C, None after Ctrl+D."""
     # Only menus need the position of the cursor, and not every terminal answers when asked for it.
     os.environ["PROMPT_TOOLKIT_NO_CPR"] = "1"
     stream = sys.stdout if sys.stdout.isatty() else sys.stderr

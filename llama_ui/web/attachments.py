@@ -1,8 +1,4 @@
-"""Files that are added to a message: images are re-created from their pixels, text files become text.
-
-Nothing of an image but its pixels is sent on, whatever else its file holds. Reading one takes CPU time: do it in a
-thread.
-"""
+"""Files that are added to a message: text files become text, and of images nothing but the pixels is sent on."""
 
 import base64
 import contextlib
@@ -34,10 +30,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_attachment(name: str, content: bytes, longest_side: int, max_chars: int) -> Image | str:
-    """The image in a file, or for a text file the text to put into the message. `longest_side` is in pixels.
-
-    An image may have any name. Raises InputError for any other file.
-    """
+    """The image in a file, scaled to `longest_side` pixels, or the text of a text file. Raises InputError."""
     label = as_code(name, 60)
     if not content:
         raise InputError(f"{label} is empty.", "Add a file with something in it.")
@@ -51,13 +44,11 @@ def read_attachment(name: str, content: bytes, longest_side: int, max_chars: int
     except InputError:
         raise
     except PIL.Image.DecompressionBombError as failure:
-        raise InputError(
-            f"{label} has more than {MAX_PIXELS // 10**6} million pixels.", "Make it smaller, and add it again."
-        ) from failure
+        sentence = f"{label} has more than {MAX_PIXELS // 10**6} million pixels."
+        raise InputError(sentence, "Make it smaller, and add it again.") from failure
     except Exception as failure:  # whatever a parser raises on hostile data: OSError, SyntaxError, struct.error, ...
-        raise InputError(
-            f"{label} cannot be read as a picture.", "It may be damaged: save it again as PNG or JPEG."
-        ) from failure
+        fix = "It may be damaged: save it again as PNG or JPEG."
+        raise InputError(f"{label} cannot be read as a picture.", fix) from failure
 
 
 def _text(label: str, name: str, content: bytes, max_chars: int) -> str:
@@ -65,9 +56,8 @@ def _text(label: str, name: str, content: bytes, max_chars: int) -> str:
     suffix = ending[1] if ending else ""
     text = None if suffix in _DOCUMENTS else _decode(content)
     if text is None:
-        raise InputError(
-            f"{label} is neither a PNG, JPEG, WebP or GIF picture nor a text file.", "Save it as one of these."
-        )
+        sentence = f"{label} is neither a PNG, JPEG, WebP or GIF picture nor a text file."
+        raise InputError(sentence, "Save it as one of these.")
     if len(text) > max_chars:
         raise InputError(f"{label} has {len(text):,} characters; at most {max_chars:,} are sent.", "Add a part of it.")
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])

@@ -141,10 +141,7 @@ class Handlers(BaseHandlers):
         return [note("waiting", f"*{waiting}… {int(reply.waited)} s*")]
 
     def attach(self, message: dict[str, Any] | None) -> list[dict[str, str]]:
-        """Reads the files that were added to the message box: for each its `path`, and `image`, `text` or `error`.
-
-        An image is a `data:` URL, and an error is HTML.
-        """
+        """Reads the box's files: for each its `path`, and its `image` (a `data:` URL), `text` or `error` (HTML)."""
         results = []
         for file in (message or {}).get("files", []):
             try:
@@ -156,9 +153,8 @@ class Handlers(BaseHandlers):
         return results
 
     async def arrive(self, model: str | None, query: Mapping[str, str] | None) -> AsyncGenerator[list[Any], None]:
-        """Yields the status line and the models, until the server is ready or known not to be, and the link's values.
-
-        These are the fields in the order of `share_link.NAMES` without the model, and the notes on what was left out.
+        """Yields the status line and the models, until the server is ready or known not to be, and what a link fills in:
+        the fields in the order of `share_link.NAMES` without the model, and the notes on what was left out.
         """
         values, notes = share_link.read(query or {}, self._settings.max_message_chars)
         linked = values.pop("model", "")
@@ -171,12 +167,7 @@ class Handlers(BaseHandlers):
                     notes.append(f"The link's model {as_code(linked)} is not on this server.")
                     linked = ""
                 choice = _model_choice(server, linked or model or self._settings.model) if server else model_field
-                yield [
-                    status,
-                    choice,
-                    *fields,
-                    html.render("alert", sentences=notes) or gr.skip(),
-                ]
+                yield [status, choice, *fields, html.render("alert", sentences=notes) or gr.skip()]
                 fields, model_field = [gr.skip()] * len(fields), gr.skip()
 
     async def _server_status(self) -> AsyncGenerator[tuple[str, ServerInfo | None], None]:

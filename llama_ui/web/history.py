@@ -29,10 +29,9 @@ _NOTICE = "ℹ️ "
 
 
 def sanitize_history(history: object) -> list[ChatMessage]:
-    """The history that a page or a program sends, without anything that no page of ours could have.
+    """The messages of users and assistants that a page or a program sends, with their texts and the images they carry.
 
-    What is left are messages of users and assistants, made of texts and of images that they carry themselves. So no
-    program can send a system message, or have Gradio read a file or fetch a URL.
+    So no program can send a system message, or have Gradio read a file or fetch a URL.
     """
     messages = []
     for message in history if isinstance(history, list) else ():

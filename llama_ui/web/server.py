@@ -142,8 +142,7 @@ def _report_zero_gpu_start() -> None:
 def _warn_if_public(settings: Settings, prog: str) -> None:
     if settings.public and not settings.logins:
         option = "The secret LLAMA_UI_AUTH" if settings.space else "--auth FILE"
-        warning = f"{prog}: Anyone with this page's address can use your server. {option} adds a login."
-        print(warning, file=sys.stderr, flush=True)
+        print(f"{prog}: Anyone with this page's address can use your server. {option} adds a login.", file=sys.stderr)
 
 
 def _announce(connection: Connection, prog: str) -> None:

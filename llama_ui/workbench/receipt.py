@@ -1,7 +1,4 @@
-"""What was sent for a reply and how long it took, as JSON: in the page's history, and in exported files.
-
-The JSON may come from anywhere. Malformed values are left out.
-"""
+"""What was sent for a reply and how long it took, as JSON of any origin: malformed values are left out."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,7 +1,7 @@
 """A chat request as Python, as a curl command, and as its JSON.
 
-All are made from the payload of the server's dialect, so each sends what the page itself sends. The facts about the
-releases of the client hold for Python 3.12; `pytest --contract tests/workbench/test_snippet.py` checks them.
+All are made from the payload of the server's dialect, so each sends what the page itself sends. `make contract` checks
+the facts about the releases of the client, which hold for Python 3.12.
 """
 
 import json
@@ -33,8 +33,7 @@ _CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 class Code:
     """One request in three forms. `json` has "<image-1.jpg in base64>" in place of the data of an image.
 
-    `images` are the names and contents of the files that `python` and `curl` read. None of the three has a key: both
-    programs read it from the environment variable LLAMA_STACK_CLIENT_API_KEY.
+    `images` are the names and contents of the files that `python` and `curl` read. None of the three has the key.
     """
 
     python: str
@@ -51,10 +50,7 @@ def code(
     messages: Sequence[Message],
     options: SamplingOptions,
 ) -> Code:
-    """The request for a server. `version` is the server's own; None for a plain engine.
-
-    Each form sends `dialect.payload(model, messages, options)`, and prints the reply as it is streamed.
-    """
+    """The request for a server of this `version`, which is None for a plain engine."""
     names: dict[Image, str] = {}
     named = [replace(message, images=tuple(_named(image, names) for image in message.images)) for message in messages]
     payload = dialect.payload(model, named, options)
