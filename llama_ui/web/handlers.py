@@ -153,7 +153,7 @@ class Handlers(BaseHandlers):
         return results
 
     async def arrive(self, model: str | None, query: Mapping[str, str] | None) -> AsyncGenerator[list[Any], None]:
-        """Yields the status line and the models, until the server is ready or known not to be, and what a link fills in:
+        """Yields the status line and the models, until the server is ready or not to be had, and what a link fills in:
         the fields in the order of `share_link.NAMES` without the model, and the notes on what was left out.
         """
         values, notes = share_link.read(query or {}, self._settings.max_message_chars)

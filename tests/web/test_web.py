@@ -116,12 +116,12 @@ class Tab(Visitor):
 
     async def send(self, text: str) -> str:
         message = {"role": "user", "content": text}
-        joined = await self._http.post(f"{self._api}/queue/join", json={"data": [[message], *UNSET], **self._call})
+        joined = await self.http.post(f"{self._api}/queue/join", json={"data": [[message], *UNSET], **self._call})
         self._call["event_id"] = joined.json()["event_id"]
         return f"{self._api}/queue/data?session_hash={self._call['session_hash']}"
 
     async def stop(self) -> None:
-        await self._http.post(f"{self._api}/cancel", json=self._call)
+        await self.http.post(f"{self._api}/cancel", json=self._call)
 
 
 @contextlib.asynccontextmanager
