@@ -103,28 +103,6 @@ def test_each_paragraph_has_the_direction_of_its_script(chat: Chat, stack: FakeS
         expect(paragraph).to_have_css("text-align", "start")
 
 
-def test_a_partial_reply_is_readable_at_every_moment(chat: Chat, stack: FakeStack) -> None:
-    holds = [Hold() for _ in range(3)]
-    stack.enqueue(
-        *("So:\n\n```python\nif a <", holds[0], " 3:\n    b()\n```\n\n| a | b |\n|---|", holds[1]),
-        *("---|\n| 1 | x |\n\n$$ x^", holds[2], "2 $$\n\nend"),
-    )
-    chat.send("Write.")
-    reply = chat.replies.last
-    expect(reply.locator("pre")).to_contain_text("if a <")
-    holds[0].release.set()
-    expect(reply.locator("pre")).to_contain_text("    b()")
-    expect(reply).to_contain_text("| a | b |")
-    expect(reply.locator("pre")).not_to_contain_text("|")
-    holds[1].release.set()
-    expect(reply.locator("td").last).to_have_text("x")
-    expect(reply).to_contain_text("$$ x^")
-    holds[2].release.set()
-    expect(reply.locator(".katex")).to_have_count(1)
-    expect(reply).to_contain_text("end")
-    expect(reply).not_to_contain_text("$$")
-
-
 def test_statistics_are_shown_below_a_reply_but_not_copied_or_sent(chat: Chat, stack: FakeStack) -> None:
     chat.allow_clipboard()
     chat.ask("One")

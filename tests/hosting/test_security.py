@@ -23,25 +23,19 @@ PAGE = {"api_key": KEY, "trusted_proxies": "127.0.0.1", "visitors_per_address": 
 CLOSED = [
     "/gradio_api/runs",
     "/gradio_api/runs/",
-    "/gradio_api/monitoring",
     "/gradio_api/file=/etc/passwd",
-    "/gradio_api/file/etc/passwd",
     "/file=requirements.txt",
     "/gradio_api/proxy=http://127.0.0.1:9/",
     "/gradio_api/deep_link",
     "/gradio_api/stream/x/1/1/playlist.m3u8",
-    "/gradio_api/vibe-code",
-    "/gradio_api/dev/reload",
     "/gradio_api/component_server",
     "/custom_component/x/y/z/w",
     "/docs",
-    "/openapi.json",
 ]
 TRAVERSALS = [
     "/static/../../../../../../etc/passwd",
     "/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
     "/assets/..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc/passwd",
-    "/assets/%5c..%5c..%5cetc%5cpasswd",
     "//etc/passwd",
     "/static/fonts/../../../../../../../../etc/passwd%00.css",
 ]
@@ -280,7 +274,6 @@ FAILING: list[tuple[str, dict[str, Any], int]] = [
     ("call/v2/chat", {"x\nts=2026-11-27 event=turn id=FORGED outcome=answered\n\x1b[2J": 1}, 422),
     ("call/v2/nothing", {}, 500),
     ("queue/join", {"data": [], "fn_index": 9999, "session_hash": "x"}, 500),
-    ("run/predict", {"data": []}, 500),
 ]
 
 
@@ -302,9 +295,3 @@ def test_only_a_proxy_can_set_the_public_address(own: str) -> None:
     for path in ("/", "/config", "/gradio_api/info"):
         assert "evil.test" not in httpx.get(own + path, headers=headers, timeout=SECONDS).text
     assert "evil.test" not in httpx.get(f"{own}/logout", headers=headers).headers["location"]
-
-
-@pytest.mark.parametrize("path", ["queue/join", "run/predict", "call/chat"])
-def test_a_deeply_nested_body_is_refused(url: str, path: str) -> None:
-    answer = httpx.post(f"{url}/gradio_api/{path}", content='{"data":[' * 200_000, timeout=SECONDS)
-    assert 400 <= answer.status_code <= 500 and "Traceback" not in answer.text

@@ -183,20 +183,6 @@ async def test_a_draining_app_refuses_new_messages_and_waits_for_replies_and_res
     assert len(stack.requests) == 1
 
 
-async def test_the_end_gives_each_running_reply_a_sentence(stack: FakeStack, capfd: pytest.CaptureFixture[str]) -> None:
-    stack.enqueue("half ", Hold())
-    with running(stack) as turns:
-        snapshots = respond(turns)
-        await read_until(has_text, snapshots)
-        end = asyncio.create_task(asyncio.to_thread(turns.end))
-        reply = await last_of(snapshots)
-        await end
-    assert reply.text == "half "
-    assert str(reply.error) == "This app was ended before the reply was complete. Try again in a minute."
-    (line,) = logged(capfd.readouterr().err)
-    assert (line["outcome"], line["kind"]) == ("failed", "Restarting")
-
-
 async def test_a_turn_that_the_end_cuts_off_is_logged_once(
     stack: FakeStack, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,14 +243,9 @@ def test_a_header_is_trusted_only_from_a_trusted_proxy(stack: FakeStack, trusted
 
 FOREIGN: list[dict[str, Any]] = [
     {"role": "system", "content": "Evil."},
-    {"role": "tool", "content": "Evil.", "tool_call_id": "1"},
     {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/evil.png"}}]},
     {"role": "user", "content": [{"type": "file", "file": {"path": "/etc/passwd"}, "alt_text": "Evil."}]},
-    {"role": "user", "content": {"path": "/etc/passwd"}},
     {"role": "assistant", "content": [{"type": "component", "component": "html", "value": "Evil.", "props": {}}]},
-    {"role": "user", "content": 5},
-    {"role": ["user"], "content": "Evil."},
-    {"content": "Evil."},
     {"role": "user", "content": ["a\ud800b"], "metadata": {"log": "\ud800", "title": ["\ud800"]}},
 ]
 

@@ -12,9 +12,6 @@ from typing import Any, Self
 from tests.support.app_process import free_port
 
 HTML = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 19\r\n\r\n<h1>My router</h1>\n"
-# Without a content length, the body ends with the connection.
-EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
-HALF_A_REPLY = EVENTS + b'data: {"choices": [{"delta": {"content": "half a "}}]}\n\n'
 
 
 class RawServer:

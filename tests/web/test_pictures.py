@@ -71,13 +71,6 @@ def test_a_hostile_file_gets_a_sentence_and_is_not_sent(client: Client, stack: F
     assert stack.requests == []
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../../etc/passwd", "http://127.0.0.1:9/a.png", "data:image/png,x"])
-def test_a_path_that_was_not_uploaded_is_not_read(client: Client, stack: FakeStack, path: str) -> None:
-    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    assert "root:" not in ask_as_program(client.src, {"text": "Look.", "files": [file]})
-    assert stack.requests == []
-
-
 @pytest.mark.parametrize("data", [base64.b64encode(saved(corners(200, 20), "PNG")).decode(), "aaaa"])
 def test_an_image_that_no_attachment_became_is_not_sent(client: Client, stack: FakeStack, data: str) -> None:
     message = render_user(Turn(images=(Image("image/png", data),)))

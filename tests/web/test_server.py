@@ -65,16 +65,12 @@ def test_without_a_public_link_the_app_stays_local_and_says_why(
 @pytest.mark.parametrize(
     ("settings", "warning"),
     [
-        (Settings(trusted_proxies="127.0.0.1"), "--auth FILE adds a login."),
         (Settings(space=True), "The secret LLAMA_UI_AUTH adds a login."),
         (Settings(space=True, auth_pairs=(("alice", "wonder"),)), ""),
-        (Settings(), ""),
     ],
-    ids=["public", "space", "with a login", "own machine"],
+    ids=["without a login", "with a login"],
 )
-def test_a_public_app_without_a_login_says_so(
-    settings: Settings, warning: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_space_without_a_login_says_so(settings: Settings, warning: str, capsys: pytest.CaptureFixture[str]) -> None:
     server._warn_if_public(settings, "app.py")
     start = "app.py: Anyone with this page's address can use your server. "
     assert capsys.readouterr().err == (f"{start}{warning}\n" if warning else "")

@@ -53,15 +53,6 @@ async def last(tables: AsyncGenerator[str, None]) -> str:
     return [html async for html in tables][-1]
 
 
-async def test_the_code_is_the_request_of_the_last_message(handlers: TabHandlers, stack: FakeStack) -> None:
-    python, curl, body, pictures = await handlers.code([*conversation(), *conversation()], *NOW)
-    request = json.loads(body)
-    assert (request["model"], request["temperature"]) == ("fake/then", 0.5)
-    assert [item["content"] for item in request["messages"]] == ["Be brief.", "Hi.", "Hello.", "Hi."]
-    assert "fake/then" in python and stack.url in python and f"{stack.url}/v1/chat/completions" in curl
-    assert pictures == ""
-
-
 async def test_the_code_is_shown_after_the_server_went_away() -> None:
     with FakeStack() as stack, tabs(base_url=stack.url) as handlers:
         before = await handlers.code(conversation(), *NOW)
@@ -84,32 +75,11 @@ async def test_without_a_message_or_a_server_the_code_says_why(stack: FakeStack)
         assert "Can't reach" in (await handlers.code(conversation(Turn("Hi.")), *NOW))[0]
 
 
-async def test_a_conversation_is_exported_and_imported(handlers: TabHandlers, tmp_path: Path) -> None:
-    file = tmp_path / "chat.json"
-    exported = handlers.export_file({"kind": "json", "title": "A title"}, conversation(), *NOW)
-    file.write_text(exported["text"], encoding="utf-8")
-    read = handlers.import_file({"path": str(file)})
-    assert (read["title"], tuple(read["settings"])) == ("A title", NOW)
-    assert read["history"] == conversation()
-    markdown = handlers.export_file({"kind": "md", "title": "A title"}, conversation(), *NOW)["text"]
-    assert markdown.startswith("# A title")
-
-
 def test_a_bad_file_is_refused_with_a_sentence(handlers: TabHandlers, tmp_path: Path) -> None:
     (tmp_path / "chat.json").write_bytes(b"{")
     assert handlers.import_file({"path": str(tmp_path / "chat.json")}).keys() == {"error"}
     assert handlers.import_file({"path": str(tmp_path / "gone.json")}).keys() == {"error"}
     assert handlers.import_file(None).keys() == {"error"}
-
-
-async def test_a_replay_sends_the_messages_with_the_current_settings(handlers: TabHandlers, stack: FakeStack) -> None:
-    stack.enqueue("Goodbye", ".")
-    tables = await last(handlers.replay(conversation(), REQUEST, *NOW))
-    (request,) = stack.requests
-    assert [item["content"] for item in request["messages"]] == ["The prompt of now.", "Hi."]
-    assert (request["model"], request["temperature"]) == (MODEL, 1.5)
-    assert "<ins>" in tables and "<del>" in tables
-    assert "Be brief." in tables and "The prompt of now." in tables and "0.50 s to first token" in tables
 
 
 async def test_a_comparison_that_is_impossible_is_explained(stack: FakeStack) -> None:
@@ -122,8 +92,3 @@ async def test_a_comparison_that_is_impossible_is_explained(stack: FakeStack) ->
         assert "31 characters" in await last(handlers.replay(conversation(), REQUEST, "x" * 31, *NOW[1:]))
         assert "31 characters" in await last(handlers.ask_both("x" * 31, MODEL, [], REQUEST, *NOW))
     assert stack.requests == []
-
-
-async def test_a_model_that_fails_does_not_stop_the_other_one(handlers: TabHandlers) -> None:
-    tables = await last(handlers.ask_both("Hi", "<b>nope</b>", [], REQUEST, *NOW))
-    assert "Hello there." in tables and "has no model" in tables and "<b>" not in tables
