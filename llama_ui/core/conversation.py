@@ -135,7 +135,7 @@ class Conversation:
 
 
 def add_reply(turns: list[Turn], reply: Reply) -> None:
-    """Adds a reply to the last turn; as a turn without a user message where that one is missing or has a reply."""
+    """Adds a reply to the last turn, or starts a turn without a user message if there is none, or it has a reply."""
     if turns and not turns[-1].replies:
         turns[-1] = replace(turns[-1], replies=(reply,))
     else:

@@ -1,4 +1,4 @@
-"""Every failure that a person may read about, as one plain sentence and one fix."""
+"""Every failure of a chat request that a person may read about, as one plain sentence and a fix."""
 
 
 class ChatError(Exception):

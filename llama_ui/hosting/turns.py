@@ -90,7 +90,7 @@ class Turns:
             time.sleep(0.05)
 
     def end(self) -> None:
-        """Ends each running reply with a sentence, and logs those that do not end in time. Blocks, too."""
+        """Ends each running reply with a sentence, and logs those that do not end in time. Blocks as well."""
         self._ending = True
         try:
             self.drain(END_TIMEOUT)

@@ -165,7 +165,7 @@ class LlamaStackClient:
 
 
 def _events(chunk: object, dialect: Dialect, request: RequestContext) -> Iterable[Event]:
-    """The events of a chunk; raises `ServerError` for an error that does not say so as the client library expects."""
+    """The events of a chunk; raises `ServerError` for an error in a form that the client library does not know."""
     if not isinstance(chunk, dict):
         return ()
     if "choices" not in chunk and "event" not in chunk and ("detail" in chunk or "message" in chunk):

@@ -1,6 +1,6 @@
 """The wire formats of the server generations: a route, the request's payload, and the events of a chunk.
 
-Another generation needs another `Dialect` here, and nothing else. Measured on OGX 1.5.0 and llama-stack 0.7.3, 0.3.5
+Another generation needs another `Dialect` here. Measured on OGX 1.5.0 and llama-stack 0.7.3, 0.3.5
 and 0.2.12; 0.1.9 from its code.
 """
 
@@ -59,7 +59,7 @@ def _chat_events(chunk: Chunk) -> Iterator[Event]:
         delta = _of(dict, choice.get("delta"))
         if reasoning := _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
             yield Reasoning(reasoning)
-        # A refusal is what a model writes that will not answer.
+        # The text of a model that declines.
         if text := _text(delta.get("content")) or _text(delta.get("refusal")):
             yield Text(text)
         if reason := _of(str, choice.get("finish_reason")):

@@ -1,7 +1,7 @@
 """A server's error, as a response or inside a stream, becomes the error that a person reads.
 
 The status and the code decide. Patterns find what often has neither: an unknown model, a conversation that is too long,
-a content filter, a model without vision. Every other error is quoted in the server's own words.
+a content filter, a model without vision. Most other errors are quoted in the server's own words.
 """
 
 import ast
@@ -70,7 +70,7 @@ def explain_status(status: int, body: object, headers: Mapping[str, str], reques
 
 
 def explain_event(body: object, text: str, request: RequestContext) -> ServerError:
-    """The error for one inside a stream; `body` is its JSON, `text` the message where that has none."""
+    """The error for an error inside a stream; `body` is its JSON, `text` the message where that has none."""
     code = _fields(body).get("code")
     return _explain(_parse(code if isinstance(code, int) and 400 <= code < 600 else 0, body, text), request)
 
@@ -139,7 +139,7 @@ def _explain(reply: _ErrorReply, request: RequestContext) -> ServerError:
 
 
 def _too_long(reply: _ErrorReply) -> ServerError:
-    """With by how much, where the server says so."""
+    """Says by how much, if the server does."""
     counts = [pattern.search(reply.message) for pattern in (_LIMIT, _LENGTH)]
     limit, length = [int(count[1].replace(",", "")) if count else 0 for count in counts]
     much = f". It takes {limit:,} tokens." if limit else "."

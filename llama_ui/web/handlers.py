@@ -75,7 +75,7 @@ class BaseHandlers:
             raise InputError("The message is blank.", "Type something to send.")
 
     async def check_images(self, turns: Sequence[Turn]) -> None:
-        """Checks the images of a conversation: a page, or a program, may send back what no attachment became."""
+        """Checks the images of a conversation: a page, or a program, may send images that no upload produced."""
         images = [image for turn in turns for image in turn.images]
         if (count := len(images)) > MAX_CONVERSATION_IMAGES:
             sentence = f"The conversation has {count} pictures; at most {MAX_CONVERSATION_IMAGES} are sent."
@@ -101,7 +101,7 @@ class Handlers(BaseHandlers):
         reasoning_effort: str | None = None,
         request: gr.Request | None = None,
     ) -> AsyncGenerator[list[ChatMessage], None]:
-        """Yields the user message, and after it the reply as it grows. The names of the parameters are public.
+        """Yields the user message, and after it the reply as it grows. The parameters' names are part of the public API.
 
         Never raises: an exception here would lock the page until it is reloaded.
         """
@@ -153,7 +153,7 @@ class Handlers(BaseHandlers):
         return results
 
     async def arrive(self, model: str | None, query: Mapping[str, str] | None) -> AsyncGenerator[list[Any], None]:
-        """Yields the status line and the models, until the server is ready or not to be had, and what a link fills in:
+        """Yields the status line and the models, until the server is ready or unavailable, and what a link fills in:
         the fields in the order of `share_link.NAMES` without the model, and the notes on what was left out.
         """
         values, notes = share_link.read(query or {}, self._settings.max_message_chars)

@@ -1,4 +1,4 @@
-"""Gradio's chat history, and the conversation that it stands for. No other module knows the form of its messages.
+"""Gradio's chat history, and the conversation that it stands for. No other Python module knows its form.
 
 A message is `{"role", "metadata", "content", "options"}`. Its content is a list of text parts, `{"type": "text",
 "text"}`, and image parts, `{"type": "component", "component": "image", "value": {"url": "data:image/..."}, ...}`. Its
@@ -60,7 +60,7 @@ def _sanitize_metadata(metadata: object) -> dict[str, Any] | None:
 
 
 def parse(history: Iterable[ChatMessage], system_prompt: str = "") -> Conversation:
-    """The conversation in a cleaned history. Of the page's notes it has the notices; the others are for people only."""
+    """The conversation in a sanitized history. Keeps notices; the page's other notes are only displayed."""
     turns: list[Turn] = []
     for message in history:
         metadata = message["metadata"] or {}
