@@ -101,7 +101,7 @@ class Handlers(BaseHandlers):
         reasoning_effort: str | None = None,
         request: gr.Request | None = None,
     ) -> AsyncGenerator[list[ChatMessage], None]:
-        """Yields the user message, and after it the reply as it grows. The parameters' names are part of the public API.
+        """Yields the user message, and after it the reply as it grows. The parameters' names are a public API.
 
         Never raises: an exception here would lock the page until it is reloaded.
         """
