@@ -125,6 +125,13 @@ async def test_the_seconds_are_counted_until_the_first_text() -> None:
 
 
 @jumping
+async def test_the_position_in_the_queue_is_shown_and_then_the_wait_for_the_first_token() -> None:
+    found = await snapshots(Queued(3), 1.2, Queued(1), 1.2, Queued(0), 1.2, Text("Hello"))
+    positions = [snapshot.position for snapshot in found if snapshot.waited is not None]
+    assert [position for position, _ in itertools.groupby(positions)] == [3, 1, 0]
+
+
+@jumping
 async def test_notices_are_shown_while_the_reply_is_awaited_and_stay() -> None:
     found = await snapshots(Notice("One."), TICK_SECONDS * 1.5, Notice("Two."), Text("Hello"), 1.0, Text("."))
     assert (found[0].notices, found[0].text) == (("One.",), "")
