@@ -69,14 +69,12 @@ class Script:
     def __init__(self, *steps: Step, closing: float = 0.0) -> None:
         self._steps = steps
         self._closing = closing
-        self.requests: list[tuple[object, ...]] = []
         self.waiting = asyncio.Event()
         self.closed = asyncio.Event()
 
     async def stream(
         self, model: str, messages: Sequence[Message], options: SamplingOptions
     ) -> AsyncGenerator[Event, None]:
-        self.requests.append((model, messages, options))
         try:
             for step in self._steps:
                 match step:
