@@ -199,15 +199,6 @@ async def test_a_conversation_reaches_the_engine_and_the_reply_is_streamed(targe
     target.record("Text, history", True)
 
 
-async def test_each_message_is_one_request_to_the_route(target: Target) -> None:
-    for _ in range(3):
-        await target.reply()
-    assert target.posts() == [target.generation.dialect.route] * 3
-    lookups = [request for request in target.transport.requests if request.method == "GET"]
-    assert [request.url.path for request in lookups] == ["/v1/inspect/routes"]
-    assert not any("x-llamastack-client-version" in request.headers for request in target.transport.requests)
-
-
 @pytest.mark.parametrize(
     "settings", [{"temperature": 0.5, "top_p": 0.9, "max_tokens": 10}, {"temperature": 0.5}, {"top_p": 0.9}], ids=str
 )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_ui.core.conversation import SETTINGS, ChatSettings, Conversation, Reply, Turn, add_reply
+from llama_ui.core.conversation import SETTINGS, ChatSettings, Conversation, Reply, Turn
 from llama_ui.core.errors import InputError, Unreachable
 from llama_ui.core.messages import Image, Message, SamplingOptions
 
@@ -30,10 +30,6 @@ def test_the_system_prompt_comes_first_and_roles_alternate() -> None:
         Message("assistant", "Two."),
         Message("user", "Three."),
     ]
-
-
-def test_a_blank_system_prompt_is_not_sent() -> None:
-    assert sent(turn("Hello."), system_prompt="\n ") == [Message("user", "Hello.")]
 
 
 @pytest.mark.parametrize("replies", [(), (FAILED,), (Reply(reasoning="Hm.", ended=True),), (Reply(" \n"),)])
@@ -82,13 +78,6 @@ def test_the_last_message_is_found_without_its_reply() -> None:
     turns = (turn("One.", "1"), turn("Two.", "2"), turn("", "3"))
     assert Conversation("Prompt", turns).until_last_message() == Conversation("Prompt", (turns[0], turn("Two.")))
     assert Conversation("Prompt", turns[2:]).until_last_message() is None
-
-
-def test_a_reply_belongs_to_the_last_message_unless_that_has_one() -> None:
-    turns = [turn("Hi.")]
-    for text in ("Hello.", "Again."):
-        add_reply(turns, Reply(text))
-    assert turns == [Turn("Hi.", replies=(Reply("Hello."),)), Turn(replies=(Reply("Again."),))]
 
 
 def test_settings_are_read_from_texts_and_written_as_texts() -> None:

@@ -17,7 +17,6 @@ from llama_ui.core.stats import Stats, format_stats
             "1.00 s to first token · ≈2.0 tokens/s · ≈1,300 tokens in, ≈5 out · length",
         ),
         (Stats(waited=3.0), ""),
-        (Stats(first=0.25), "0.25 s to first token"),
         (Stats(first=0.25, completion_tokens=1), "0.25 s to first token · ≈0 tokens in, ≈1 out"),
         (Stats(prompt_tokens=9, estimated=False), "9 tokens in, 0 out"),
     ],

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,15 +28,6 @@ class Member:
 
     def leave(self) -> None:
         self._membership.close()
-
-
-def test_a_member_that_fails_leaves() -> None:
-    queue = AdmissionQueue(1)
-    with pytest.raises(ZeroDivisionError), queue.join():
-        waiting = Member(queue)
-        raise ZeroDivisionError
-    waiting.look()
-    assert waiting.last_seen == 0
 
 
 @given(

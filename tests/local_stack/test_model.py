@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import psutil
 import pytest
+from huggingface_hub import errors
 
 from llama_ui.core.errors import LocalStackError
-from llama_ui.local_stack.launcher import LocalStack
 from llama_ui.local_stack.model import Pinned, fetch, fetch_pinned
 from tests.local_stack.test_worker import APP, ROOT, processes_of_app
 
@@ -171,49 +172,22 @@ def test_a_download_ends_with_an_app_that_is_killed(tmp_path: Path, monkeypatch:
     assert [path.name for path in cache.iterdir()] == ["fetch.lock"]
 
 
-class FakeHub(http.server.BaseHTTPRequestHandler):
-    """As much of the Hugging Face Hub as a download of one file needs."""
-
-    def do_HEAD(self) -> None:
-        found = self.path == "/owner/repo/resolve/main/sub/tiny.gguf"
-        self.send_response(200 if found else 404)
-        if found:
-            self.send_header("ETag", '"abc"')
-            self.send_header("X-Repo-Commit", "0" * 40)
-        else:
-            self.send_header("X-Error-Code", "EntryNotFound" if "/owner/repo/" in self.path else "RepoNotFound")
-        self.send_header("Content-Length", str(len(CONTENT) if found else 0))
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        self.do_HEAD()
-        self.wfile.write(CONTENT)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in [name for name in os.environ if name.startswith("HF_")]:
-        monkeypatch.delenv(name)
-    with serve(FakeHub) as port:
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        yield
-
-
-@pytest.mark.real_stack
-def test_a_model_comes_from_the_hub(hub: None, tmp_path: Path) -> None:
-    sentences: list[str] = []
-    with pytest.raises(LocalStackError, match="cannot load the model file"):  # it is a GGUF file without a model
-        LocalStack(tmp_path / "cache", "hf://owner/repo/sub/tiny.gguf", sentences.append).start()
-    assert sentences[1:] == ["Fetching sub/tiny.gguf from the Hugging Face Hub (once)", "Starting the model"]
-
-
-@pytest.mark.real_stack
-@pytest.mark.parametrize("model", ["hf://owner/repo/none.gguf", "hf://nobody/nothing/tiny.gguf"])
-def test_a_model_that_the_hub_does_not_have_is_named(model: str, hub: None, tmp_path: Path) -> None:
-    with pytest.raises(LocalStackError, match=f"There is no {model}"):
-        LocalStack(tmp_path / "cache", model).start()
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (errors.RepositoryNotFoundError, "There is no hf://owner/repo/sub/tiny.gguf."),
+        (errors.RemoteEntryNotFoundError, "There is no hf://owner/repo/sub/tiny.gguf."),
+        (errors.GatedRepoError, "hf://owner/repo/sub/tiny.gguf needs permission."),
+        (errors.HfHubHTTPError, "hf://owner/repo/sub/tiny.gguf could not be fetched."),
+    ],
+)
+def test_a_model_that_the_hub_does_not_give_is_named(
+    kind: type[errors.HfHubHTTPError], sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    download = Mock(side_effect=[str(tmp_path / "tiny.gguf"), kind("No.", response=Mock())])
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert fetch("hf://owner/repo/sub/tiny.gguf", tmp_path, StringIO()) == tmp_path / "tiny.gguf"
+    download.assert_called_with("owner/repo", "sub/tiny.gguf")
+    with pytest.raises(LocalStackError) as caught:
+        fetch("hf://owner/repo/sub/tiny.gguf", tmp_path, StringIO())
+    assert caught.value.sentence == sentence

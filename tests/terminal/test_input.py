@@ -31,11 +31,6 @@ async def test_tab_completes_commands_and_models(keyboard: PipeInput, keys: str,
     assert await reader()() == line
 
 
-async def test_pasted_lines_are_one_input(keyboard: PipeInput) -> None:
-    keyboard.send_text("\x1b[200~/usr/bin/x:\n  fails\x1b[201~\r")
-    assert await reader()() == "/usr/bin/x:\n  fails"
-
-
 async def test_lines_are_remembered_in_a_private_file(keyboard: PipeInput, tmp_path: Path) -> None:
     keyboard.send_text("Tell me a joke\r")
     await reader()()

@@ -47,11 +47,10 @@ def test_reasoning_between_the_parts_of_an_answer_starts_a_line() -> None:
     ("replies", "out", "err"),
     [
         ([Reply("Hello\n")], "Hello\n", ""),
-        ([Reply("He"), Reply("Hello")], "Hello\n", ""),
         (INTERLEAVED, "Hello there\n", "Hm."),
         ([Reply("A greeting."), Reply("Hello.", "A greeting.")], "A greeting.\nHello.\n", "A greeting."),
     ],
-    ids=["ends its line", "grows", "reasoning in between", "turns out to be reasoning"],
+    ids=["ends its line", "reasoning in between", "turns out to be reasoning"],
 )
 def test_a_pipe_gets_the_answer_on_stdout(replies: list[Reply], out: str, err: str) -> None:
     stdout, stderr = io.StringIO(), io.StringIO()

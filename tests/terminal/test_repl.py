@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import re
 import signal
 from collections.abc import Callable
 from unittest.mock import Mock
@@ -134,9 +133,7 @@ def test_a_failure_is_one_sentence_on_stderr_and_status_1(
     assert failure in err and "wr0ng" not in err and "`" not in err
 
 
-@pytest.mark.parametrize("text", ["\n\x1b[31mred\x1b[0m\x07 \u202e\ttab\r\nend 🦙", "a\ud800b"])
-def test_a_pipe_gets_the_exact_text(pipe: Pipe, stack: FakeStack, text: str) -> None:
+def test_a_pipe_gets_the_exact_text(pipe: Pipe, stack: FakeStack) -> None:
+    text = "\n\x1b[31mred\x1b[0m\x07 \u202e\ttab\r\nend 🦙"
     stack.enqueue(*text)
-    status, out, err = pipe("hi")
-    assert (status, err) == (0, "")
-    assert re.fullmatch(re.escape(text).replace("\ud800", "[?\ufffd]+") + "\n", out)
+    assert pipe("hi") == (0, f"{text}\n", "")

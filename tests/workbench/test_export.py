@@ -4,8 +4,6 @@ import base64
 import io
 import json
 import math
-import struct
-import zlib
 
 import PIL.Image
 import pytest
@@ -214,48 +212,29 @@ def test_wrong_numbers_are_ignored(wrong: str) -> None:
     assert from_json(file, SIDE).conversation.turns == (Turn(replies=(Reply("2", "r", ended=True),)),)
 
 
-CHUNK = struct.pack(">I", 3) + b"tEXta\0b" + struct.pack(">I", zlib.crc32(b"tEXta\0b"))
-PNG = base64.b64decode(RED.data)
-STUFFED = "data:image/png;base64," + base64.b64encode(PNG[:33] + CHUNK * 50_000 + PNG[33:]).decode()
 SEGMENTS = b"\xff\xd8" + b"\xff\xe0\x00\x02" * 500_000 + base64.b64decode(BLUE.data)[2:]
 DATA = RED.data_url
-LARGE = io.BytesIO()
-PIL.Image.new("L", (SIDE + 1, 1)).save(LARGE, "PNG")
 JSON, NO_LIST = "The file is not valid JSON: `", "The file is not a list of 1 to 2,000 messages."
 NOT_TEXT = "Message 1 is not a system, user or assistant message of text and pictures."
 NOT_OURS = "Message 1 has pictures that cannot be imported."
-EXPORTED = to_json(Conversation(turns=(Turn("é"),)), UNSET)
 BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", JSON),
     "too large": (b" " * (MAX_BYTES + 1), "The file is larger than 25 MB."),
-    "our Markdown": (to_markdown(Conversation(turns=(Turn("Hi."),)), UNSET).encode(), JSON),
     "NaN": (file_of(user("x"), settings={"seed": math.nan}), JSON),
     "nested": (f'[{{"role": "user", "content": {"[" * 100_000}'.encode(), f"{JSON}recursion limit exceeded"),
     "many lists": (b"[" + b"[]," * (8 * 2**20) + b"[]]", "The file has too many parts to be a conversation."),
     "many numbers": (b"[1" + b",1" * 900_000 + b"]", NOT_TEXT),
     "many parts": (file_of(user([{"type": "x"}] * 400_000)), NOT_TEXT),
-    "half a surrogate pair": (rb'[{"role": "user", "content": "\ud800"}]', JSON),
-    "Latin-1": (EXPORTED.encode("latin-1"), JSON),
     "another object": (b'{"name": "x"}', NO_LIST),
     "no messages": (b"[]", NO_LIST),
-    "messages that are not a list": (b'{"messages": {"role": "user"}}', NO_LIST),
     "too many messages": (file_of(*[user("x")] * (MAX_MESSAGES + 1)), NO_LIST),
     "a tool": (file_of(user("x"), {"role": "tool", "content": "y"}), "Message 2 is not a system, user or assistant"),
-    "no role": (file_of({"content": "x"}), NOT_TEXT),
-    "no content": (file_of({"role": "user"}), NOT_TEXT),
     "a late system message": (file_of(user("x"), {"role": "system", "content": "b"}), "Message 2 is a system message"),
     "content that is a number": (file_of(user(5)), NOT_TEXT),
     "a sound": (file_of(user([{"type": "input_audio", "input_audio": {}}])), NOT_TEXT),
-    "a picture without a URL": (file_of(pictured(5)), NOT_TEXT),
     "a picture of the model": (file_of(pictured(DATA) | {"role": "assistant"}), NOT_OURS),
     "a picture by its URL": (file_of(pictured("https://evil/x.png")), NOT_OURS),
-    "an SVG": (file_of(pictured("data:image/svg+xml;base64,PHN2Zz4=")), NOT_OURS),
     "a picture of another type": (file_of(pictured(DATA.replace("png", "jpeg"))), NOT_OURS),
-    "a picture with quotes": (file_of(pictured(DATA + '" onload="x')), NOT_OURS),
-    "a picture that is too large": (
-        file_of(pictured("data:image/png;base64," + base64.b64encode(LARGE.getvalue()).decode())), NOT_OURS,
-    ),
-    "a picture full of texts": (file_of(*[pictured(STUFFED)] * 20), NOT_OURS),
     "a picture full of segments": (
         file_of(pictured("data:image/jpeg;base64," + base64.b64encode(SEGMENTS).decode())), NOT_OURS,
     ),

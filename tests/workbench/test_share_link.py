@@ -1,8 +1,6 @@
 """Which settings a share link fills in."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from llama_ui.workbench.share_link import NAMES, read
 
@@ -42,11 +40,7 @@ def test_a_link_is_read_without_a_note(query: dict[str, str], values: dict[str, 
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("temperature", "2.1", "Temperature must be 0–2, or empty."),
         ("temperature", "warm\x1b]0;", "Temperature must be 0–2, or empty."),
-        ("top_p", "-0.1", "Top p must be 0–1, or empty."),
-        ("max_tokens", "0", "Max tokens must be a whole number from 1, or empty."),
-        ("seed", "1.5", "Seed must be a whole number from 0, or empty."),
         ("reasoning_effort", "no`ne", "Reasoning effort must be none, minimal, low, medium, high, xhigh, or empty."),
     ],
 )
@@ -70,15 +64,3 @@ def test_unknown_names_share_one_note() -> None:
     values, notes = read(query, MAX_CHARS)
     assert values == {"seed": "1"}
     assert notes == ["Ignored unknown link settings: `prompt`, `<b>'x'`, `(no text)`, `Seed`, `temp`."]
-
-
-ANY = st.text(st.characters(), max_size=400)
-
-
-@given(st.dictionaries(st.sampled_from(NAMES) | ANY, ANY, max_size=12))
-def test_every_link_is_read_and_every_note_is_one_line(query: dict[str, str]) -> None:
-    values, notes = read(query, MAX_CHARS)
-    assert set(values) <= set(query)
-    assert len(notes) <= len(NAMES) + 1
-    assert all(note.isprintable() and len(note) < 400 for note in notes)
-    "".join(values.values()).encode()

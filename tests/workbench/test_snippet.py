@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from llama_ui.core.messages import REASONING_EFFORTS, Image, Message, SamplingOptions
-from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, DIALECTS, LEGACY, OPENAI_COMPATIBLE, Dialect
+from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, OPENAI_COMPATIBLE, Dialect
 from llama_ui.workbench.snippet import Code, code
 from tests.support.app_process import clean
 from tests.support.fake_stack import FakeStack
@@ -75,7 +75,6 @@ type Arguments = tuple[str, str | None, Dialect, str, list[Message], SamplingOpt
 requests = st.builds(
     lambda url, server, *more: (url, *server, *more), addresses, servers, texts, conversations, choices
 )
-EACH = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.route)
 # For examples that start a program each.
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -125,58 +124,30 @@ def test_the_python_code_sends_the_payload_and_no_text_becomes_code(arguments: A
     files = {name: base64.b64decode(image.data) for name, image in made.images}
     client = MagicMock()
     with (
+        patch.dict(os.environ, LLAMA_STACK_CLIENT_API_KEY=KEY),
         patch.dict(sys.modules, llama_stack_client=MagicMock(LlamaStackClient=client)),
         patch.object(Path, "read_bytes", lambda path: files[path.name]),
     ):
         exec(made.python, {})
-    assert client.call_args.kwargs["base_url"] == url
+    assert client.call_args.kwargs == {"base_url": url, "api_key": KEY}
     create = client().inference.chat_completion if dialect is LEGACY else client().chat.completions.create
     sent = create.call_args.kwargs
     assert sent | sent.pop("extra_body", {}) == payload(arguments)
 
 
-def test_the_python_code_is_readable() -> None:
+def test_messages_are_readable_in_the_python_code() -> None:
     story = 'Once upon a time there was a llama.\n\nIt said "hum", and nobody knew what it meant by that. It\'s true.'
-    messages = [Message("system", "Be brief."), Message("user", "Hi.\nWho are you?"), Message("assistant", story)]
-    made = code(
-        URL, "0.3.5", CHAT_COMPLETIONS, "engine/tiny", [*messages, *PLAIN], SamplingOptions(0.5, reasoning_effort="low")
-    )
-    assert (
-        made.python
-        == """\
-# pip install llama-stack-client==0.3.5
-import os
-
-from llama_stack_client import LlamaStackClient
-
-client = LlamaStackClient(
-    base_url='http://127.0.0.1:8321',
-    api_key=os.environ.get("LLAMA_STACK_CLIENT_API_KEY"),
-)
-stream = client.chat.completions.create(
-    model='engine/tiny',
+    made = code(URL, None, CHAT_COMPLETIONS, "m", [Message("assistant", story), *PLAIN], SamplingOptions())
+    expected = """
     messages=[
-        {'role': 'system', 'content': 'Be brief.'},
-        {'role': 'user', 'content': 'Hi.\\nWho are you?'},
         {'role': 'assistant',
          'content': 'Once upon a time there was a llama.\\n'
                     '\\n'
                     'It said "hum", and nobody knew what it meant by that. It\\'s true.'},
         {'role': 'user', 'content': 'Hi.'},
     ],
-    stream=True,
-    stream_options={'include_usage': True},
-    temperature=0.5,
-    extra_body={'reasoning_effort': 'low'},
-)
-for chunk in stream:
-    if chunk.choices is None:
-        raise RuntimeError(chunk.error)
-    for choice in chunk.choices:
-        print(choice.delta.content or "", end="", flush=True)
-print()
 """
-    )
+    assert expected in made.python
 
 
 @pytest.mark.parametrize(
@@ -184,13 +155,9 @@ print()
     [
         ("0.1.0", LEGACY, "0.1.9"),
         ("0.2.12", LEGACY, "0.2.23"),
-        ("0.2.24.dev20250901", OPENAI_COMPATIBLE, "0.2.23"),
         ("0.3.0rc1", CHAT_COMPLETIONS, "0.3.5"),
-        ("0.5.9+local", CHAT_COMPLETIONS, "0.5.4"),
-        ("0.8.0", CHAT_COMPLETIONS, "0.7.5"),
         ("0.20.1", CHAT_COMPLETIONS, "0.7.5"),
         ("1.5.0", CHAT_COMPLETIONS, "0.7.5"),
-        ("unknown", CHAT_COMPLETIONS, "0.7.5"),
         (None, OPENAI_COMPATIBLE, "0.2.23"),
     ],
 )
@@ -233,7 +200,7 @@ def test_the_curl_command_sends_the_payload(tmp_path: Path, shell: str, argument
     assert f"Authorization: Bearer {KEY}" in passed
 
 
-# JSON, pictures, keys
+# JSON and pictures
 
 
 @given(requests)
@@ -250,23 +217,9 @@ def test_the_json_is_the_payload_with_names_in_place_of_images(arguments: Argume
     assert not controls & set(made.curl + made.json)
 
 
-@EACH
-def test_each_image_is_one_file_and_without_images_the_curl_command_has_the_json(dialect: Dialect) -> None:
-    made = code(URL, None, dialect, "m", CONVERSATION, SamplingOptions())
+def test_equal_images_share_a_file() -> None:
+    made = code(URL, None, CHAT_COMPLETIONS, "m", CONVERSATION, SamplingOptions())
     assert made.images == (("image-1.png", PICTURE), ("image-2.jpg", PHOTO))
-    made = code(URL, None, dialect, "m", [Message("user", "$(rm -rf /)\nEOF\n`rm`")], SamplingOptions())
-    assert made.images == ()
-    assert f"<<'EOF'\n{made.json}\nEOF\n" in made.curl
-    assert "base64" not in made.python + made.curl
-
-
-@EACH
-def test_the_code_names_the_key_and_does_not_contain_it(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLAMA_STACK_CLIENT_API_KEY", KEY)
-    made = code(URL, None, dialect, "m", CONVERSATION, SamplingOptions())
-    assert KEY not in made.python + made.curl + made.json
-    assert 'api_key=os.environ.get("LLAMA_STACK_CLIENT_API_KEY"),' in made.python
-    assert '"Authorization: Bearer $LLAMA_STACK_CLIENT_API_KEY"' in made.curl
 
 
 # The code, run
