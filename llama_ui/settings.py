@@ -7,6 +7,7 @@ environment, that over `.env`, and that over the default; an empty variable coun
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_type_hints
 
@@ -111,7 +112,7 @@ class Settings:
     json: bool = _option(False, "", "like --check, with one JSON object as output")
     space: bool = False  # whether this runs as a Hugging Face Space, which sets a variable of its own
 
-    @property
+    @cached_property
     def public(self) -> bool:
         """Whether other machines can reach the app."""
         return self.share or self.space or bool(self.trusted_proxies) or not parsers.is_loopback(self.host)

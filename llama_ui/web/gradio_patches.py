@@ -4,11 +4,12 @@ import asyncio
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import gradio as gr
 from annotated_types import MaxLen
-from gradio import data_classes, processing_utils
+from gradio import data_classes, processing_utils, state_holder
 from gradio.exceptions import InvalidPathError
 from gradio.state_holder import SessionState
 from gradio.utils import LRUCache
@@ -29,11 +30,22 @@ def apply(demo: gr.Blocks) -> None:
         body.model_rebuild(force=True)
     # Gradio fetches a URL that a caller names in place of a file; the page uploads files. Until that can be disabled.
     processing_utils.async_ssrf_protected_get = _refuse_to_fetch
-    # Gradio keeps the last values of every session, whole conversations, for deep links, which this app does not have.
-    # Tried: `state_session_capacity`, which limits how many sessions are kept. Until keeping can be disabled.
-    SessionState._update_value_in_config = lambda *_: None  # type: ignore[method-assign] # same arguments
+    state_holder.SessionState = Session  # type: ignore[misc] # same interface
     demo._queue.pending_messages_per_session = Mailboxes(2 * demo._queue.max_thread_count)
     _explain_errors(demo)
+
+
+class Session(SessionState):
+    """A session without what Gradio keeps for deep links, which this app does not have.
+
+    These are the components' configuration, which takes 10 ms for each session, and their last values: conversations.
+    Tried: `state_session_capacity`, which limits how many sessions are kept. Until keeping can be disabled.
+    """
+
+    def __init__(self, blocks: gr.Blocks) -> None:
+        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))  # type: ignore[arg-type]
+
+    def _update_value_in_config(self, key: int, value: Any) -> None: ...
 
 
 async def _refuse_to_fetch(url: str) -> NoReturn:

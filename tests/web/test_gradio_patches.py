@@ -53,6 +53,14 @@ def test_the_page_s_scripts_show_tags_as_text_and_follow_no_links(url: str) -> N
         assert text in httpx.get(f"{url}/assets/{script.name}").text
 
 
+def test_a_new_session_costs_no_configuration_of_its_components(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[object] = []
+    monkeypatch.setattr("gradio.blocks.BlocksConfig.config_for_block", lambda *arguments: computed.append(arguments))
+    join = {"data": [None], "fn_index": event_id(url, "check"), "session_hash": "a new one"}
+    httpx.post(f"{url}/gradio_api/queue/join", json=join, timeout=SECONDS).raise_for_status()
+    assert computed == []
+
+
 async def test_made_up_sessions_evict_no_session_in_use() -> None:
     boxes = Mailboxes(10)
     boxes["visitor"] = asyncio.Queue()
