@@ -109,9 +109,8 @@ class Conversation:
     def exchanges(self) -> list[Turn]:
         """The turns in the form in which they are sent: each has a user message and, except for the last, an answer.
 
-        A user message without an answer (stopped, or failed) is joined with the next one by a blank line: nothing that
-        the user wrote is lost, and no two user messages follow each other. Answers that follow each other are joined
-        likewise, and an answer to no message is left out.
+        A user message without an answer (stopped, or failed) is joined with the next one by a blank line, and so are
+        answers that follow each other. An answer to no message is left out.
         """
         exchanges: list[Turn] = []
         for turn in self.turns:

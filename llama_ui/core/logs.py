@@ -10,9 +10,9 @@ log = logging.getLogger(__name__)
 
 
 def log_unexpected(doing: str, reference: str | None = None, *, with_message: bool = True) -> InternalError:
-    """Logs the exception that is being handled under an id, and returns the error to show, which has only that.
+    """Logs the current exception under an id, and returns the error to show, which has only the id.
 
-    Without the exception's message unless `with_message`: if it is about a request, it may repeat what was sent.
+    `with_message`: with the exception's message, which may repeat what was sent.
     """
     reference = reference or uuid.uuid4().hex[:8]
     error = sys.exception()

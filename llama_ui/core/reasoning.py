@@ -14,9 +14,8 @@ _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 def split_reasoning(text: str, ended: bool = True) -> tuple[str, str]:
     """The reasoning and the answer in the text of a reply, or of its beginning.
 
-    The result depends on the text alone, not on the deltas in which it came. Until the text has `ended`, its end is
-    held back where it may become a tag. A tag inside Markdown code belongs to the answer, and so does an opening tag
-    after the first words of the answer that nothing closes.
+    It depends on the text alone, not on its deltas. Until it has `ended`, its end is held back where it may become a
+    tag. A tag inside Markdown code belongs to the answer, and so does one in the answer that nothing closes.
     """
     held_back = 0 if ended else _partial_tag(text)
     if held_back:

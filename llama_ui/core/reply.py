@@ -29,10 +29,9 @@ async def respond(
 ) -> AsyncGenerator[Reply, None]:
     """Sends a request and yields snapshots of its reply.
 
-    The first text is yielded when it arrives, then one snapshot a frame, and at last one with everything, `ended` and
-    the error if there is one. While nothing arrives, a snapshot every `TICK_SECONDS` counts the seconds. A task reads
-    the stream, so that a slow consumer gets fewer snapshots and no backlog. Closing this generator, or cancelling its
-    task, closes the request at once, before the first token too. Raises what `stream` raises and is no `ChatError`.
+    The first text is yielded when it arrives, then one snapshot a frame, and at last one that has `ended`, with its
+    error if any. While nothing arrives, a snapshot every `TICK_SECONDS` counts the seconds. A slow consumer gets fewer
+    snapshots. Closing this generator closes the request at once. Raises what `stream` raises and is no `ChatError`.
     """
     loop = asyncio.get_running_loop()
     progress = _Progress(loop.time(), messages)

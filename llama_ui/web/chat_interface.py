@@ -55,10 +55,9 @@ class ChatHistory(GradioRootModel):
 class LlamaChatInterface(gr.ChatInterface):
     """The conversation and the message box, with events of its own.
 
-    Those of Gradio 6.31 cost six requests for a message, keep the conversation on the server too, leave the message box
-    locked for good after some failures, and have no Stop for the reply to an edited message. So `_setup_events` is
-    overridden: chat.js shows the message and locks the box, and one request streams the reply. `_api_wrapper` gives
-    `/chat` the parameters of `Handlers.reply`.
+    Those of Gradio 6.31 cost six requests for a message, keep the conversation on the server too, leave the box locked
+    after some failures, and have no Stop for the reply to an edited message. So chat.js shows the message and locks the
+    box, and one request streams the reply. `_api_wrapper` gives `/chat` the parameters of `Handlers.reply`.
     """
 
     def __init__(self, page: Handlers, fields: list[Any]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -30,15 +31,16 @@ def apply(demo: gr.Blocks) -> None:
         body.model_rebuild(force=True)
     # Gradio fetches a URL that a caller names in place of a file; the page uploads files. Until that can be disabled.
     processing_utils.async_ssrf_protected_get = _refuse_to_fetch
+    # Twice in each step of a reply, Gradio searches for matplotlib: 6 % of all work. Until it searches once.
+    sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type] # Python's way to say that there is none
     state_holder.SessionState = Session  # type: ignore[misc] # same interface
     demo._queue.pending_messages_per_session = Mailboxes(2 * demo._queue.max_thread_count)
     _explain_errors(demo)
 
 
 class Session(SessionState):
-    """A session without what Gradio keeps for deep links, which this app does not have.
+    """A session without what Gradio computes, in 10 ms, and keeps for deep links: configuration, and last values.
 
-    These are the components' configuration, which takes 10 ms for each session, and their last values: conversations.
     Tried: `state_session_capacity`, which limits how many sessions are kept. Until keeping can be disabled.
     """
 

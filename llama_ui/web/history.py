@@ -6,8 +6,8 @@ metadata tells what it is:
 
 - `title`: the reasoning of the model, with its `status` ("pending" or "done") and its `duration` in seconds.
 - `id`: a note of the page ("waiting", "notice", "ending" or "error"), which is never sent to the model.
-- `log`: a receipt in JSON, the one field that Gradio keeps and does not show. In a user message it is `{"sent"}`, the
-  settings of the request; in the last message of a reply `{"sent", "numbers", "line"}`, where `line` is for people.
+- `log`: a receipt in JSON, which Gradio keeps and does not show: `{"sent"}`, the settings of the request, in a user
+  message; `{"sent", "numbers", "line"}`, where `line` is for people, in the last message of a reply.
 
 Browsers keep histories, and programs rely on this form.
 """

@@ -33,8 +33,7 @@ PORTS = range(7860, 7960)
 def run(settings: Settings, prog: str) -> int:
     """Serve the page until a signal ends it. Return the exit status.
 
-    SIGTERM waits for active replies. SIGINT, or SIGTERM once more, ends them with a sentence, and raises
-    KeyboardInterrupt or SystemExit. Raises OSError if the app cannot listen.
+    SIGTERM waits for active replies; SIGINT, or SIGTERM once more, ends them. Raises OSError if it cannot listen.
     """
     _raise_file_limit(settings.max_visitors)
     connection = Connection(settings)

@@ -29,10 +29,7 @@ class Variant:
 async def replay(
     respond: Respond, variants: Sequence[Variant], questions: Sequence[Turn]
 ) -> AsyncGenerator[None, None]:
-    """Answers the user messages in all variants at once, each in a conversation of its own; yields when there is news.
-
-    A variant whose reply fails ends with it. Closing this generator closes the requests to the server.
-    """
+    """Answers the messages in all variants at once, until a reply fails in each; yields when there is news."""
     news = asyncio.Event()
     loop = asyncio.get_running_loop()
     tasks = [asyncio.create_task(_answer(respond, variant, questions, news)) for variant in variants]

@@ -1,7 +1,6 @@
 """Conversations as files: JSON to keep and to import again, Markdown to read.
 
-The JSON has its messages in OpenAI's form, so that other programs can use them; a list of messages from another program
-can be imported, too. A file is checked, and no URL in it is fetched.
+The JSON has its messages in OpenAI's form, and such a list from another program can be imported. No URL is fetched.
 """
 
 import codecs

@@ -15,10 +15,7 @@ _PREFIXES = ("__", "utm_")
 
 
 def read(query: Mapping[str, str], max_text_chars: int) -> tuple[dict[str, str], list[str]]:
-    """The values to fill in, and a sentence in Markdown about each that is too long, out of range or unknown.
-
-    `max_text_chars` limits a system prompt and a message. A blank value is filled in, too: an empty system prompt.
-    """
+    """The values to fill in, blank ones too, and a sentence in Markdown about each that cannot be filled in."""
     values: dict[str, str] = {}
     notes: list[str] = []
     for name in filter(query.__contains__, NAMES):

@@ -1,7 +1,6 @@
 """A chat request as Python, as a curl command, and as its JSON.
 
-All are made from the payload of the server's dialect, so each sends what the page itself sends. `make contract` checks
-the facts about the releases of the client, which hold for Python 3.12.
+All are made from the payload that the page sends. `make contract` checks the facts about the client's releases.
 """
 
 import json
