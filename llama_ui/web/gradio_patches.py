@@ -45,7 +45,7 @@ class Session(SessionState):
     """
 
     def __init__(self, blocks: gr.Blocks) -> None:
-        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))  # type: ignore[arg-type]
+        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))  # type: ignore[arg-type] # all it reads
 
     def _update_value_in_config(self, key: int, value: Any) -> None: ...
 

@@ -138,7 +138,7 @@ class Target:
         return {"type": "image_url", "image_url": {"url": url}}
 
     def record(self, column: str, cell: object) -> None:
-        RESULTS[self.number][column] = {True: "yes", False: "no"}.get(cell, str(cell))  # type: ignore[call-overload]
+        RESULTS[self.number][column] = {True: "yes", False: "no"}.get(cell, str(cell))  # type: ignore[call-overload] # any cell
 
 
 def text_of(events: list[Event]) -> str:
