@@ -8,8 +8,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
-# Seconds: how often Gradio looks for old files, and their age. The app reads the files of a request after the
-# last has arrived, which may take minutes.
+# Seconds: how often Gradio looks for old files, and their age. The files of one message may take minutes to arrive.
 SWEEP_INTERVAL, MAX_AGE = 60, 360
 # The age at which `sweep` deletes a file: after Gradio, which otherwise keeps its name in memory for good.
 SWEEP_AGE = MAX_AGE + 2.0 * SWEEP_INTERVAL

@@ -1,20 +1,19 @@
 """Gradio's chat history, and the conversation that it stands for. No other Python module knows its form.
 
-A message is `{"role", "metadata", "content", "options"}`. Its content is a list of text parts, `{"type": "text",
-"text"}`, and image parts, `{"type": "component", "component": "image", "value": {"url": "data:image/..."}, ...}`. Its
-metadata tells what it is:
+Browsers keep histories, and programs rely on this form. A message is `{"role", "metadata", "content", "options"}`. Its
+content is a list of text parts, `{"type": "text", "text"}`, and image parts, `{"type": "component", "component":
+"image", "value": {"url": "data:image/..."}, ...}`. Its metadata tells what it is:
 
 - `title`: the reasoning of the model, with its `status` ("pending" or "done") and its `duration` in seconds.
 - `id`: a note of the page ("waiting", "notice", "ending" or "error"), which is never sent to the model.
 - `log`: a receipt in JSON, which Gradio keeps and does not show: `{"sent"}`, the settings of the request, in a user
   message; `{"sent", "numbers", "line"}`, where `line` is for people, in the last message of a reply.
-
-Browsers keep histories, and programs rely on this form.
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from llama_ui.core.conversation import ChatSettings, Conversation, Reply, Turn, add_reply
@@ -141,11 +140,14 @@ def render_reply(reply: Reply) -> list[ChatMessage]:
 
 def _log(reply: Reply) -> dict[str, str] | None:
     """The receipt of a reply as metadata. While the reply grows it does not change, so that it is sent only once."""
-    if not reply.ended:
-        reply = replace(reply, stats=Stats(reply.stats.waited, reply.stats.first))
-    known = receipt(reply)
-    line = {"line": format_stats(reply.stats)}
-    return {"log": json.dumps({**known, **line}, ensure_ascii=False)} if known else None
+    stats = reply.stats if reply.ended else Stats(reply.stats.waited, reply.stats.first)
+    return {"log": log} if (log := _receipt(reply.request, stats)) else None
+
+
+@lru_cache(1000)  # one for each reply in progress: it takes longer than the rest of a snapshot
+def _receipt(request: ChatSettings | None, stats: Stats) -> str:
+    known = receipt(Reply(request=request, stats=stats))
+    return json.dumps({**known, "line": format_stats(stats)}, ensure_ascii=False) if known else ""
 
 
 def note(kind: str, text: str) -> ChatMessage:
