@@ -25,6 +25,7 @@ from llama_ui.core.messages import REASONING_EFFORTS, Image, Message, SamplingOp
 from llama_ui.llama_stack.client import LlamaStackClient
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, OPENAI_COMPATIBLE, Dialect
 from llama_ui.llama_stack.models import Model
+from tests.support import SECONDS
 from tests.support.app_process import ROOT, free_port
 from tests.support.fake_stack import Endless, Hold
 from tests.support.pictures import picture
@@ -35,7 +36,6 @@ from tests.support.servers.recorded import RecordedServer
 
 pytestmark = [pytest.mark.contract, pytest.mark.timeout(300)]
 
-SECONDS = 30.0
 TOKENS = ["tok0 ", "tok1 ", "tok2 "]
 PICTURE, PHOTO = picture("red"), picture("blue", "JPEG")
 CONVERSATION = [

@@ -19,8 +19,9 @@ from llama_ui.core.images import MAX_BYTES, MAX_IMAGES
 from llama_ui.hosting.security import MAX_BODY, MAX_UPLOAD_BODY
 from llama_ui.settings import OPTIONS, Settings, load
 from tests.hosting.test_health import measured
-from tests.hosting.test_load import SECONDS, until, visitors
-from tests.support.app_process import ROOT, STARTUP_SECONDS, AppProcess, clean, free_port
+from tests.hosting.test_load import until, visitors
+from tests.support import SECONDS
+from tests.support.app_process import ROOT, AppProcess, clean, free_port
 from tests.support.fake_stack import FakeStack, Hold
 from tests.support.page import ask, raw
 
@@ -63,7 +64,7 @@ def nginx(folder: Path, *replicas: AppProcess, client_timeout: str = "20s") -> I
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(SECONDS)
 
 
 async def ask_as_a_new_visitor(url: str, begun: asyncio.Event) -> str:
@@ -168,7 +169,7 @@ def test_the_ogx_server_of_the_compose_file_answers_the_app(stack: FakeStack, tm
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=STARTUP_SECONDS) as http:
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=SECONDS) as http:
             assert http.get(f"{url}/v1/health").is_success, (tmp_path / "printed").read_text()
             listed = [model["id"] for model in http.get(f"{url}/v1/models").json()["data"]]
             assert listed == ["engine/llama3.2:1b"]
@@ -178,7 +179,7 @@ def test_the_ogx_server_of_the_compose_file_answers_the_app(stack: FakeStack, tm
             assert httpx.get(f"{app.url}/readyz", timeout=SECONDS).text == "ready\n"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(SECONDS)
 
 
 def test_the_image_is_slim_runs_as_nobody_special_and_says_whether_it_lives() -> None:
@@ -262,7 +263,7 @@ def test_the_image_s_health_check_passes_while_the_app_runs_which_writes_nothing
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, check=False, env=variables).returncode == 0
     app.process.kill()
-    app.process.wait(20)
+    app.process.wait(SECONDS)
     assert subprocess.run(command, check=False, env=variables, stderr=subprocess.DEVNULL).returncode != 0
 
 
@@ -271,7 +272,7 @@ SPACE = {"SYSTEM": "spaces", "SPACE_ID": "somebody/chat", "GRADIO_SERVER_NAME": 
 
 def answered(app: AppProcess) -> str:
     """The log line of an answered turn."""
-    with httpx.Client(base_url=app.url, timeout=STARTUP_SECONDS, headers={"host": "somebody-chat.hf.space"}) as http:
+    with httpx.Client(base_url=app.url, timeout=SECONDS, headers={"host": "somebody-chat.hf.space"}) as http:
         assert http.get("/").is_success
         ask(http, "Hi", system_prompt="", temperature="0", top_p="1", max_tokens="5")
     line = app.await_line("event=turn .*outcome=answered")

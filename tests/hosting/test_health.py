@@ -14,11 +14,11 @@ from llama_ui.hosting import health
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
+from tests.support import SECONDS
 from tests.support.fake_stack import FakeStack
 from tests.support.page import served
 
 pytestmark = pytest.mark.loopback
-SECONDS = 20.0
 
 
 @asynccontextmanager

@@ -9,11 +9,11 @@ import httpx
 import psutil
 import pytest
 
+from tests.support import SECONDS
 from tests.support.fake_stack import MODEL, FakeStack, Hold, Reply
 from tests.support.page import served
 
 pytestmark = pytest.mark.loopback
-SECONDS = 90.0
 
 
 class Visitor:

@@ -10,11 +10,11 @@ from fastapi import HTTPException
 from llama_ui.hosting import logins
 from llama_ui.hosting.logins import ADDRESS, Logins
 from llama_ui.settings import load
+from tests.support import SECONDS
 from tests.support.fake_stack import FakeStack, Hold
 from tests.support.page import ask
 
 pytestmark = pytest.mark.loopback
-SECONDS = 20.0
 ALICE, BOB = ("alice", "wonder:land"), ("bob", "pässword")
 # Logins from a file and from the environment. Each test has an address of its own.
 PAGE = {"auth": [ALICE], "auth_pairs": [BOB], "trusted_proxies": "127.0.0.1"}

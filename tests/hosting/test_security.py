@@ -12,11 +12,11 @@ import pytest
 
 from llama_ui.hosting import security
 from llama_ui.hosting.security import is_own_host
+from tests.support import SECONDS
 from tests.support.fake_stack import FakeStack
 from tests.support.page import ask, event_id, raw, reply_event, served
 
 pytestmark = pytest.mark.loopback
-SECONDS = 60.0
 KEY = "s3cr3t-k3y-0f-the-server"
 # A page that strangers may come to. All tests come from one address, within minutes.
 PAGE = {"api_key": KEY, "trusted_proxies": "127.0.0.1", "visitors_per_address": 1000}

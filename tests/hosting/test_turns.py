@@ -27,12 +27,12 @@ from llama_ui.web.history import render_user
 from llama_ui.web.tab_handlers import TabHandlers
 from tests.core.test_conversation import ICON as PICTURE
 from tests.hosting.test_load import until
+from tests.support import SECONDS
 from tests.support.fake_stack import MODEL, FakeStack, Hold
 from tests.support.page import ask, reply_event, reply_text, served
 from tests.web.test_tab_handlers import NOW, REQUEST, conversation, last
 
 pytestmark = pytest.mark.loopback
-SECONDS = 20.0
 HI = [Message("system", "my prompt"), Message("user", "my secret")]
 # A public page behind a proxy on this machine.
 PAGE = {"trusted_proxies": "127.0.0.1", "messages_per_minute": 2, "visitors_per_address": 2}

@@ -9,9 +9,9 @@ import pytest
 from limits import RateLimitItemPerMinute
 
 from llama_ui.hosting import security, uploads
+from tests.support import SECONDS
 
 pytestmark = pytest.mark.loopback
-SECONDS = 20.0
 PART = 'Content-Disposition: form-data; name="files"; filename="a.txt"'
 
 

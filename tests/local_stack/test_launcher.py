@@ -10,6 +10,7 @@ import pytest
 from llama_ui.core.errors import LocalStackError
 from llama_ui.local_stack import launcher
 from llama_ui.local_stack.launcher import LocalStack
+from tests.support import SECONDS
 
 SECRETS = ("LLAMA_STACK_CLIENT_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "PIP_INDEX_URL", "HTTPS_PROXY", "https_proxy")
 FAKE_WORKER = """
@@ -97,7 +98,7 @@ def test_stop_interrupts_a_start_and_leaves_nothing(use_worker: UseWorker, tmp_p
     with pytest.raises(LocalStackError, match="was stopped"):
         stack.start()
     assert len(processes) >= 2
-    assert not psutil.wait_procs(processes, timeout=30)[1]
+    assert not psutil.wait_procs(processes, timeout=SECONDS)[1]
     assert not list(tmp_path.iterdir())
 
 

@@ -19,12 +19,12 @@ from llama_ui.core.errors import LocalStackError
 from llama_ui.local_stack import model
 from llama_ui.local_stack.launcher import LocalStack
 from llama_ui.local_stack.worker import forget_fetch_variables
+from tests.support import SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL_ID = f"local/{model.DEMONSTRATION_NAME}"
 SECRETS = ("LLAMA_STACK_CLIENT_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
 PHASES = ["Preparing the local stack", "Starting the model", "Starting the OGX server"]
-SECONDS = 60
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from tests.support import SECONDS
+
 ROOT = Path(__file__).parent.parent.parent
-STARTUP_SECONDS = 120.0
 # Prefixes of environment variables that change what the app does.
 FOREIGN = ("LLAMA_", "GRADIO_", "OGX_", "HF_", "SPACE", "SYSTEM", "FORWARDED_")
 FOREIGN += ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -60,12 +61,12 @@ class AppProcess:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(SECONDS)
 
     def await_line(self, pattern: str) -> str:
         """Wait for the next line of output that matches. Fails with the whole output if there is none."""
         try:
-            while (line := self._lines.get(timeout=STARTUP_SECONDS)) is not None:
+            while (line := self._lines.get(timeout=SECONDS)) is not None:
                 if re.search(pattern, line):
                     return line
         except queue.Empty:

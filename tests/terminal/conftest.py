@@ -16,9 +16,9 @@ from llama_ui.settings import load
 from llama_ui.terminal.commands import execute
 from llama_ui.terminal.output import Output
 from llama_ui.terminal.session import Session
+from tests.support import SECONDS
 from tests.support.fake_stack import FakeStack
 
-SECONDS = 60
 SYSTEM = ("system", "You are a friendly assistant.")
 
 

@@ -14,9 +14,10 @@ import psutil
 import pytest
 from pexpect import EOF, fdpexpect
 
+from tests.support import SECONDS
 from tests.support.app_process import ROOT, clean
 from tests.support.fake_stack import Endless, FakeStack, Hold
-from tests.terminal.conftest import SECONDS, SYSTEM, sent
+from tests.terminal.conftest import SYSTEM, sent
 
 CTRL_C, UP = "\x03", "\x1b[A"
 MODULE = (sys.executable, "-m", "llama_ui")

@@ -12,8 +12,9 @@ from llama_ui.settings import load
 from llama_ui.terminal import repl
 from llama_ui.terminal.repl import chat
 from llama_ui.terminal.session import Session
+from tests.support import SECONDS
 from tests.support.fake_stack import MODEL, Break, FakeStack, Hold
-from tests.terminal.conftest import SECONDS, SYSTEM, Terminal, sent
+from tests.terminal.conftest import SYSTEM, Terminal, sent
 
 CTRL_D = "\x04"
 pytestmark = pytest.mark.loopback

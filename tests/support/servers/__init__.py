@@ -12,12 +12,12 @@ from typing import Self
 
 import httpx
 
+from tests.support import SECONDS
 from tests.support.app_process import clean, free_port
 from tests.support.fake_stack import FakeStack
 from tests.support.servers.install import HERE, install
 
 ENGINE_MODELS = ("tiny", "text-embedding-3-small")
-STARTUP_SECONDS = 90.0
 
 # The command of each server, in the bin folder of its environment.
 COMMANDS = {
@@ -73,7 +73,7 @@ class RealServer:
 
     def await_ready(self) -> Self:
         """Wait until the server answers. Fails with its output if it never does."""
-        deadline = time.monotonic() + STARTUP_SECONDS
+        deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(f"{self.url}/v1/health", trust_env=False, timeout=2).is_success:
