@@ -108,8 +108,7 @@ class Turns:
         self.metrics.count(outcome, kind, stats)
         fields: dict[str, Any] = {"id": turn.id, "model": reply.model or None, "outcome": outcome, "kind": kind}
         fields |= {"seconds": time.monotonic() - turn.start, "tokens_per_second": stats.tokens_per_second}
-        if reply.model:
-            fields |= asdict(stats)
+        fields |= asdict(stats) if reply.model else {}
         if self._settings.log_content:
             messages = [{"role": message.role, "content": message.content} for message in turn.messages]
             fields |= {"messages": messages, "reply": reply.text, "reasoning": reply.reasoning or None}

@@ -137,8 +137,9 @@ def _engine_settings(params: Any, model: str, name: str) -> Any:
     for path, value in yaml.safe_load(ENGINE_SETTINGS.read_text()).items():
         *parents, attribute = path.split(".")
         setattr(reduce(getattr, parents, params), attribute, value)
-    threads = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    # Its threads wait for each other at every step: without a core to spare, whatever else runs would stall them all.
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(1, cores - 1)
     params.model.path, params.model_alias = model, {name}
     return params
 
