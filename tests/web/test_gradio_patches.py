@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import httpx
@@ -59,6 +61,19 @@ def test_a_new_session_costs_no_configuration_of_its_components(url: str, monkey
     join = {"data": [None], "fn_index": event_id(url, "check"), "session_hash": "a new one"}
     httpx.post(f"{url}/gradio_api/queue/join", json=join, timeout=SECONDS).raise_for_status()
     assert computed == []
+
+
+def test_no_step_of_a_reply_searches_for_matplotlib(
+    url: str, stack: FakeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[str] = []
+    finder = SimpleNamespace(find_spec=lambda name, *_: searched.append(name))
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    ask(url, "Hi")
+    assert "matplotlib" not in searched
+    monkeypatch.delitem(sys.modules, "matplotlib")
+    ask(url, "Hi")
+    assert "matplotlib" in searched
 
 
 async def test_made_up_sessions_evict_no_session_in_use() -> None:
