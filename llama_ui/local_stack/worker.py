@@ -25,7 +25,7 @@ import yaml
 from llama_ui.core.errors import LocalStackError
 from llama_ui.local_stack.model import DEMONSTRATION_NAME, fetch, send
 
-START_TIMEOUT = 60  # seconds for the engine to load the model, and again for the OGX server to start
+START_TIMEOUT = 180  # seconds for the engine to load the model, and again for the OGX server to start
 ENGINE_SETTINGS = Path(__file__).with_name("engine.yaml")
 SERVER_VARIABLES = {
     "NO_PROXY": "*",

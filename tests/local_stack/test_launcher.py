@@ -71,7 +71,7 @@ def test_an_error_of_the_worker_is_raised_and_its_log_is_on_the_console(
         ("send(report='…', part='The model engine'); 1 / 0", "The model engine ended unexpectedly."),
         (
             "send(report='…', part='The OGX server'); os.kill(os.getpid(), signal.SIGALRM)",
-            "The OGX server was not ready within 60 s.",
+            "The OGX server was not ready within 180 s.",
         ),
     ],
 )
