@@ -13,7 +13,6 @@ content is a list of text parts, `{"type": "text", "text"}`, and image parts, `{
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from llama_ui.core.conversation import ChatSettings, Conversation, Reply, Turn, add_reply
@@ -144,7 +143,6 @@ def _log(reply: Reply) -> dict[str, str] | None:
     return {"log": log} if (log := _receipt(reply.request, stats)) else None
 
 
-@lru_cache(1000)  # one for each reply in progress: it takes longer than the rest of a snapshot
 def _receipt(request: ChatSettings | None, stats: Stats) -> str:
     known = receipt(Reply(request=request, stats=stats))
     return json.dumps({**known, "line": format_stats(stats)}, ensure_ascii=False) if known else ""
