@@ -34,7 +34,7 @@ from tests.support.servers import RealServer
 from tests.support.servers.install import NAMES
 from tests.support.servers.recorded import RecordedServer
 
-pytestmark = [pytest.mark.contract, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.contract
 
 TOKENS = ["tok0 ", "tok1 ", "tok2 "]
 PICTURE, PHOTO = picture("red"), picture("blue", "JPEG")
