@@ -16,8 +16,8 @@ from llama_ui.llama_stack.error_replies import RequestContext, explain_event
 from llama_ui.llama_stack.exception_map import connection_lost, map_exceptions, not_a_llama_stack
 from llama_ui.llama_stack.models import Model, from_listed, same_model, unknown_model
 
-CONNECT_TIMEOUT = 5.0
-LOOKUP_TIMEOUT = 10.0
+CONNECT_TIMEOUT = 15.0
+LOOKUP_TIMEOUT = 60.0  # the local stack may be slow on a busy machine
 MAX_NAMES = 1000  # of models, that are remembered
 
 

@@ -75,7 +75,7 @@ async def test_the_request_goes_to_the_route_that_the_server_has_in_its_format(d
 
 
 @pytest.mark.parametrize(
-    ("longest", "lookup", "connect"), [(300.0, 10.0, 5.0), (7.0, 7.0, 5.0), (0.5, 0.5, 0.5)], ids=str
+    ("longest", "lookup", "connect"), [(300.0, 60.0, 15.0), (30.0, 30.0, 15.0), (0.5, 0.5, 0.5)], ids=str
 )
 async def test_the_timeout_is_the_wait_for_a_token_and_lookups_have_a_shorter_one(
     longest: float, lookup: float, connect: float
