@@ -11,6 +11,7 @@ import httpx
 import hypothesis
 import pytest
 
+from tests.support import SECONDS
 from tests.support.app_process import AppProcess, clean
 from tests.support.fake_stack import FakeStack
 
@@ -19,7 +20,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.load_profile("ci")  # no deadlines on slow machines, and the same inputs in every run
 # On a busy machine an answer may take longer than the 5 s that httpx, and with it gradio_client, waits by default.
 for phase in ("connect", "read", "write", "pool"):
-    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, phase, 60.0)
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, phase, SECONDS)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import SECONDS
 from tests.support.app_process import clean
 from tests.support.fake_stack import FakeStack
 
@@ -38,7 +39,7 @@ def test_an_excepted_server_is_reached_without_the_proxy(exceptions: dict[str, s
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=SECONDS,
         )
         with pytest.raises(BlockingIOError):  # nobody has connected
             proxy.accept()

@@ -37,6 +37,7 @@ from tests.llama_stack.mock_server import (
     status,
     streamed,
 )
+from tests.support import SECONDS
 
 
 async def until_failure(server: MockServer) -> tuple[list[Event], ServerError]:
@@ -239,7 +240,7 @@ async def test_no_connection_is_used_twice() -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, aclosing(LlamaStackClient(url, timeout=30)) as client:
+    async with server, aclosing(LlamaStackClient(url, timeout=SECONDS)) as client:
         for _ in range(2):
             events = [event async for event in client.stream("one/model", MESSAGES, SamplingOptions())]
             assert events[-1] == Text("Hello")

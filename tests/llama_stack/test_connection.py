@@ -13,6 +13,7 @@ from llama_ui.core.messages import Image, Message, SamplingOptions
 from llama_ui.llama_stack import connection as connection_module
 from llama_ui.llama_stack.connection import Connection, ServerInfo
 from llama_ui.settings import Settings
+from tests.support import SECONDS
 from tests.support.app_process import free_port
 from tests.support.bad_servers import RawServer
 from tests.support.fake_stack import MODEL, VISION_MODEL, FakeStack, Hold
@@ -44,7 +45,7 @@ class FakeLocalStack:
         self.starts += 1
         self.report(f"Start {self.starts}")
         self.starting.set()
-        assert self.may_start.wait(30)
+        assert self.may_start.wait(SECONDS)
         if self.url is None:
             raise BROKEN
         self.running = True

@@ -26,6 +26,7 @@ from huggingface_hub import errors
 from llama_ui.core.errors import LocalStackError
 from llama_ui.local_stack.model import Pinned, fetch, fetch_pinned
 from tests.local_stack.test_worker import APP, ROOT, processes_of_app
+from tests.support import SECONDS
 
 CONTENT = b"GGUF" + bytes(range(256)) * 4000
 
@@ -167,7 +168,7 @@ def test_a_download_ends_with_an_app_that_is_killed(tmp_path: Path, monkeypatch:
         assert len(processes) == 2
         app.send_signal(signal.SIGKILL)
         app.wait()
-        assert not psutil.wait_procs(processes, timeout=60)[1]
+        assert not psutil.wait_procs(processes, timeout=SECONDS)[1]
     assert [*scratch.iterdir()] == []
     assert [path.name for path in cache.iterdir()] == ["fetch.lock"]
 

@@ -55,7 +55,7 @@ def slow_reader(url: str, buffer: int) -> Iterator[socket.socket]:
 def raw(url: str, request: bytes) -> bytes:
     """The response to exactly these bytes, after which nothing is sent. It ends when the other side closes."""
     there = httpx.URL(url)
-    with socket.create_connection((there.host, there.port or 80), 60.0) as connection:
+    with socket.create_connection((there.host, there.port or 80), SECONDS) as connection:
         connection.sendall(request)
         response = b""
         with contextlib.suppress(ConnectionResetError):

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from llama_ui.core.messages import REASONING_EFFORTS, Image, Message, SamplingOptions
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, OPENAI_COMPATIBLE, Dialect
 from llama_ui.workbench.snippet import Code, code
+from tests.support import SECONDS
 from tests.support.app_process import clean
 from tests.support.fake_stack import FakeStack
 from tests.support.pictures import picture
@@ -261,7 +262,7 @@ def run_curl(made: Code, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     environ = clean(os.environ) | {"LLAMA_STACK_CLIENT_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
-    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, encoding="utf-8", timeout=60)
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, encoding="utf-8", timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")
