@@ -8,21 +8,34 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
+from llama_ui import scratch
+
 # Seconds: how often Gradio looks for old files, and their age. The files of one message may take minutes to arrive.
 SWEEP_INTERVAL, MAX_AGE = 60, 360
 # The age at which `sweep` deletes a file: after Gradio, which otherwise keeps its name in memory for good.
 SWEEP_AGE = MAX_AGE + 2.0 * SWEEP_INTERVAL
 
 
+class Uploads(TemporaryDirectory[str]):
+    """The folder, with a subfolder for the files, since `sweep` deletes whatever is old in that."""
+
+    def __init__(self, parent: Path) -> None:
+        super().__init__(prefix=scratch.PREFIX, dir=parent, ignore_cleanup_errors=True)
+        self._lock = scratch.lock(Path(self.name))
+        self.files = Path(self.name, "files")
+        self.files.mkdir()
+
+
 @cache
-def folder() -> "TemporaryDirectory[str]":
+def folder() -> Uploads:
     """The folder that Gradio uploads into, created on the first call. Call it before building the page."""
     parent = Path(os.environ.get("GRADIO_TEMP_DIR") or gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
-    directory = TemporaryDirectory(prefix="llama-ui-", dir=parent, ignore_cleanup_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = directory.name
-    threading.Thread(target=_sweep_forever, args=[Path(directory.name)], daemon=True, name="uploads").start()
-    return directory
+    scratch.remove_leftovers(parent)
+    uploads = Uploads(parent)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads.files)
+    threading.Thread(target=_sweep_forever, args=[uploads.files], daemon=True, name="uploads").start()
+    return uploads
 
 
 def sweep(root: Path) -> None:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from llama_ui import scratch
 from llama_ui.core.errors import LocalStackError
 from llama_ui.local_stack.model import CONNECT_FIX
 from llama_ui.local_stack.worker import HUB_VARIABLES, PIP_VARIABLES, START_TIMEOUT, environment
@@ -46,6 +47,7 @@ class LocalStack:
             if importlib.util.find_spec(package) is None:  # importing it would cost seconds and memory
                 sentence = f"The local stack cannot be started, because the Python package {package} is not installed."
                 raise LocalStackError(sentence, f"It may not exist for this platform. {CONNECT_FIX}")
+        scratch.remove_leftovers(Path(tempfile.gettempdir()))
         with self._lock:
             self.stop()
             worker = self._worker = _Worker(self._cache, self._model)
@@ -74,7 +76,7 @@ class _Worker:
     def __init__(self, cache: Path, model: str | None) -> None:
         name = uuid.uuid4().hex
         # The worker creates both, so that none is left if the app is killed before there is a worker.
-        self._directories = [Path(tempfile.gettempdir()) / f"llama-ui-{name}", cache / f"llama-ui-pip-{name}"]
+        self._directories = [Path(tempfile.gettempdir()) / f"{scratch.PREFIX}{name}", cache / f"llama-ui-pip-{name}"]
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.stopped = False
         prefixes = PIP_VARIABLES if model is None else HUB_VARIABLES  # neither gets the other's credentials

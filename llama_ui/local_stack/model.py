@@ -1,5 +1,6 @@
 """The local stack's model file: the demonstration model, a person's own GGUF file, or one from the Hugging Face Hub."""
 
+import errno
 import hashlib
 import json
 import os
@@ -71,6 +72,8 @@ def _fetch_from_hub(place: str, messages: TextIO) -> Path:
     except Exception as error:  # the Hub's client lets through whatever its parts raise
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sentence, fix = f"{place} could not be fetched.", "Check the network, or give a GGUF file with --local-model."
+        if _is_disk_full(str(error)):
+            sentence, fix = f"The disk has no room for {place}.", "Make room, or set HF_HOME to another directory."
     raise LocalStackError(sentence, fix)
 
 
@@ -124,7 +127,14 @@ def _download(requirements: Path, directory: Path, messages: TextIO) -> None:
     if "DO NOT MATCH THE HASHES" in output:
         raise LocalStackError("The demonstration model was refused: its download is not what was expected.", OTHER_WAYS)
     print(output, file=sys.stderr)
+    if _is_disk_full(output):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     raise LocalStackError("The demonstration model could not be downloaded; the console shows why.", OTHER_WAYS)
+
+
+def _is_disk_full(message: str) -> bool:
+    """Whether a message has the number of an error that a full disk or a quota causes, as Python or Rust print it."""
+    return re.search(rf"(?i)\b(errno|os error) ({errno.ENOSPC}|{errno.EDQUOT})\b", message) is not None
 
 
 def _sha256(path: Path) -> str:

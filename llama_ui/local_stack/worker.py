@@ -24,6 +24,7 @@ import yaml
 
 from llama_ui.core.errors import LocalStackError
 from llama_ui.local_stack.model import DEMONSTRATION_NAME, fetch, send
+from llama_ui.scratch import lock
 
 START_TIMEOUT = 180  # seconds for the engine to load the model, and again for the OGX server to start
 ENGINE_SETTINGS = Path(__file__).with_name("engine.yaml")
@@ -67,6 +68,7 @@ def main() -> None:
     scratch, download = map(Path, sys.argv[1:3])
     model = sys.argv[3] if len(sys.argv) > 3 else None
     scratch.mkdir(mode=0o700)
+    _lock = lock(scratch)  # held until this process ends
     os.chdir(scratch)
     # Messages get a descriptor of their own, so that nothing a library prints can be mistaken for one.
     messages = os.fdopen(os.dup(1), "w")

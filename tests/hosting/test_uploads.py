@@ -32,7 +32,7 @@ def break_off_an_upload(url: str) -> None:
 
 
 def test_old_files_are_deleted_also_those_of_broken_off_uploads(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path(uploads.folder().name)
+    folder = uploads.folder().files
     assert upload(url).is_success and upload(url, "other").is_success
     break_off_an_upload(url)
     assert upload(url).is_success  # the server has closed the one before by now

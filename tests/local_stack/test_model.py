@@ -1,6 +1,7 @@
 """The model file is complete and has the right content, or it is not used. Real pip; no test leaves this machine."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import http.server
@@ -24,6 +25,7 @@ import pytest
 from huggingface_hub import errors
 
 from llama_ui.core.errors import LocalStackError
+from llama_ui.local_stack import model
 from llama_ui.local_stack.model import Pinned, fetch, fetch_pinned
 from tests.local_stack.test_worker import APP, ROOT, processes_of_app
 from tests.support import SECONDS
@@ -192,3 +194,21 @@ def test_a_model_that_the_hub_does_not_give_is_named(
     with pytest.raises(LocalStackError) as caught:
         fetch("hf://owner/repo/sub/tiny.gguf", tmp_path, StringIO())
     assert caught.value.sentence == sentence
+
+
+def test_a_full_disk_is_told_as_one(
+    index: PackageIndex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    pip = tmp_path / "pip.py"
+    pip.write_text(f"raise SystemExit('ERROR: Could not install packages due to an OSError: {full}')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(model, "DEMONSTRATION", index.pinned)
+    with pytest.raises(LocalStackError, match="cannot be kept in the cache directory") as caught:
+        fetch(None, index.cache / "llama-ui-pip-test", StringIO())
+    assert "LLAMA_UI_CACHE" in caught.value.fix
+    for error in (full, RuntimeError(f"Data processing error: File write error (os error {errno.ENOSPC})")):
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", Mock(side_effect=error))
+        with pytest.raises(LocalStackError, match="The disk has no room") as caught:
+            fetch("hf://owner/repo/tiny.gguf", tmp_path, StringIO())
+        assert "HF_HOME" in caught.value.fix
