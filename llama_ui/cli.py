@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from llama_ui import environment
 from llama_ui import settings as options
 from llama_ui.hosting import logs
 from llama_ui.settings import Settings
+
+UNUSED = {"OPENAI_BASE_URL", "LLAMA_STACK_ENDPOINT"}  # of other programs, which people may expect to work here
 
 
 def main() -> int:
@@ -33,7 +36,7 @@ def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int
     settings = options.load(argv, os.environ, prog=prog)
     # Before the client library is imported, which would otherwise log every request.
     logs.configure(settings.log_format)
-    _reach_loopback_without_proxy()
+    _prepare_environment(settings)
     try:
         if settings.check or settings.json:
             from llama_ui.workbench import check
@@ -45,12 +48,18 @@ def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int
         return 1
 
 
-def _reach_loopback_without_proxy() -> None:
-    """Except this machine from the proxy, in both spellings of the variable.
-
-    Libraries read `no_proxy` first: setting it alone would override `NO_PROXY`, and send the key to the proxy.
-    """
+def _prepare_environment(settings: Settings) -> None:
+    """Make the variables for proxies and certificates safe for libraries; `settings.environ` has them as they were."""
+    for name, value in environment.unusable_variables(settings.environ):
+        os.environ.pop(name)
+        if value:
+            os.environ[name] = value
+    # Except this machine from the proxy, in both spellings. Libraries read `no_proxy` first: setting it alone would
+    # override `NO_PROXY`, and send the key to the proxy.
     entries = [entry.strip() for name in ("no_proxy", "NO_PROXY") for entry in os.environ.get(name, "").split(",")]
     joined = dict.fromkeys(filter(None, [*entries, "localhost", "127.0.0.1", "::1"]))
     # Among other entries, urllib takes "*" for a host name.
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = "*" if "*" in joined else ",".join(joined)
+    if not settings.base_url:
+        for name in sorted(UNUSED.intersection(settings.environ)):
+            print(f"{name} is set, but not used. Set LLAMA_STACK_CLIENT_BASE_URL.", file=sys.stderr)

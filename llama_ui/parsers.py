@@ -1,25 +1,29 @@
 """Parsers of settings: from text to value, or ValueError with the second half of a sentence ("is not a URL")."""
 
 import ipaddress
+import json
 import re
 import socket
 from pathlib import Path
+from tempfile import gettempdir
+from typing import Literal
 
 import httpx
+import platformdirs
 
 Logins = tuple[tuple[str, str], ...]
 
 
 def parse_url(value: str) -> str:
-    """An `http(s)://host[:port][/path]` URL without a trailing slash, and without secrets: every visitor sees it."""
+    """An `http(s)://[user:password@]host[:port][/path]` URL without a trailing slash."""
     try:
         url = httpx.URL(value.strip())
     except httpx.InvalidURL:
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host or not 0 < (80 if url.port is None else url.port) < 65536:
         raise ValueError("is not a URL like http://localhost:8321")
-    if url.userinfo or "?" in value or "#" in value:
-        raise ValueError("must not contain a user name, a query or a fragment; set a key in LLAMA_STACK_CLIENT_API_KEY")
+    if "?" in value or "#" in value:
+        raise ValueError("must not contain a query or a fragment; set a key in LLAMA_STACK_CLIENT_API_KEY")
     return str(url).rstrip("/")
 
 
@@ -29,11 +33,23 @@ def redact_url(value: str) -> str:
 
 
 def api_key(value: str) -> str:
-    """An API key, stripped: a key read from a file may end with a line break, which no header can carry."""
-    key = value.strip()
+    """An API key, also with the line break of a file, in quotes, or as the header that carries it."""
+    key = value.strip().strip("'\"").strip()
+    key = re.sub(r"(?i)^(authorization:\s*)?bearer\s+", "", key).strip("'\"")
     if not (key.isascii() and key.isprintable()):
         raise ValueError("contains characters that an HTTP header cannot carry")
     return key
+
+
+def provider_data(value: str) -> dict[str, object]:
+    """The keys that a server's providers take from the client, as a JSON object."""
+    try:
+        data = json.loads(value.strip().strip("'"))
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise ValueError('is not a JSON object like {"openai_api_key": "KEY"}')
+    return data
 
 
 def host(value: str) -> str:
@@ -88,6 +104,14 @@ def logins_file(value: str) -> Logins:
     return logins(text)
 
 
+def user_folder(kind: Literal["cache", "state"]) -> Path:
+    """The user's folder for this app; a temporary one for a user who has no home, as in some containers."""
+    try:
+        return Path(getattr(platformdirs, f"user_{kind}_dir")("llama-ui"))
+    except RuntimeError:
+        return Path(gettempdir(), f"llama-ui {kind}")
+
+
 def local_model(value: str) -> str:
     """The local stack's model: the absolute path of a GGUF file, or `hf://owner/repo/[folder/]file.gguf`."""
     if value.startswith("hf://"):
@@ -95,12 +119,13 @@ def local_model(value: str) -> str:
         if not valid or {"", ".", ".."} & set(value.removeprefix("hf://").split("/")):
             raise ValueError("is not like hf://owner/repo/file.gguf")
         return value
-    path = Path(value).expanduser().absolute()
     try:
+        path = Path(value).expanduser().absolute()
         with path.open("rb") as file:
             magic = file.read(4)
-    except OSError as error:
-        raise ValueError(f"cannot be read ({(error.strerror or 'unknown reason').lower()})") from error
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "unknown reason"
+        raise ValueError(f"cannot be read ({reason.lower()})") from error
     if magic != b"GGUF":
         raise ValueError("is not a GGUF file")
     return str(path)

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_type_hints
 
-import platformdirs
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
@@ -24,6 +23,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=1e6)]
 Host = Annotated[str, AfterValidator(parsers.host)]
 BaseUrl = Annotated[str, AfterValidator(parsers.parse_url)]
+ProviderData = Annotated[dict[str, object], BeforeValidator(parsers.provider_data)]
 ApiKey = Annotated[str, AfterValidator(parsers.api_key)]
 Networks = Annotated[str, AfterValidator(parsers.networks)]
 LocalModel = Annotated[str, AfterValidator(parsers.local_model)]
@@ -39,13 +39,14 @@ class Option:
     metavar: str  # the placeholder for the value in --help
     help: str
     variable: str = ""  # in the environment; when empty, LLAMA_UI_ and the field's name
+    alias: str = ""  # another variable, read after that
     env_only: bool = False  # not a command-line option: other users can read command lines
     sensitive: bool = False  # left out of error messages and repr()
 
 
-def _option(default: Any, metavar: str, help: str, variable: str = "", **details: bool) -> Any:
+def _option(default: Any, metavar: str, help: str, variable: str = "", alias: str = "", **details: bool) -> Any:
     """A field of `Settings` with its `Option`."""
-    option = Option(default, metavar, help, variable, **details)
+    option = Option(default, metavar, help, variable, alias, **details)
     return field(default=default, metadata={"option": option}, repr=not option.sensitive)
 
 
@@ -59,12 +60,23 @@ class Settings:
         "URL of the Llama Stack server; if unset, a server at http://localhost:8321 or http://localhost:5000, "
         "else the local stack",
         "LLAMA_STACK_CLIENT_BASE_URL",
+        "OGX_CLIENT_BASE_URL",
+        sensitive=True,  # it may have a password
     )
     api_key: ApiKey | None = _option(
         None,
         "KEY",
         "API key of the server, sent as a Bearer token; not on the command line, where other users could read it",
         "LLAMA_STACK_CLIENT_API_KEY",
+        "OGX_CLIENT_API_KEY",
+        env_only=True,
+        sensitive=True,
+    )
+    provider_data: ProviderData | None = _option(
+        None,
+        "JSON",
+        'keys for the providers behind the server, as a JSON object such as {"openai_api_key": "KEY"}',
+        "LLAMA_STACK_CLIENT_PROVIDER_DATA",
         env_only=True,
         sensitive=True,
     )
@@ -102,7 +114,7 @@ class Settings:
         "MODEL",
         "model of the local stack: a GGUF file or hf://owner/repo/file.gguf; if unset, SmolLM2-135M-Instruct",
     )
-    cache: Path = _option(platformdirs.user_cache_path("llama-ui"), "DIR", "folder for the local stack's model")
+    cache: Path = _option(parsers.user_folder("cache"), "DIR", "folder for the local stack's model")
     max_message_chars: Count = _option(32_000, "N", "maximum characters in a message or a system prompt")
     max_image_side: UpTo10000 = _option(
         1568, "N", "maximum picture width and height in pixels; larger ones are resized"
@@ -110,6 +122,7 @@ class Settings:
     no_stream: bool = _option(False, "", "in the terminal: wait for whole replies")
     check: bool = _option(False, "", "check the connection and exit")
     json: bool = _option(False, "", "like --check, with one JSON object as output")
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)  # for proxies and certificates
     space: bool = False  # whether this runs as a Hugging Face Space, which sets a variable of its own
 
     @cached_property
@@ -180,20 +193,23 @@ def load(
     except (OSError, UnicodeDecodeError) as error:
         parser.error(f"{env_file} cannot be read: {error}")
     variables = {name: value for source in (from_file, environ) for name, value in source.items() if value}
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"environ": dict(environ)}
     if environ.get("SYSTEM") == "spaces":
-        values = {"space": True, "host": "0.0.0.0"}  # nobody could reach a Space's loopback address
+        values |= {"space": True, "host": "0.0.0.0"}  # nobody could reach a Space's loopback address
     for name, option in OPTIONS.items():
         source = flag_name(name)
         text = getattr(arguments, name, None)
-        if text is None and (text := variables.get(option.variable)):
-            source = option.variable if option.env_only else f"{source} ({option.variable})"
+        variable = option.variable if option.variable in variables else option.alias
+        if text is None and (text := variables.get(variable)):
+            source = variable if option.env_only else f"{source} ({variable})"
         if text is None:
             continue
         try:
             values[name] = TypeAdapter(TYPES[name]).validate_python(text)
         except ValidationError as error:
-            quoted = "the value" if option.sensitive else repr(parsers.redact_url(text) if name == "base_url" else text)
+            quoted = "the value" if option.sensitive else repr(text)
+            if name == "base_url":
+                quoted = repr(parsers.redact_url(text))
             reason = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("Input ")
             parser.error(f"{source}: {quoted} {reason}")
     return Settings(**values)
@@ -207,5 +223,6 @@ def table() -> str:
         if name == "cache":
             default = "the user's cache folder"  # a different path on each machine
         left = "" if option.env_only else f"`{f'{flag_name(name)} {option.metavar}'.strip()}`"
-        rows.append(f"| {left} | `{option.variable}` | {default} | {option.help} |")
+        variables = " or ".join(f"`{variable}`" for variable in (option.variable, option.alias) if variable)
+        rows.append(f"| {left} | {variables} | {default} | {option.help} |")
     return "\n".join(rows)

@@ -1,5 +1,8 @@
 """Where a setting is read from, and the error for a bad value."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ import pytest
 
 from llama_ui.parsers import redact_url
 from llama_ui.settings import OPTIONS, Settings, flag_name, load
+from tests.support.app_process import ROOT
 
 pytestmark = pytest.mark.loopback  # `host` binds a socket
 
@@ -18,6 +22,7 @@ LOGINS = "alice:one:two"
 SAMPLES: dict[str, tuple[str, Any]] = {
     "base_url": (" https://stack.test/llama// ", "https://stack.test/llama"),
     "api_key": (" sk-key\n", "sk-key"),
+    "provider_data": ('{"key": "sk-key"}', {"key": "sk-key"}),
     "timeout": ("0.5", 0.5),
     "max_visitors": ("10000", 10_000),
     "system_prompt": ("You are shakespeare.", "You are shakespeare."),
@@ -34,7 +39,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
 }
 NUMBERS = ["0", "-1", "1.5", "many", "٧٨٦٠", "9" * 5000]
 BAD = {
-    "base_url": ["localhost:8321", "ftp://a", "http://", "http://a:0", "http://me:secret@a", "http://a?secret#"],
+    "base_url": ["localhost:8321", "ftp://a", "http://", "http://a:0", "http://a?secret#"],
     "timeout": ["0", "-1", "soon", "nan", "inf", "1000001", "5s"],
     "host": ["not-this-machine.invalid", "203.0.113.1"],
     "port": [*NUMBERS, "65536"],
@@ -160,6 +165,42 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_printed(
     assert KEY in line and key not in line
 
 
+@pytest.mark.parametrize(
+    "text", ["'sk-key'", '"sk-key"', "Bearer sk-key", "bearer  sk-key\n", "Authorization: Bearer sk-key"]
+)
+def test_a_key_may_be_written_as_people_copy_it(text: str, env_file: Path) -> None:
+    assert load([], {KEY: text}, env_file).api_key == "sk-key"
+
+
+def test_the_variables_of_ogx_are_read_after_those_of_llama_stack(env_file: Path) -> None:
+    ogx = {"OGX_CLIENT_BASE_URL": "http://ogx.test", "OGX_CLIENT_API_KEY": "sk-ogx"}
+    settings = load([], ogx, env_file)
+    assert (settings.base_url, settings.api_key) == ("http://ogx.test", "sk-ogx")
+    settings = load([], ogx | {KEY: "sk-key", "LLAMA_STACK_CLIENT_BASE_URL": "http://stack.test"}, env_file)
+    assert (settings.base_url, settings.api_key) == ("http://stack.test", "sk-key")
+
+
+def test_provider_data_is_a_json_object_that_is_never_printed(
+    env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "LLAMA_STACK_CLIENT_PROVIDER_DATA"
+    settings = load([], {name: '{"openai_api_key": "sk-secret"}'}, env_file)
+    assert settings.provider_data == {"openai_api_key": "sk-secret"}
+    assert "sk-secret" not in repr(settings)
+    for text in ("sk-secret", '["sk-secret"]', '{"sk-secret"'):
+        line = error_line(capsys, [], {name: text}, env_file)
+        assert name in line and "is not a JSON object like" in line and "sk-secret" not in line
+
+
+def test_a_url_may_have_a_user_name_and_a_password_which_are_never_printed(
+    env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load(["--base-url", "http://me:secret@stack.test/"], {}, env_file)
+    assert settings.base_url == "http://me:secret@stack.test"
+    assert "secret" not in repr(settings)
+    assert "secret" not in error_line(capsys, ["--base-url", "ftp://me:secret@stack.test"], {}, env_file)
+
+
 def test_a_logins_file_may_start_with_a_byte_order_mark(tmp_path: Path, env_file: Path) -> None:
     (tmp_path / "team").write_bytes(b"\xef\xbb\xbf# the team\r\n\r\nalice:one:two\r\nbob: three\r\n")
     settings = load(["--auth", str(tmp_path / "team")], {"LLAMA_UI_AUTH": "carol:four"}, env_file)
@@ -212,3 +253,10 @@ def test_an_env_file_in_another_encoding_is_reported_in_one_line(
     env_file.write_bytes(f"{KEY}=sk-secret\nLLAMA_UI_SYSTEM_PROMPT=h".encode() + b"\xf6flich\n")
     line = error_line(capsys, [], {}, env_file)
     assert str(env_file) in line and "sk-secret" not in line
+
+
+def test_a_user_without_a_home_can_start_the_app(tmp_path: Path) -> None:
+    code = "import pwd; pwd.getpwuid = lambda _: {}[0]; from llama_ui.settings import Settings; print(Settings().cache)"
+    variables = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
+    started = subprocess.run([sys.executable, "-c", code], env=variables, cwd=ROOT, capture_output=True, text=True)
+    assert (started.stdout, started.stderr) == (f"{tmp_path}/llama-ui cache\n", "")

@@ -53,6 +53,7 @@ class Reply:
     ended: bool = False  # nothing more will arrive
     ending: str = ""  # a sentence about how the reply ended; blank where it ended as usual
     error: ChatError | None = None  # why the reply failed
+    refused: bool = False  # the message was refused for what it contains, and is not sent again with later ones
     request: ChatSettings | None = None  # the settings that it was requested with, where they are known
 
     @property
@@ -110,10 +111,12 @@ class Conversation:
         """The turns in the form in which they are sent: each has a user message and, except for the last, an answer.
 
         A user message without an answer (stopped, or failed) is joined with the next one by a blank line, and so are
-        answers that follow each other. An answer to no message is left out.
+        answers that follow each other. An answer to no message is left out, and so is a message that was refused.
         """
         exchanges: list[Turn] = []
         for turn in self.turns:
+            if turn.reply and turn.reply.refused:
+                continue
             last = exchanges[-1] if exchanges else None
             if turn.has_message and (last is None or last.answer):
                 exchanges.append(turn)

@@ -4,6 +4,8 @@
 class ChatError(Exception):
     """A failure: one sentence in Markdown, and the fix, which may be blank."""
 
+    refuses_message = False  # for what it contains, so that it would be refused again with each later message
+
     def __init__(self, sentence: str, fix: str) -> None:
         super().__init__(f"{sentence} {fix}".strip())
         self.sentence = sentence
@@ -12,6 +14,12 @@ class ChatError(Exception):
 
 class InputError(ChatError):
     """The input is blank, too long or out of range; nothing was sent."""
+
+
+class ConversationTooLong(InputError):
+    """The conversation has more characters than this app sends."""
+
+    refuses_message = True
 
 
 class NoServer(ChatError):
@@ -42,6 +50,10 @@ class Unreachable(ServerError):
     """No HTTP connection to the server."""
 
 
+class Misconfigured(Unreachable):
+    """A variable of the environment has a value that cannot be used."""
+
+
 class NameNotFound(Unreachable):
     """The host name does not resolve."""
 
@@ -70,6 +82,10 @@ class AuthFailed(ServerError):
     """401 or 403: the server requires a key, or another one."""
 
 
+class Moved(ServerError):
+    """The server has another address."""
+
+
 class UnknownModel(ServerError):
     """The server does not have the model."""
 
@@ -85,12 +101,29 @@ class Busy(ServerError):
 class TooLong(ServerError):
     """The conversation has more tokens than the model takes."""
 
+    refuses_message = True
+
 
 class BadReply(ServerError):
     """Any other error of the server, or a reply that is unusable."""
 
 
-class ContentFiltered(BadReply):
+class MessageRefused(BadReply):
+    """The server refused the request for what is in it."""
+
+    refuses_message = True
+
+
+class FieldRefused(BadReply):
+    """The server refused a field of the request, which may do without it."""
+
+    def __init__(self, sentence: str, fix: str, field: str, instead: str | None) -> None:
+        """`instead` is another name for the field, where the server asks for that."""
+        super().__init__(sentence, fix)
+        self.field, self.instead = field, instead
+
+
+class ContentFiltered(MessageRefused):
     """A content filter of the server, or of the engine behind it, stopped the reply."""
 
     def __init__(self) -> None:

@@ -22,10 +22,10 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The server's count of tokens."""
+    """The server's counts of tokens; None for one that it does not give."""
 
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)

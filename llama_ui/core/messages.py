@@ -49,6 +49,7 @@ class SamplingOptions:
     max_tokens: int | None = None
     seed: int | None = None
     reasoning_effort: str | None = None
+    app_limit: bool = False  # whether max_tokens is a limit of the app, which nobody has asked for
 
 
 def validate_text(label: str, text: object, max_chars: int) -> None:

@@ -1,14 +1,31 @@
 """A model's reasoning and its answer, split where both come in one text.
 
-Servers that know the model send its reasoning in a field of its own. Others pass on what the model writes:
-`<think>…</think>` before the answer, or only `</think>` where the model's chat template has written the opening tag.
+Servers that know the model send its reasoning in a field of its own. Others pass on what the model writes: tags around
+the reasoning, or only the closing one where the model's chat template has written the opening tag, or the channels of
+OpenAI's harmony format: https://developers.openai.com/cookbook/articles/openai-harmony.
 """
 
 import re
 
-OPEN, CLOSE = "<think>", "</think>"
-_OPENED_BY_TEMPLATE = re.compile(rf"(?:(?!{OPEN}).)*?^[ \t]*{CLOSE}", re.DOTALL | re.MULTILINE)
+# The opening and the closing tag, in any case, of the models that are known to write them.
+TAGS = {
+    "<think>": "</think>",  # DeepSeek-R1, Qwen, and most others
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
+    "<reflection>": "</reflection>",
+    "<seed:think>": "</seed:think>",  # Seed-OSS
+    "[think]": "[/think]",  # Magistral
+    "◁think▷": "◁/think▷",  # Kimi
+    "<|begin_of_thought|>": "<|end_of_thought|>",  # OpenThinker
+    "<|start_thinking|>": "<|end_thinking|>",  # Command A
+}
+_OPENING = re.compile("|".join(map(re.escape, TAGS)), re.IGNORECASE)
+_CLOSING = {tag: re.compile(re.escape(closing), re.IGNORECASE) for tag, closing in TAGS.items()}
+_CLOSING_ON_A_LINE = re.compile(rf"^[ \t]*({'|'.join(map(re.escape, TAGS.values()))})", re.IGNORECASE | re.MULTILINE)
+_HARMONY = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>")
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
+_BEGINNINGS = (*TAGS, *TAGS.values(), "<|start|>assistant", "<|channel|>")
 
 
 def split_reasoning(text: str, ended: bool = True) -> tuple[str, str]:
@@ -17,6 +34,8 @@ def split_reasoning(text: str, ended: bool = True) -> tuple[str, str]:
     It depends on the text alone, not on its deltas. Until it has `ended`, its end is held back where it may become a
     tag. A tag inside Markdown code belongs to the answer, and so does one in the answer that nothing closes.
     """
+    if _HARMONY.match(text):
+        return _split_harmony(text, ended)
     held_back = 0 if ended else _partial_tag(text)
     if held_back:
         reasoning, answer, is_open = _split(text[:-held_back], ended)
@@ -28,34 +47,46 @@ def split_reasoning(text: str, ended: bool = True) -> tuple[str, str]:
 
 def _split(text: str, ended: bool) -> tuple[str, str, bool]:
     """Reasoning, answer, and whether the last opening tag is still without a closing one."""
-    if "think>" not in text:
+    opening, closing = _OPENING.search(text), _CLOSING_ON_A_LINE.search(text)
+    if not (opening or closing):
         return "", text, False
     parts: list[str] = []
     answer, is_open = "", False
-    if (opened := _OPENED_BY_TEMPLATE.match(text)) and not _in_code(opened[0]):
-        parts.append(opened[0].removesuffix(CLOSE))
-        text = text[opened.end() :]
-    while text:
-        before, tag, text = text.partition(OPEN)
-        answer += before
-        if tag and _in_code(answer):
-            answer += tag
-        elif tag:
-            part, close, text = text.partition(CLOSE)
-            if ended and not close and answer.strip():
-                answer += tag + part
-            else:
-                parts.append(part)
-                is_open = not close
+    if closing and not (opening and opening.start() < closing.start()) and not _in_code(text[: closing.end()]):
+        parts.append(text[: closing.start(1)])  # the chat template has opened it
+        text = text[closing.end() :]
+    while opening := _OPENING.search(text):
+        answer += text[: opening.start()]
+        text = text[opening.end() :]
+        closing = _CLOSING[opening[0].lower()].search(text)
+        if _in_code(answer) or (ended and not closing and answer.strip()):
+            answer += opening[0]
+            continue
+        parts.append(text[: closing.start()] if closing else text)
+        text = text[closing.end() :] if closing else ""
+        is_open = not closing
+    answer += text
     reasoning = "\n\n".join(filter(None, map(str.strip, parts)))
     return reasoning, _BLANK_LINES.sub("", answer) if parts else answer, is_open
 
 
+def _split_harmony(text: str, ended: bool) -> tuple[str, str]:
+    """The text in the channel "final" is the answer, that in all others reasoning."""
+    if not ended:
+        text = re.sub(r"<(?:\|\w*\|?)?$", "", text)
+    parts: dict[bool, list[str]] = {True: [], False: []}
+    for section in re.split(r"<\|(?:start|channel)\|>", text):
+        channel, _, body = section.partition("<|message|>")
+        parts[channel.strip() == "final"].append(re.split(r"<\|(?:end|return|call)\|>", body)[0])
+    reasoning = "\n\n".join(filter(None, map(str.strip, parts[False])))
+    return reasoning, "".join(parts[True])
+
+
 def _partial_tag(text: str) -> int:
     """The number of characters at the end that may be the beginning of a tag."""
-    start = text.rfind("<", -len(CLOSE))
-    tail = text[start:] if start >= 0 else ""
-    return len(tail) if tail not in (OPEN, CLOSE) and (OPEN.startswith(tail) or CLOSE.startswith(tail)) else 0
+    start = max(text.rfind(first, -max(map(len, _BEGINNINGS))) for first in "<[◁")
+    tail = text[start:].lower() if start >= 0 else ""
+    return len(tail) if any(tag.startswith(tail) and tag != tail for tag in _BEGINNINGS) else 0
 
 
 def _in_code(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -12,6 +13,7 @@ from llama_ui.core.events import Event, Finished, Notice, Queued, Reasoning, Req
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reasoning import split_reasoning
 from llama_ui.core.stats import Stats
+from llama_ui.core.text import as_code
 
 FRAME_SECONDS = 0.05  # the least time between two snapshots: more of them cost a browser more than they give the reader
 MAX_FRAME_SECONDS = 0.3  # the most: a page that shows nothing new for longer seems stuck
@@ -19,6 +21,17 @@ FRAME_SHARE = 0.05  # of the time, that snapshots may take: the longer each of t
 SECONDS_PER_CHARACTER = 10e-6  # of a snapshot: the browser lays out the whole reply each time
 TICK_SECONDS = 0.5  # between two snapshots while nothing arrives: only at one, Gradio notices that a tab was closed
 BYTES_PER_TOKEN = 4  # of English text, for estimates where the server does not count tokens
+
+# What the names of finish reasons have in common, in the order in which they are tried; any other is an ordinary end.
+_FINISH_REASONS = [
+    (kind, re.compile(names, re.IGNORECASE))
+    for kind, names in (
+        ("tool", "tool|function"),
+        ("length", "length|max|out_of_token|token_limit|budget|truncat|incomplete"),
+        ("filter", "filter|safety|block|prohibit|recitation|refus|moderat|guard|sensitive|policy|spii"),
+        ("failure", "err|fail|abort|cancel|time|interrupt|kill|crash|unavailable|preempt|evict|load|rate_|malformed"),
+    )
+]
 
 # Sends a request and yields the events of its reply: `LlamaStackClient.stream`, `Connection.stream`.
 type Stream = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[Event, None]]
@@ -55,7 +68,7 @@ async def respond(
         reply = progress.snapshot(loop.time())
         error = progress.error
         if error is None or isinstance(error, ChatError):
-            yield _finish(reply, error)
+            yield finish(reply, error)
         else:
             yield reply
             raise error
@@ -142,14 +155,15 @@ class _Progress:
     def _stats(self, now: float) -> Stats:
         first, last = self._token_times or (None, now)
         sent = next(time for time in (self._sent_at, first, now) if time is not None)
-        usage = self._usage or Usage(self._prompt_tokens, _estimate_tokens(self._reasoning[0] + self._text[0]))
+        usage = self._usage or Usage(None, None)
+        completion = _estimate_tokens(self._reasoning[0] + self._text[0])
         return Stats(
             waited=sent - self._started,
             first=None if first is None else first - sent,
             generating=0.0 if first is None else last - first,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            estimated=self._usage is None,
+            prompt_tokens=self._prompt_tokens if usage.prompt_tokens is None else usage.prompt_tokens,
+            completion_tokens=completion if usage.completion_tokens is None else usage.completion_tokens,
+            estimated=None in (usage.prompt_tokens, usage.completion_tokens),
             finish_reason=self._finish_reason,
         )
 
@@ -158,21 +172,28 @@ def _estimate_tokens(text: str) -> int:
     return math.ceil(len(text.encode(errors="replace")) / BYTES_PER_TOKEN)
 
 
-def _finish(reply: Reply, error: ChatError | None) -> Reply:
-    """The last snapshot, with why the reply ended unless that was as usual."""
+def finish(reply: Reply, error: ChatError | None) -> Reply:
+    """The last snapshot of a reply, with why it ended unless that was as usual."""
+    reason = reply.stats.finish_reason
+    kind = "" if error else next((kind for kind, names in _FINISH_REASONS if names.search(reason or "")), "")
     ending = ""
-    match reply.stats.finish_reason:
-        case _ if error:
-            pass
-        case "content_filter":
-            error = ContentFiltered()
-        case "length":
-            ending = 'The reply stopped at the token limit. "Max tokens" sets it.'
-        case "tool_calls" | "function_call":
-            sentence = "The model tried to call a tool; tools aren't available here."
-            error = BadReply(sentence, "Ask it to answer without.")
-        case _ if reply.reasoning and not reply.has_answer:
-            error = BadReply("The model finished thinking without an answer.", "Try again.")
-        case _ if not reply.has_answer:
-            error = BadReply("The server sent an empty reply.", "Try again, or choose another model.")
-    return replace(reply, waited=None, ended=True, ending=ending, error=error)
+    if kind == "tool":
+        error = BadReply("The model tried to call a tool; tools aren't available here.", "Ask it to answer without.")
+    elif kind == "length":
+        ending = 'The reply stopped at the token limit. "Max tokens" sets it.'
+    elif kind == "filter":
+        error = ContentFiltered()
+    elif kind == "failure":
+        error = BadReply(f"The server broke the reply off ({as_code(reason or '')}).", "Try again.")
+    elif not error and reply.reasoning and not reply.has_answer:
+        error = BadReply("The model finished thinking without an answer.", "Try again.")
+    elif not error and not reply.has_answer:
+        error = BadReply("The server sent an empty reply.", "Try again, or choose another model.")
+    elif not error and reason is None:
+        ending = "The server ended the reply without a reason; it may not be complete."
+    elif not error and reply.stats.in_one_piece:
+        ending = "The reply came in one piece: the server, or a proxy in between, held the stream back."
+    refused = error is not None and error.refuses_message and not reply.has_answer
+    if refused:
+        ending = "Later messages are sent without this one."
+    return replace(reply, waited=None, ended=True, ending=ending, error=error, refused=refused)

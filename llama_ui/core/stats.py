@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MAX_SPEED = 5_000  # tokens per second; the fastest hardware generates 3,000 of a reply
+MANY = 20  # tokens, which no server sends at once
+
 
 @dataclass(frozen=True, slots=True)
 class Stats:
@@ -19,7 +22,12 @@ class Stats:
     def tokens_per_second(self) -> float | None:
         """The speed after the first token, the time of which is `first`; None without more tokens than that."""
         more = self.completion_tokens - 1
-        return more / self.generating if more > 0 and self.generating > 0 else None
+        return more / self.generating if more > 0 and self.generating * MAX_SPEED > more else None
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether a reply of some length came faster than any model generates: its stream was held back."""
+        return self.completion_tokens >= MANY and self.generating * MAX_SPEED <= self.completion_tokens - 1
 
 
 def format_stats(stats: Stats) -> str:

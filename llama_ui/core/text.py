@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Sequence
 
 # Longer texts are cut before any pattern sees them.
 MAX_LENGTH = 10_000
@@ -40,11 +41,12 @@ def as_code(text: str, limit: int = 300) -> str:
     return f"`{line[:limit]}…`" if len(line) > limit else f"`{line or '(no text)'}`"
 
 
-def quote(text: str, api_key: str | None = None) -> str:
-    """A server's own words as Markdown code, without file paths, keys, and the `api_key` in use."""
+def quote(text: str, secrets: Sequence[str] = ()) -> str:
+    """A server's own words as Markdown code, without file paths, keys, the `secrets` in use, and a full stop."""
     text = text[:MAX_LENGTH]
-    for form in (api_key, html.escape(api_key)) if api_key else ():
-        text = re.sub(re.escape(form), "[key]", text, flags=re.IGNORECASE)
+    for secret in secrets:
+        for form in (secret, html.escape(secret)):
+            text = re.sub(re.escape(form), "[key]", text, flags=re.IGNORECASE)
     for pattern, replacement in _REDACTIONS:
         text = re.sub(pattern, replacement, text)
-    return as_code(text)
+    return as_code(text.rstrip(" .\n"))

@@ -4,14 +4,14 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from llama_ui.core.conversation import Reply
 from llama_ui.core.errors import ChatError, Restarting
 from llama_ui.core.logs import log_unexpected
 from llama_ui.core.messages import Message, SamplingOptions
-from llama_ui.core.reply import respond
+from llama_ui.core.reply import finish, respond
 from llama_ui.hosting.limits import Limits, Visitor
 from llama_ui.hosting.logs import log_turn
 from llama_ui.hosting.metrics import Metrics
@@ -68,7 +68,7 @@ class Turns:
                         yield reply
         except Exception as error:
             known = error if isinstance(error, ChatError) else log_unexpected("replying", turn.id)
-            turn.reply = replace(turn.reply, waited=None, ended=True, error=known)
+            turn.reply = finish(turn.reply, known)
             yield turn.reply
         finally:
             self._finish(turn)

@@ -1,23 +1,30 @@
 """The client of one Llama Stack server. Imported late, since the vendor's client takes 0.8 s."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 
 import httpx
 from llama_stack_client import AsyncLlamaStackClient, AsyncStream
 from llama_stack_client._types import Omit
 
 from llama_ui.core import errors
-from llama_ui.core.events import Event, Finished, Notice, RequestSent
+from llama_ui.core.events import Event, Notice, RequestSent
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.text import as_code
-from llama_ui.llama_stack.dialects import Dialect
+from llama_ui.environment import find_proxy
+from llama_ui.llama_stack.credentials import Credentials
+from llama_ui.llama_stack.dialects import Dialect, Payload
 from llama_ui.llama_stack.discovery import Discovery
-from llama_ui.llama_stack.error_replies import RequestContext, explain_event
-from llama_ui.llama_stack.exception_map import connection_lost, map_exceptions, not_a_llama_stack
+from llama_ui.llama_stack.error_replies import RequestContext
+from llama_ui.llama_stack.exception_map import map_exceptions, not_a_llama_stack
+from llama_ui.llama_stack.http import http_client
 from llama_ui.llama_stack.models import Model, from_listed, same_model, unknown_model
+from llama_ui.llama_stack.reader import ReplyReader
 
 CONNECT_TIMEOUT = 15.0
-LOOKUP_TIMEOUT = 60.0  # the local stack may be slow on a busy machine
+LOOKUP_TIMEOUT = 60.0  # a server may ask each of its providers, and the local stack may be slow on a busy machine
 MAX_NAMES = 1000  # of models, that are remembered
 
 
@@ -39,36 +46,48 @@ class LlamaStackClient:
         http: httpx.AsyncClient | None = None,
         timeout: float = 300.0,
         visitors: int = 200,
+        environ: Mapping[str, str] | None = None,
+        provider_data: Mapping[str, object] | None = None,
     ) -> None:
-        """`timeout` is the longest wait for the next chunk of a reply, in seconds; a large model may think for minutes.
+        """Connects to nothing yet; raises `Misconfigured` if a variable in `environ` that it needs cannot be used.
 
-        `visitors` is the number of concurrent replies. `http` replaces the connection pool, for tests.
+        `timeout` is the longest wait for the next chunk of a reply, in seconds; a large model may think for minutes.
+        `visitors` is the number of concurrent replies, each with a lookup at once. `environ` has the variables that
+        name proxies and certificates. `http` replaces the connection pool, for tests.
         """
-        self.base_url = base_url
-        self._timeout = timeout
-        connect = min(CONNECT_TIMEOUT, timeout)
-        # Each visitor may have a reply and a lookup at once. No connection is used twice: llama-stack 0.7 closes one a
-        # while after an error, 0.1 after an unknown route, and most servers after 5 idle seconds, so that the next
-        # request on it would be lost. A new one costs 1 ms, 3 with TLS.
-        limits = httpx.Limits(max_connections=2 * visitors + 10, max_keepalive_connections=0)
-        self._lookup_timeout = httpx.Timeout(min(LOOKUP_TIMEOUT, timeout), connect=connect)
-        self._vendor = _VendorClient(
-            base_url=base_url,
-            timeout=httpx.Timeout(timeout, connect=connect),
-            max_retries=0,  # a chat request costs money and time: it is sent once
-            http_client=http or httpx.AsyncClient(limits=limits, follow_redirects=True),
+        url = httpx.URL(base_url)
+        self.base_url = str(url.copy_with(username=None, password=None)).rstrip("/")
+        credentials, proxy = Credentials(url, api_key, provider_data), find_proxy(url, environ or {})
+        self.has_key = bool(credentials.headers())
+        self._context = RequestContext(
+            self.base_url, has_key=self.has_key, secrets=credentials.secrets(), proxy=str(proxy or "")
         )
-        # Not through the constructor, which takes a key from the environment in place of None.
-        self._vendor.api_key = api_key
-        self.discovery = Discovery(base_url, self._get)
+        self._timeout, self._connect_timeout = timeout, min(CONNECT_TIMEOUT, timeout)
+        self._vendor = _VendorClient(
+            base_url=self.base_url,
+            timeout=httpx.Timeout(timeout, connect=self._connect_timeout),
+            max_retries=0,  # a chat request costs money and time: it is sent once
+            http_client=http or http_client(url, proxy, environ or {}, connections=2 * visitors + 10),
+            default_headers=credentials.headers(),
+        )
+        self._vendor.api_key = None  # it takes one from the environment
+        self.discovery = Discovery(self.base_url, self._get)
         self._names: dict[str, str] = {}  # the server's own names for models that visitors name differently
+        self._refused: dict[str, dict[str, str | None]] = {}  # fields that a model's engine refuses, and other names
 
     async def models(self) -> list[Model]:
-        """The models that the server lists, in its order."""
-        match await self._get("/v1/models"):
-            case {"data": list() as items}:
-                return [model for item in items if (model := from_listed(item))]
-        raise not_a_llama_stack(RequestContext(self.base_url))
+        """The models that the server lists, in its order; none where it has no list."""
+        try:
+            listed = await self._get("/v1/models")
+        except errors.NotALlamaStack:
+            if not await self._has_route((await self.discovery.dialect()).route):
+                raise
+            return []
+        if isinstance(listed, dict) and "data" in listed:
+            listed = listed["data"] or []
+        if not isinstance(listed, list):
+            raise not_a_llama_stack(self._context)
+        return [model for item in listed if (model := from_listed(item))]
 
     async def chat_models(self) -> list[str]:
         """The ids of the models that chat."""
@@ -83,28 +102,26 @@ class LlamaStackClient:
         closes the request at once.
         """
         name = self._names.get(model, model)
-        images = sum(len(message.images) for message in messages)
         while True:
             if name != model:
                 yield Notice(f"This server's name for the model {as_code(model)} is {as_code(name)}.")
             yield RequestSent(name)
-            request = RequestContext(self.base_url, name, self._timeout, self._vendor.api_key, images)
+            request = replace(
+                self._context,
+                model=name,
+                timeout=self._timeout,
+                images=sum(len(message.images) for message in messages),
+                has_system=messages[0].role == "system",
+            )
             try:
-                dialect, stream = await self._open(request, messages, options)
-                async with stream:
+                dialect, response = await self._open(request, messages, options)
+                async with aclosing(response):
                     if missing := " and ".join(dialect.unsupported(options)):
                         route = as_code(dialect.route)
                         yield Notice(f"{missing} cannot be sent to this server: its route {route} has none.")
                     with map_exceptions(request):
-                        ended = False
-                        async for chunk in stream:
-                            for event in _events(chunk, dialect, request):
-                                request.has_content = True
-                                ended = ended or isinstance(event, Finished)
-                                yield event
-                        # Where only the end of the connection ends the response, it may have been cut off.
-                        if not (ended or {"transfer-encoding", "content-length"} & stream.response.headers.keys()):
-                            raise connection_lost(request)
+                        async for event in ReplyReader(response, dialect, request).events():
+                            yield event
                 return
             except errors.UnknownModel as error:
                 if request.has_content:
@@ -113,32 +130,53 @@ class LlamaStackClient:
 
     async def _open(
         self, request: RequestContext, messages: Sequence[Message], options: SamplingOptions
-    ) -> tuple[Dialect, AsyncStream[object]]:
+    ) -> tuple[Dialect, httpx.Response]:
         """Sends the request in the server's dialect.
 
-        Where the route is gone, another generation may have replaced the server: its dialect is then looked up.
+        Where the route is gone, another generation may have replaced the server: its dialect is then looked up. A field
+        that the engine refuses is left out, if nobody has asked for it, or gets the name that the engine asks for.
         """
         dialect = await self.discovery.dialect()
+        refused, learned = dict(self._refused.get(request.model, {})), False
         while True:
+            body = dialect.payload(request.model, messages, options)
+            for name, instead in refused.items():
+                if name in body and (instead or _is_ours(name, options)):
+                    value = body.pop(name)
+                    body |= {instead: value} if instead else {}
             try:
-                with map_exceptions(request):
-                    # Plain dicts: a chunk costs 16 µs, a typed one 88.
-                    stream = await self._vendor.post(
-                        dialect.route,
-                        cast_to=object,
-                        body=dialect.payload(request.model, messages, options),
-                        stream=True,
-                        stream_cls=AsyncStream[object],
-                    )
-                    request.has_response = True
-                    if not stream.response.headers.get("content-type", "").lower().startswith("text/event-stream"):
-                        async with stream:
-                            raise await _no_stream(stream.response, request)
-                    return dialect, stream
+                response = await self._post(dialect.route, body, request)
             except errors.NotALlamaStack:
                 previous, dialect = dialect, await self.discovery.dialect(refresh=True)
                 if dialect == previous:
                     raise
+            except (errors.FieldRefused, errors.TooLong) as error:
+                name, instead = getattr(error, "field", "max_tokens"), getattr(error, "instead", None)
+                if name not in body or not (instead or _is_ours(name, options)):
+                    raise
+                refused[name] = instead
+                # How long a conversation is says nothing about the next one.
+                learned = learned or isinstance(error, errors.FieldRefused)
+            else:
+                if learned:
+                    _remember(self._refused, request.model, self._refused.get(request.model, {}) | refused)
+                return dialect, response
+
+    async def _post(self, route: str, body: Payload, request: RequestContext) -> httpx.Response:
+        with map_exceptions(request):
+            # A proxy that never answers keeps to none of httpx's timeouts.
+            async with asyncio.timeout(self._timeout):
+                stream = await self._vendor.post(
+                    route,
+                    cast_to=object,
+                    body=body,
+                    # A proxy that compresses would hold the stream back.
+                    options={"headers": {"Accept-Encoding": "identity"}},
+                    stream=True,
+                    stream_cls=AsyncStream[object],
+                )
+        request.has_response = True
+        return stream.response
 
     async def _other_name(self, model: str, name: str, error: errors.UnknownModel) -> str:
         """The server's own name for a model that it does not know as `name`; raises `UnknownModel` if there is none."""
@@ -150,34 +188,37 @@ class LlamaStackClient:
         other = same_model(model, listed)
         if other in (None, name):
             raise unknown_model(model, listed) from error.__cause__
-        if len(self._names) >= MAX_NAMES:
-            self._names.clear()
-        self._names[model] = other
+        _remember(self._names, model, other)
         return other
 
+    async def _has_route(self, route: str) -> bool:
+        """Whether a route exists: one for POST alone answers GET with 405."""
+        try:
+            await self._get(route)
+        except errors.ServerError as error:
+            return getattr(error.__cause__, "status_code", 404) != 404
+        return True
+
     async def _get(self, path: str) -> object:
-        with map_exceptions(RequestContext(self.base_url, api_key=self._vendor.api_key)):
-            return await self._vendor.get(path, cast_to=object, options={"timeout": self._lookup_timeout})
+        """The JSON at a path."""
+        longest = min(LOOKUP_TIMEOUT, self._timeout)
+        timeout = httpx.Timeout(longest, connect=self._connect_timeout)
+        with map_exceptions(self._context):
+            async with asyncio.timeout(longest):
+                return await self._vendor.get(path, cast_to=object, options={"timeout": timeout})
 
     async def aclose(self) -> None:
         """Closes the connections."""
         await self._vendor.close()
 
 
-def _events(chunk: object, dialect: Dialect, request: RequestContext) -> Iterable[Event]:
-    """The events of a chunk; raises `ServerError` for an error in a form that the client library does not know."""
-    if not isinstance(chunk, dict):
-        return ()
-    if "choices" not in chunk and "event" not in chunk and ("detail" in chunk or "message" in chunk):
-        raise explain_event(chunk, "", request)
-    return dialect.events(chunk)
+def _is_ours(field: str, options: SamplingOptions) -> bool:
+    """Whether nobody has asked for a field of the request."""
+    return field == "stream_options" or options.app_limit
 
 
-async def _no_stream(response: httpx.Response, request: RequestContext) -> errors.ServerError:
-    """The error for a response with status 200 that is no stream: it may still be one of the server's."""
-    if "json" not in response.headers.get("content-type", ""):
-        return not_a_llama_stack(request)
-    await response.aread()
-    body = response.json()
-    error = body.get("error") if isinstance(body, dict) else None
-    return explain_event(error, str(error), request) if error else not_a_llama_stack(request)
+def _remember[T](memory: dict[str, T], model: str, value: T) -> None:
+    """Remembers something about a model; visitors may name any number of them."""
+    if len(memory) >= MAX_NAMES:
+        memory.clear()
+    memory[model] = value

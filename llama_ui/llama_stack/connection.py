@@ -142,9 +142,13 @@ class Connection:
             sentence = f"No Llama Stack server is configured, and none answers at {' or '.join(DEFAULT_URLS)}."
             raise NoServer(sentence, "Start the app with --base-url URL.")
         self.uses_local = url is None
-        key = None if url is None else settings.api_key
         return LlamaStackClient(
-            url or self._local.start(), key, timeout=settings.timeout, visitors=settings.max_visitors
+            url or self._local.start(),
+            None if self.uses_local else settings.api_key,
+            timeout=settings.timeout,
+            visitors=settings.max_visitors,
+            environ=settings.environ,
+            provider_data=None if self.uses_local else settings.provider_data,
         )
 
 

@@ -4,6 +4,7 @@ Another generation needs another `Dialect` here. Measured on OGX 1.5.0 and llama
 and 0.2.12; 0.1.9 from its code.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -35,7 +36,7 @@ def _chat_payload(model: str, messages: Sequence[Message], options: SamplingOpti
         "messages": [{"role": message.role, "content": _chat_content(message)} for message in messages],
         "stream": True,
         "stream_options": {"include_usage": True},
-        **{name: value for name, value in asdict(options).items() if value is not None},
+        **{name: value for name, value in asdict(options).items() if value is not None and name != "app_limit"},
     }
 
 
@@ -52,20 +53,51 @@ def _text_part(message: Message) -> list[Payload]:
 def _chat_events(chunk: Chunk) -> Iterator[Event]:
     """The events of `{"choices": [{"delta": {"content"}, "finish_reason"}], "usage"}`; other types are ignored.
 
-    Reasoning comes under the key that the engine behind the server uses, `usage` in a chunk with empty `choices`.
+    Reasoning comes under the key that the engine behind the server uses, `usage` in a chunk with empty `choices`. Some
+    servers send a whole completion, with `message` in place of `delta`, or parts of a text.
     """
     for choice in _of(list, chunk.get("choices")):
         choice = _of(dict, choice)
-        delta = _of(dict, choice.get("delta"))
-        if reasoning := _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
-            yield Reasoning(reasoning)
-        # The text of a model that declines.
-        if text := _text(delta.get("content")) or _text(delta.get("refusal")):
-            yield Text(text)
+        delta = _of(dict, choice.get("delta") or choice.get("message"))
+        for text in _texts(delta.get("reasoning_content") or delta.get("reasoning") or delta.get("thinking")):
+            yield Reasoning(text.text)
+        # The refusal is the text of a model that declines.
+        yield from _texts(delta.get("content") or delta.get("refusal") or choice.get("text"))
+        if delta.get("tool_calls") or delta.get("function_call"):
+            yield Finished("tool_calls")  # whatever reason follows
         if reason := _of(str, choice.get("finish_reason")):
             yield Finished(reason)
-    if usage := _of(dict, chunk.get("usage")):
-        yield Usage(_of(int, usage.get("prompt_tokens")), _of(int, usage.get("completion_tokens")))
+    counts = [_of(dict, usage) for usage in (chunk.get("usage"), _of(dict, chunk.get("x_groq")).get("usage"))]
+    yield from _usage(counts[0] or counts[1])
+
+
+def _texts(content: object) -> Iterator[Text | Reasoning]:
+    """The texts of a message's content: a text, or parts such as `{"type": "thinking", "thinking": [...]}`."""
+    match content:
+        case str() if content:
+            yield Text(content)
+        case list():
+            for part in content:
+                yield from _texts(part)
+        case dict():
+            inner = next(filter(None, map(content.get, ("text", "thinking", "reasoning", "content", "refusal"))), None)
+            is_reasoning = re.search("think|reason|summary", str(content.get("type")))
+            yield from (Reasoning(text.text) if is_reasoning else text for text in _texts(inner))
+
+
+def _usage(counts: Mapping[str, object]) -> Iterator[Usage]:
+    """The counts of tokens by any of their names. One that is 0 stands for a server that cannot count them."""
+    names = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens", "generated_tokens"))
+    prompt, completion = (next(filter(None, (_count(counts.get(name)) for name in group)), None) for group in names)
+    if prompt or completion:
+        yield Usage(prompt, completion)
+
+
+def _count(value: object) -> int | None:
+    """A whole number, which may be sent as a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        return None
+    return int(value)
 
 
 # The legacy route's stop reasons in OpenAI's words.
@@ -104,29 +136,23 @@ def _legacy_sampling(options: SamplingOptions) -> Payload:
 def _legacy_events(chunk: Chunk) -> Iterator[Event]:
     """The events of `{"event": {"delta": {"type": "text", "text"}, "stop_reason"}, "metrics": [...]}`.
 
-    The counts are 0 where the server cannot count the model's tokens.
+    Where the server does not stream, `completion_message` has the content and the stop reason.
     """
-    event = _of(dict, chunk.get("event"))
-    if text := _text(_of(dict, event.get("delta")).get("text")):
-        yield Text(text)
+    event = _of(dict, chunk.get("event") or chunk.get("completion_message"))
+    delta = _of(dict, event.get("delta"))
+    if delta.get("type") == "tool_call" or event.get("tool_calls"):
+        yield Finished("tool_calls")
+    else:
+        yield from _texts(delta or event.get("content"))
     if reason := _of(str, event.get("stop_reason")):
         yield Finished(_FINISH_REASONS.get(reason, reason))
     metrics = [_of(dict, metric) for metric in _of(list, chunk.get("metrics"))]
-    counts = {str(metric.get("metric")): _of(int, metric.get("value")) for metric in metrics}
-    usage = Usage(counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0))
-    if usage != Usage(0, 0):
-        yield usage
+    yield from _usage({str(metric.get("metric")): metric.get("value") for metric in metrics})
 
 
 def _of[T](kind: type[T], value: object) -> T:
     """The value if it has that type, or else the type's empty value."""
     return value if isinstance(value, kind) else kind()
-
-
-def _text(value: object) -> str:
-    """The value if it is a text, or else "". Half an emoji, which JSON can hold and no page can show, becomes "�"."""
-    text = _of(str, value)
-    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 CHAT_COMPLETIONS = Dialect("/v1/chat/completions", _chat_payload, _chat_events)

@@ -75,7 +75,7 @@ class Discovery:
     async def _get_or_none(self, path: str) -> object:
         try:
             return await self._get(path)
-        except (errors.Unreachable, errors.ConnectionLost, errors.TimedOut):
+        except (errors.Unreachable, errors.Moved, errors.ConnectionLost, errors.TimedOut):
             raise
         except errors.ServerError:
             return None

@@ -5,9 +5,10 @@ a content filter, a model without vision. Most other errors are quoted in the se
 """
 
 import ast
+import html
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llama_ui.core import errors
@@ -33,6 +34,16 @@ _NO_VISION = re.compile(
     r"(?i)not a multimodal model|at most 0 image|image input is not supported|support image input"
     r"|required for image input|image_url is only supported"
 )
+# Templates of Gemma and Mistral, vLLM, OpenAI
+_NO_SYSTEM = re.compile(
+    r"(?i)\bsystem\W{1,3}(role|message|prompt|instruction)s?\b.{0,40}(\bnot\b|n't\b|unsupported)|roles must alternate"
+    r"|(\bnot\b|n't\b|unsupported|unexpected|unknown|invalid)[^.]{0,60}\bsystem\b|only user.{0,40}roles? .{2,3} support"
+)
+# Ollama, OpenAI, vLLM
+_NO_CHAT = re.compile(r"(?i)not (support|a) chat\b|no chat template|chat template is not")
+# llama-stack, OGX: 'in the provider data header, e.g. x-llamastack-provider-data: {"openai_api_key": "<API_KEY>"}'
+_PROVIDER_DATA = re.compile(r"(?i)provider[-_ ]data\b(?:.*?\{\W*(\w+))?", re.DOTALL)
+_BARE_FAILURE = re.compile(r"(?i)\W*|.*(internal server error|unexpected error).*")
 # Statuses that reject what a request contains; 0 is an error inside a stream that has none.
 _REJECTIONS = (0, 400, 403, 404, 413, 422, 500)
 
@@ -44,8 +55,11 @@ class RequestContext:
     base_url: str
     model: str = ""  # blank for a lookup
     timeout: float = 0.0  # the longest wait for the next chunk of a reply, in seconds
-    api_key: str | None = field(default=None, repr=False)  # the key in use, which no error may show
+    has_key: bool = False
+    secrets: Sequence[str] = field(default=(), repr=False)  # that are in use, and that no error may show
+    proxy: str = ""  # the one in use, as an error names it
     images: int = 0  # how many the request has
+    has_system: bool = False  # whether it has a system prompt
     has_response: bool = False  # with the first header
     has_content: bool = False  # with the first delta
 
@@ -58,11 +72,16 @@ class _ErrorReply:
     message: str
     code: str  # its name, such as "content_filter"
     by_engine: bool
+    fields: str = ""  # all that it says, with the names of fields
+    is_page: bool = False  # it is a web page, with the message as its title
     when: str = "in a moment"  # to try again
 
 
 def explain_status(status: int, body: object, headers: Mapping[str, str], request: RequestContext) -> ServerError:
     """The error for a response with a status of 400 or more; `body` is its JSON, or its text where it is none."""
+    if status == 401 and "basic" in headers.get("www-authenticate", "").lower():
+        sentence = "The server wants a user name and a password (Basic authentication)."
+        return errors.AuthFailed(sentence, "Set the address to http://USER:PASSWORD@HOST, or https://.")
     reply = _parse(status, body, str(body or ""))
     if re.fullmatch(r"\d{1,5}", wait := headers.get("retry-after", "")):
         reply = replace(reply, when=f"in {max(1, int(wait))} s")
@@ -71,8 +90,19 @@ def explain_status(status: int, body: object, headers: Mapping[str, str], reques
 
 def explain_event(body: object, text: str, request: RequestContext) -> ServerError:
     """The error for an error inside a stream; `body` is its JSON, `text` the message where that has none."""
-    code = _fields(body).get("code")
-    return _explain(_parse(code if isinstance(code, int) and 400 <= code < 600 else 0, body, text), request)
+    codes = (str(_fields(body).get(name)) for name in ("code", "status", "status_code"))
+    status = next((int(code) for code in codes if re.fullmatch("[45]\\d\\d", code)), 0)
+    return _explain(_parse(status, body, text), request)
+
+
+def find_error(chunk: Mapping[str, object]) -> object:
+    """The error in a chunk of a stream, which may be one of its choices or all of the chunk; None if it has none."""
+    choices = chunk.get("choices")
+    places = [chunk, *(choice for choice in (choices if isinstance(choices, list) else ()) if isinstance(choice, dict))]
+    if error := next(filter(None, (place.get("error") for place in places)), None):
+        return {**chunk, "error": error}
+    is_reply = {"choices", "event", "completion_message"} & chunk.keys()
+    return None if is_reply or not _message(chunk) else chunk
 
 
 def address_fix(url: str) -> str:
@@ -93,14 +123,17 @@ def _parse(status: int, body: object, text: str) -> _ErrorReply:
         message, fields = _message(inner) or message, _fields(inner) or fields
     # The name of the error: OpenAI has it as `code`, llama.cpp as `type`.
     code = " ".join(str(fields[name])[:100] for name in ("code", "type") if name in fields)
-    return _ErrorReply(status, message[:2_000], code, by_engine)
+    if is_page := re.match(r"(?i)\s*<(!doctype html|html|head|title|h1)\b", message) is not None:
+        title = re.search(r"(?is)<(title|h1)\b[^>]*>(.*?)</", message)
+        message = html.unescape(title[2]) if title else "a web page"
+    return _ErrorReply(status, message[:2_000], code, by_engine, str(body)[:10_000], is_page)
 
 
 def _message(body: object) -> str:
     """The sentence in `{"error": {"message"}}`, `{"error": {"detail"}}`, `{"detail"}` and the like; else blank."""
     if isinstance(body, dict):
-        keys = ("error", "detail", "message", "errors", "msg")
-        return _message(next(filter(None, map(body.get, keys)), None))
+        keys = ("error", "detail", "message", "errors", "msg", "error_message", "reason")
+        return next(filter(None, (_message(body.get(key)) for key in keys)), "")
     if isinstance(body, list):
         return "; ".join(filter(None, map(_message, body)))
     return body if isinstance(body, str) else ""
@@ -125,17 +158,38 @@ def _explain(reply: _ErrorReply, request: RequestContext) -> ServerError:
     status, message, text = reply.status, reply.message, f"{reply.code} {reply.message}"
     if request.model and status in (0, 400, 404) and _UNKNOWN_MODEL.search(text):
         return errors.UnknownModel(f"The server has no model {as_code(request.model)}.", "Choose one that it lists.")
-    if status in _REJECTIONS:
-        if request.images and _NO_VISION.search(text):
-            return text_only_model(request.model)
-        if _TOO_LONG.search(text):
-            return _too_long(reply)
-        if "content_filter" in reply.code or _FILTERED.search(message):
-            return errors.ContentFiltered()
+    if provider := _PROVIDER_DATA.search(message):
+        fix = f'Set LLAMA_STACK_CLIENT_PROVIDER_DATA, for example to {{"{provider[1] or "openai_api_key"}": "KEY"}}.'
+        return errors.AuthFailed("The server's provider wants its key from the client.", fix)
+    if status in _REJECTIONS and (rejection := _explain_rejection(reply, request, text)):
+        return rejection
     if status == 400 and re.search(r"HTTP request (was sent )?to (an )?HTTPS", message):  # nginx, Go
         sentence = f"What listens at {request.base_url} expects TLS."
         return errors.TLSMismatch(sentence, "Write https:// in place of http://.")
     return _by_status(reply, request)
+
+
+def _explain_rejection(reply: _ErrorReply, request: RequestContext, text: str) -> ServerError | None:
+    """The error for a request that is refused for what is in it; None where nothing is known of that."""
+    words = quote(reply.message, request.secrets)
+    if request.images and _NO_VISION.search(text):
+        return text_only_model(request.model)
+    if _TOO_LONG.search(text):
+        return _too_long(reply)
+    if "content_filter" in reply.code or _FILTERED.search(reply.message):
+        return errors.ContentFiltered()
+    if request.has_system and _NO_SYSTEM.search(text):
+        return errors.BadReply(f"The model takes no system prompt: {words}.", "Empty the system prompt.")
+    if _NO_CHAT.search(text):
+        return errors.BadReply(f"The model {as_code(request.model)} does not chat: {words}.", "Choose a chat model.")
+    if reply.status in (400, 422) and (field := re.search(r"\b(stream_options|max_tokens)\b", reply.fields)):
+        instead = re.search(r"\bmax_completion_tokens\b", reply.fields)
+        sentence = f"The server refused {as_code(field[1])} ({reply.status}): {words}."
+        return errors.FieldRefused(sentence, "Change the request.", field[1], instead[0] if instead else None)
+    if request.images and reply.status == 500 and _BARE_FAILURE.fullmatch(reply.message):
+        fix = "The picture may be the reason: undo the message, or choose a model that takes pictures."
+        return errors.MessageRefused(f"The server failed (500): {words}.", fix)
+    return None
 
 
 def _too_long(reply: _ErrorReply) -> ServerError:
@@ -150,21 +204,25 @@ def _too_long(reply: _ErrorReply) -> ServerError:
 
 
 def _by_status(reply: _ErrorReply, request: RequestContext) -> ServerError:
-    status, words = reply.status, quote(reply.message, request.api_key)
+    status, words = reply.status, quote(reply.message, request.secrets)
     who = "The model engine behind the server" if reply.by_engine else "The server"
     again = f"Try again {reply.when}."
     match status:
         case 401 | 403 if reply.by_engine:
             return errors.BadReply(f"{who} refused the server's own key.", "Correct it in the server's configuration.")
-        case 401 | 403:
+        case 401 | 403 if not reply.is_page:
             fix = "Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
-            return errors.AuthFailed(f"The server {'refused the' if request.api_key else 'wants a'} key.", fix)
+            return errors.AuthFailed(f"The server {'refused the' if request.has_key else 'wants a'} key.", fix)
         case 400 | 404 | 405 if not reply.by_engine and (status > 400 or "No endpoint found" in reply.message):
             # llama-stack 0.1 answers 400
             url = request.base_url
             return errors.NotALlamaStack(f"There is no Llama Stack chat route at {url}.", address_fix(url))
         case 408 | 429:
             return errors.Busy(f"{who} is busy ({status}): {words}.", again)
+        case 413:
+            fix = "Send fewer or smaller pictures, or raise the limit of the server (in nginx: client_max_body_size)."
+            sentence = f"The request is too large for the server, or for a proxy in front of it: {words}."
+            return errors.MessageRefused(sentence, fix)
         case 502 | 503 | 504:
             return errors.BadReply(f"{who} is not available ({status}): {words}.", again)
         case 0:
@@ -172,6 +230,5 @@ def _by_status(reply: _ErrorReply, request: RequestContext) -> ServerError:
         case _ if status >= 500:
             fix = "Try again; the server's log says why. The model engine behind it may be down."
             return errors.BadReply(f"{who} failed ({status}): {words}.", fix)
-        case _:
-            sentence = f"{who} answered with an error ({status}): {words}."
-            return errors.BadReply(sentence, "Change the request, or try again.")
+    kind = errors.MessageRefused if status in (400, 422) else errors.BadReply
+    return kind(f"{who} answered with an error ({status}): {words}.", "Change the request, or try again.")

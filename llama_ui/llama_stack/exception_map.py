@@ -4,6 +4,7 @@ The client library's classes are recognized by name, so that only `client.py` im
 """
 
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ import httpx
 
 from llama_ui.core import errors
 from llama_ui.core.errors import ServerError
-from llama_ui.core.text import quote
+from llama_ui.core.text import as_code, quote
 from llama_ui.llama_stack.error_replies import RequestContext, address_fix, explain_event, explain_status
+from llama_ui.llama_stack.http import Redirected
 
 
 @contextmanager
@@ -40,20 +42,21 @@ def explain(error: Exception, request: RequestContext) -> ServerError | None:
     if "APIError" in names:
         return explain_event(getattr(error, "body", None), str(error), request)
     match error:
+        case Redirected():
+            return _moved(error, url)
+        case httpx.TransportError() if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+            return connection_lost(request) if request.has_response else _not_connected(error, url)
+        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError() if request.proxy:
+            return proxy_failed(request, quote(str(error), request.secrets))
         case httpx.ConnectTimeout():
             sentence = f"{url} did not take the connection in time."
             return errors.NotListening(sentence, "Check host and port; a firewall may be in between.")
-        case httpx.TimeoutException():
-            return _timed_out(request)
-        case httpx.ProxyError():
-            sentence = f"The proxy does not lead to {url}."
-            return errors.NotListening(sentence, "Correct HTTP_PROXY or HTTPS_PROXY, or set NO_PROXY.")
+        case httpx.TimeoutException() | TimeoutError():
+            return timed_out(request)
         case httpx.ConnectError():
             return _not_connected(error, url)
         case httpx.TransportError() if request.has_response:
             return connection_lost(request)
-        case httpx.TransportError() if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
-            return _not_connected(error, url)
         case httpx.TransportError():
             fix = "Check that the server still runs and that the address is right; one with TLS needs https://."
             return errors.NoAnswer(f"What listens at {url} closed the connection without an HTTP answer.", fix)
@@ -81,12 +84,29 @@ def connection_lost(request: RequestContext) -> ServerError:
     return errors.ConnectionLost(sentence, "Check that the server still runs; try again.")
 
 
+def proxy_failed(request: RequestContext, words: str) -> ServerError:
+    """The error for a proxy that cannot be reached, or that does not lead to the server."""
+    sentence = f"The proxy {request.proxy} does not lead to {request.base_url}: {words}."
+    return errors.NotListening(sentence, "Correct the variable, or list the host in NO_PROXY.")
+
+
+def _moved(error: Redirected, url: str) -> ServerError:
+    """Names the new base address, if the same route is behind it; another page may be a login."""
+    route = str(error.request.url).removeprefix(url)
+    location = re.sub(r"\?.*|(?<=//)[^/]*@", "", error.location)
+    if location.endswith(route):
+        return errors.Moved(f"{url} leads to another address.", f"Use that one: {location.removesuffix(route)}.")
+    sentence = f"What answers at {url} redirects to {as_code(location)}, where no Llama Stack is."
+    return errors.NotALlamaStack(sentence, address_fix(url))
+
+
 def _status_error(error: Exception, request: RequestContext) -> ServerError:
     response = error.response  # type: ignore[attr-defined] # the client library's class, which is not imported here
-    origin = f"{response.url.scheme}://{response.url.netloc.decode()}"
-    if response.history and not request.base_url.startswith(origin):
-        return errors.NotALlamaStack(f"{request.base_url} leads to another address.", f"Use that one: {origin}.")
-    return explain_status(response.status_code, getattr(error, "body", None), response.headers, request)
+    status, body = response.status_code, getattr(error, "body", None)
+    # Of an answer that comes by way of a proxy without TLS, only the proxy's own are not in JSON.
+    if status == 407 or (request.proxy and status in (403, 502, 503, 504) and not isinstance(body, dict)):
+        return proxy_failed(request, as_code(f"{status} {response.reason_phrase}"))
+    return explain_status(status, body, response.headers, request)
 
 
 def _not_connected(error: Exception, url: str) -> ServerError:
@@ -110,13 +130,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _timed_out(request: RequestContext) -> ServerError:
+def timed_out(request: RequestContext) -> ServerError:
+    """The error for a reply that does not begin, or does not go on."""
     seconds = f"{request.timeout:g} second{'s' * (request.timeout != 1)}"
     if request.has_content:
         sentence = f"The reply stalled: nothing came for {seconds}."
         return errors.TimedOut(sentence, "Try again, or look at the server's log; --timeout sets the wait.")
     sentence = f"The server at {request.base_url} took too long to "
+    by_proxy = f" It is asked by way of the proxy {request.proxy}." if request.proxy else ""
     if request.model:
         sentence += f"begin: no first token for {seconds}."
-        return errors.TimedOut(sentence, "Try again, or look at its log; --timeout sets the wait.")
-    return errors.TimedOut(f"{sentence}answer.", "Look at its log; try again.")
+        return errors.TimedOut(sentence, f"Try again, or look at its log; --timeout sets the wait.{by_proxy}")
+    return errors.TimedOut(f"{sentence}answer.", f"Look at its log; try again.{by_proxy}")

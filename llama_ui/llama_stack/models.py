@@ -1,13 +1,20 @@
 """The models that a server lists: read from the list of any generation, and found by name."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llama_ui.core.errors import BadReply, UnknownModel
+from llama_ui.core.errors import MessageRefused, UnknownModel
 from llama_ui.core.text import as_code
 
 GUIDE_MODEL = "Llama3.2-11B-Vision-Instruct"
+# Parts of the names of models that do not chat, though OGX lists them as "llm"; they are not chosen unasked. "*" is a
+# gateway's wildcard.
+_NO_CHAT = re.compile(
+    r"(?i)embed|rerank|whisper|transcri|speech|audio|voice|dall-e|gpt-image|imagen|diffus|flux|moderation"
+    r"|guard|shield|\btts|\bbge-|\be5-|\bgte-|minilm|mpnet|colbert|parakeet|kokoro|\*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +60,15 @@ def _supports_vision(item: Mapping[str, object]) -> bool | None:
 
 
 def first_choice(models: Sequence[str]) -> str:
-    """The text generation guide's model under any prefix, or else the first; raises `UnknownModel` if there is none."""
+    """The text generation guide's model under any prefix, or else the first that seems to chat.
+
+    Raises:
+        UnknownModel: There is none.
+    """
     if not models:
         raise UnknownModel("The server lists no chat model.", "Register one there, or say its id as the model.")
-    return next((model for model in models if model.rpartition("/")[2] == GUIDE_MODEL), models[0])
+    likely = [model for model in models if not _NO_CHAT.search(model)] or models
+    return next((model for model in models if model.rpartition("/")[2] == GUIDE_MODEL), likely[0])
 
 
 def same_model(model: str, models: Sequence[str]) -> str | None:
@@ -70,10 +82,10 @@ def same_model(model: str, models: Sequence[str]) -> str | None:
     return same[0] if len(same) == 1 else None
 
 
-def text_only_model(model: str) -> BadReply:
+def text_only_model(model: str) -> MessageRefused:
     """The error for images that are sent to a model without vision."""
     fix = "Choose one that can, or undo the message with the picture."
-    return BadReply(f"The model {as_code(model)} cannot see pictures.", fix)
+    return MessageRefused(f"The model {as_code(model)} cannot see pictures.", fix)
 
 
 def unknown_model(model: str, models: Sequence[str]) -> UnknownModel:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-import platformdirs
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.completion import WordCompleter
@@ -14,6 +13,8 @@ from prompt_toolkit.output import create_output
 from prompt_toolkit.output.plain_text import PlainTextOutput
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.utils import is_dumb_terminal
+
+from llama_ui.parsers import user_folder
 
 
 def line_reader(
@@ -48,7 +49,7 @@ class _History(FileHistory):
     """The lines of earlier chats, in a file that only its user can read. Where that fails, of this chat only."""
 
     def __init__(self) -> None:
-        path = platformdirs.user_state_path("llama-ui") / "history"
+        path = user_folder("state") / "history"
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)

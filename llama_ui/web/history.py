@@ -7,7 +7,7 @@ content is a list of text parts, `{"type": "text", "text"}`, and image parts, `{
 - `title`: the reasoning of the model, with its `status` ("pending" or "done") and its `duration` in seconds.
 - `id`: a note of the page ("waiting", "notice", "ending" or "error"), which is never sent to the model.
 - `log`: a receipt in JSON, which Gradio keeps and does not show: `{"sent"}`, the settings of the request, in a user
-  message; `{"sent", "numbers", "line"}`, where `line` is for people, in the last message of a reply.
+  message; `{"sent", "numbers", "refused", "line"}`, where `line` is for people, in the last message of a reply.
 """
 
 import json
@@ -128,10 +128,10 @@ def render_reply(reply: Reply) -> list[ChatMessage]:
     if reply.text:
         messages.append(_message("assistant", [_text_part(reply.text)], _log(reply)))
     messages += [note("notice", f"{_NOTICE}{sentence}") for sentence in reply.notices]
-    if reply.ending:
-        messages.append(note("ending", f"{_NOTICE}{reply.ending}"))
     if reply.error:
         messages.append(error_note(reply.error))
+    if reply.ending:
+        messages.append(note("ending", f"{_NOTICE}{reply.ending}"))
     if messages and reply.ended and not reply.text:
         messages[-1]["metadata"] |= _log(reply) or {}
     return messages
@@ -140,12 +140,8 @@ def render_reply(reply: Reply) -> list[ChatMessage]:
 def _log(reply: Reply) -> dict[str, str] | None:
     """The receipt of a reply as metadata. While the reply grows it does not change, so that it is sent only once."""
     stats = reply.stats if reply.ended else Stats(reply.stats.waited, reply.stats.first)
-    return {"log": log} if (log := _receipt(reply.request, stats)) else None
-
-
-def _receipt(request: ChatSettings | None, stats: Stats) -> str:
-    known = receipt(Reply(request=request, stats=stats))
-    return json.dumps({**known, "line": format_stats(stats)}, ensure_ascii=False) if known else ""
+    known = receipt(Reply(request=reply.request, stats=stats, refused=reply.refused))
+    return {"log": json.dumps({**known, "line": format_stats(stats)}, ensure_ascii=False)} if known else None
 
 
 def note(kind: str, text: str) -> ChatMessage:

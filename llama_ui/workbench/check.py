@@ -72,7 +72,7 @@ async def check_connection(
         yield (result := _failure("Models", error) if error else _check_models(model, models))
         if result.passed or model:
             result = await _check_reply(client.stream, model or first_choice(models))
-            yield CheckResult("Key", True, "accepted" if settings.api_key else "none is set, and none is needed")
+            yield CheckResult("Key", True, "accepted" if client.has_key else "none is set, and none is needed")
             yield result
     except ChatError as failure:
         yield _failure("Key" if isinstance(failure, errors.AuthFailed) else check, failure)

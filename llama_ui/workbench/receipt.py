@@ -43,6 +43,7 @@ class Receipt(BaseModel):
 
     sent: Annotated[ChatSettings | None, PlainValidator(_read_settings), Lenient] = None
     numbers: Annotated[Annotated[Stats, AfterValidator(_in_range)] | None, Lenient] = None
+    refused: Annotated[bool, Lenient] = False
 
     @classmethod
     def parse(cls, text: object) -> "Receipt":
@@ -55,10 +56,12 @@ class Receipt(BaseModel):
     def fields(self) -> dict[str, Any]:
         """The fields of `Reply` that the receipt has."""
         fields: dict[str, Any] = {"stats": self.numbers} if self.numbers else {}
+        fields |= {"refused": True} if self.refused else {}
         return fields | ({"request": self.sent, "model": self.sent.model} if self.sent else {})
 
 
 def receipt(reply: Reply) -> Mapping[str, Any]:
-    """The receipt of a reply as JSON values, `{"sent", "numbers"}`; without what is not known."""
-    sent = {"sent": reply.request.texts()} if reply.request else {}
+    """The receipt of a reply as JSON values, `{"sent", "numbers", "refused"}`; without what is not known."""
+    sent: dict[str, Any] = {"sent": reply.request.texts()} if reply.request else {}
+    sent |= {"refused": True} if reply.refused else {}
     return sent | ({"numbers": asdict(reply.stats)} if sent or reply.stats != Stats() else {})

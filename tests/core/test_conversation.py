@@ -39,6 +39,12 @@ def test_a_message_without_an_answer_is_joined_with_the_next_one(replies: tuple[
     ]
 
 
+def test_a_message_that_was_refused_for_what_it_contains_is_left_out() -> None:
+    refused = Turn("Far too long.", replies=(Reply(error=FAILED.error, refused=True, ended=True),))
+    assert sent(turn("Hi.", "Hello."), turn("And"), refused, turn("more?"))[2:] == [Message("user", "And\n\nmore?")]
+    assert Conversation(turns=(refused,)).until_last_message() == Conversation(turns=(turn("Far too long."),))
+
+
 @pytest.mark.parametrize(
     ("turns", "answer"),
     [

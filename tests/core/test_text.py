@@ -46,8 +46,8 @@ def test_keys_and_file_paths_are_removed(text: str, result: str) -> None:
 
 @pytest.mark.parametrize("text", ["wrong key: open sesame, try again", "wrong key: Open Sesame, try again"])
 def test_the_key_in_use_is_removed_whatever_it_looks_like(text: str) -> None:
-    assert quote(text, "open sesame") == "`wrong key: [key], try again`"
-    assert quote("no user a&amp;b", "a&b") == "`no user [key]`"
+    assert quote(text, ["open sesame"]) == "`wrong key: [key], try again`"
+    assert quote("no user a&amp;b", ["a&b"]) == "`no user [key]`"
 
 
 @pytest.mark.parametrize(

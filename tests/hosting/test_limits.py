@@ -89,7 +89,9 @@ def test_a_private_app_limits_only_the_length_of_a_conversation() -> None:
 
 def test_a_public_app_limits_the_tokens_of_a_reply() -> None:
     limited = limits(max_tokens=50)
-    assert limited.sampling_options(SamplingOptions(temperature=0.5)) == SamplingOptions(temperature=0.5, max_tokens=50)
+    assert limited.sampling_options(SamplingOptions(temperature=0.5)) == SamplingOptions(
+        temperature=0.5, max_tokens=50, app_limit=True
+    )
     assert limited.sampling_options(SamplingOptions(max_tokens=20)).max_tokens == 20
     with pytest.raises(InputError, match=r"Max tokens is 51\. Enter at most 50, or nothing\."):
         limited.sampling_options(SamplingOptions(max_tokens=51))

@@ -38,6 +38,7 @@ from tests.llama_stack.mock_server import (
     streamed,
 )
 from tests.support import SECONDS
+from tests.support.wire import Answer, wire
 
 
 async def until_failure(server: MockServer) -> tuple[list[Event], ServerError]:
@@ -107,6 +108,25 @@ async def test_every_request_has_the_key_and_never_one_from_the_environment(
         assert request.url.host == "stack.test"
         assert request.headers.get("Authorization") == (f"Bearer {key}" if key else None)
         assert "X-LlamaStack-Client-Version" not in request.headers, "a server of another version would refuse it"
+
+
+@pytest.mark.loopback
+async def test_user_name_password_and_provider_data_go_with_every_request_and_are_never_shown() -> None:
+    refused = Answer((b'{"error": "No: hunter22, sk-provider"}',), "400 Bad Request", {})
+    async with wire(refused) as stack:
+        url, data = stack.url.replace("//", "//me:hunter22@"), {"openai_api_key": "sk-provider"}
+        client = LlamaStackClient(url, provider_data=data)
+        assert client.base_url == stack.url
+        with pytest.raises(BadReply) as failed:
+            async for _ in client.stream("m", MESSAGES, SamplingOptions()):
+                pass
+        assert "`No: [key], [key]`" in failed.value.sentence
+        for request in stack.requests:
+            assert request.headers["authorization"] == "Basic bWU6aHVudGVyMjI="
+            for name in ("x-llamastack-provider-data", "x-ogx-provider-data"):
+                assert json.loads(request.headers[name]) == data
+        assert len(stack.requests) == 2
+        await client.aclose()
 
 
 async def test_a_notice_before_the_reply_names_an_option_that_cannot_be_sent() -> None:
@@ -183,7 +203,7 @@ async def test_a_reply_that_only_the_end_of_the_connection_ends_may_be_cut_off()
         (status(200, {"hello": "world"}), NotALlamaStack),
         (status(200, None), NotALlamaStack),
         (lambda _: httpx.Response(200, html="<!doctype html><title>Some other program</title>"), NotALlamaStack),
-        (lambda _: streamed(b"data: \xff\xfe\n\n"), NotALlamaStack),
+        (lambda _: streamed(b"data: {\xff\xfe\n\n"), NotALlamaStack),
     ],
 )
 async def test_a_failure_before_the_reply_is_one_sentence_and_one_request(
@@ -215,16 +235,6 @@ async def test_a_failure_in_mid_reply_keeps_what_came(
     assert (events, type(error)) == ([Text("Hello")], kind)
     assert sentence in error.sentence
     assert body.closed.is_set()
-
-
-async def test_the_error_for_an_address_that_redirects_names_the_other_address() -> None:
-    def moved(request: httpx.Request) -> httpx.Response:
-        if request.url.scheme == "http":
-            return httpx.Response(301, headers={"location": str(request.url.copy_with(scheme="https"))})
-        return httpx.Response(405) if request.url.path == CHAT_COMPLETIONS.route else friendly(request)
-
-    _, error = await until_failure(MockServer(moved, routes=None))
-    assert error.fix == "Use that one: https://stack.test:8321."
 
 
 @pytest.mark.loopback
@@ -343,9 +353,29 @@ async def test_models_are_listed_in_the_servers_order_and_only_some_chat() -> No
     client = MockServer(status(200, {"data": items})).client
     assert await client.models() == [Model("x/chat", "llm"), Model("embed", "embedding"), Model("llama", None)]
     assert await client.chat_models() == ["x/chat", "llama"]
+    assert await MockServer(status(200, items)).client.models() == await client.models(), "a bare list"
 
 
-@pytest.mark.parametrize("answer", [{"html": "<title>x</title>"}, {"json": {"hello": 1}}, {"json": []}, {"json": None}])
+@pytest.mark.parametrize("answer", [{"data": []}, {"data": None}, []])
+async def test_a_server_may_list_no_models(answer: object) -> None:
+    assert await MockServer(status(200, answer)).client.models() == []
+
+
+async def test_a_server_without_a_list_of_models_may_still_chat() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return friendly(request)
+        return httpx.Response(405 if request.url.path == CHAT_COMPLETIONS.route else 404)
+
+    server = MockServer(answer, routes=None)
+    assert await server.client.models() == []
+    assert await server.reply() == [Text("Hello")]
+    server.handler = status(404, None)
+    with pytest.raises(NotALlamaStack):
+        await server.client.models()
+
+
+@pytest.mark.parametrize("answer", [{"html": "<title>x</title>"}, {"json": {"hello": 1}}, {"json": None}])
 async def test_a_response_that_is_no_list_of_models_is_no_llama_stack(answer: dict[str, Any]) -> None:
     with pytest.raises(NotALlamaStack, match="does not speak Llama Stack"):
         await MockServer(lambda _: httpx.Response(200, **answer)).client.models()

@@ -12,6 +12,7 @@ from llama_ui.core.errors import (
     BadReply,
     Busy,
     ContentFiltered,
+    MessageRefused,
     NotALlamaStack,
     ServerError,
     TLSMismatch,
@@ -41,17 +42,17 @@ def explain_engine(status: int, body: object, request: RequestContext = REQUEST)
 @pytest.mark.parametrize(
     ("status", "kind", "sentence", "fix"),
     [
-        (400, BadReply, "The server answered with an error (400): `No.`.", "Change the request, or try again."),
+        (400, MessageRefused, "The server answered with an error (400): `No`.", "Change the request, or try again."),
         (401, AuthFailed, "The server wants a key.", "Set LLAMA_STACK_CLIENT_API_KEY to a valid one"),
         (403, AuthFailed, "The server wants a key.", "Set LLAMA_STACK_CLIENT_API_KEY to a valid one"),
         (404, NotALlamaStack, f"There is no Llama Stack chat route at {URL}.", "without a path"),
         (405, NotALlamaStack, f"There is no Llama Stack chat route at {URL}.", "without a path"),
-        (408, Busy, "The server is busy (408): `No.`.", "Try again in a moment."),
-        (422, BadReply, "The server answered with an error (422): `No.`.", "Change the request, or try again."),
-        (429, Busy, "The server is busy (429): `No.`.", "Try again in a moment."),
-        (500, BadReply, "The server failed (500): `No.`.", "The model engine behind it may be down."),
-        (502, BadReply, "The server is not available (502): `No.`.", "Try again in a moment."),
-        (503, BadReply, "The server is not available (503): `No.`.", "Try again in a moment."),
+        (408, Busy, "The server is busy (408): `No`.", "Try again in a moment."),
+        (422, MessageRefused, "The server answered with an error (422): `No`.", "Change the request, or try again."),
+        (429, Busy, "The server is busy (429): `No`.", "Try again in a moment."),
+        (500, BadReply, "The server failed (500): `No`.", "The model engine behind it may be down."),
+        (502, BadReply, "The server is not available (502): `No`.", "Try again in a moment."),
+        (503, BadReply, "The server is not available (503): `No`.", "Try again in a moment."),
     ],
 )
 def test_a_status_decides_the_error(status: int, kind: type[ServerError], sentence: str, fix: str) -> None:
@@ -65,7 +66,7 @@ def test_a_status_decides_the_error(status: int, kind: type[ServerError], senten
     [
         (401, {"error": {"message": "Incorrect API key provided: sk-a***"}}, BadReply, "refused the server's own key."),
         (404, "404 page not found", BadReply, "answered with an error (404): `404 page not found`."),
-        (422, "{[]: 1}", BadReply, "answered with an error (422): `{[]: 1}`."),
+        (422, "{[]: 1}", MessageRefused, "answered with an error (422): `{[]: 1}`."),
         (429, {"error": {"message": "Too fast", "code": None}}, Busy, "is busy (429): `Too fast`."),
         (500, {"error": "out of memory"}, BadReply, "failed (500): `out of memory`."),
         (503, "", BadReply, "is not available (503): `(no text)`."),
@@ -81,11 +82,11 @@ def test_an_error_of_the_engine_is_attributed_to_it(
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"error": {"message": "Not so."}}, "Not so."),
-        ({"error": "Not so."}, "Not so."),
-        ({"message": "Not so."}, "Not so."),
-        ("Not so.", "Not so."),
-        (["Not so.", {"msg": "Nor so."}], "Not so.; Nor so."),
+        ({"error": {"message": "Not so."}}, "Not so"),
+        ({"error": "Not so."}, "Not so"),
+        ({"message": "Not so."}, "Not so"),
+        ("Not so.", "Not so"),
+        (["Not so.", {"msg": "Nor so."}], "Not so.; Nor so"),
         ({"error": {"detail": {"errors": [{"loc": [], "msg": "Field required"}]}}}, "Field required"),
         ({"detail": [{"loc": ["body", "x"], "msg": "Field required"}, {"msg": "Bad"}]}, "Field required; Bad"),
         (None, "(no text)"),
@@ -99,7 +100,7 @@ def test_the_servers_own_words_are_quoted_without_the_json_around_them(body: obj
 
 
 def test_the_key_in_use_is_never_quoted() -> None:
-    request = RequestContext(URL, "some/model", api_key="tomatoes")
+    request = RequestContext(URL, "some/model", has_key=True, secrets=["tomatoes"])
     assert explain(401, "tomatoes?", request).sentence == "The server refused the key."
     assert "`The gateway dislikes [key]`" in explain(400, "The gateway dislikes tomatoes", request).sentence
 
@@ -224,7 +225,7 @@ def test_a_conversation_that_is_too_long_is_recognized_by_its_code_alone(fields:
 )
 def test_a_model_without_vision_is_explain(message: str) -> None:
     for error in (explain(400, message, WITH_IMAGE), explain_engine(500, {"error": {"message": message}}, WITH_IMAGE)):
-        assert (type(error), error.sentence) == (BadReply, "The model `some/model` cannot see pictures.")
+        assert (type(error), error.sentence) == (MessageRefused, "The model `some/model` cannot see pictures.")
     assert "picture" not in explain(400, message).sentence.replace(message, ""), "the request has no image"
 
 
@@ -258,7 +259,8 @@ OTHER_WORDS = [
 @pytest.mark.parametrize("message", OTHER_WORDS)
 def test_any_other_error_is_quoted(message: str) -> None:
     error = explain(400, message, WITH_IMAGE)
-    assert (type(error), error.sentence) == (BadReply, f"The server answered with an error (400): `{message}`.")
+    words = message.removesuffix(".")
+    assert (type(error), error.sentence) == (MessageRefused, f"The server answered with an error (400): `{words}`.")
 
 
 @pytest.mark.parametrize("text", ["violates " * 200_000, "9" * 1_000_000, "model " * 200_000, "[" * 100_000])

@@ -66,7 +66,6 @@ BEFORE: list[tuple[Exception, type[ServerError], str]] = [
     (because(httpx.ConnectError("x"), NO_TLS), TLSMismatch, f"What listens at {URL} does not speak TLS."),
     (because(httpx.ReadError("x"), NO_TLS), TLSMismatch, f"What listens at {URL} does not speak TLS."),
     (httpx.ConnectTimeout("slow"), NotListening, f"{URL} did not take the connection in time."),
-    (httpx.ProxyError("403"), NotListening, f"The proxy does not lead to {URL}."),
     (httpx.ReadTimeout("slow"), TimedOut, "took too long to begin: no first token for 30 seconds."),
     (httpx.RemoteProtocolError("gone"), NoAnswer, "closed the connection without an HTTP answer."),
     (httpx.DecodingError("gzip"), NotALlamaStack, f"What answers at {URL} does not speak Llama Stack."),

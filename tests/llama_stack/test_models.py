@@ -6,6 +6,23 @@ from llama_ui.core.errors import UnknownModel
 from llama_ui.llama_stack.models import Model, first_choice, from_listed, same_model, unknown_model
 
 GUIDES = "Llama3.2-11B-Vision-Instruct"
+OTHER_KINDS = [
+    "openai/text-embedding-3-small",
+    "ollama/all-minilm:l6-v2",
+    "nomic-embed-text:latest",
+    "BAAI/bge-m3",
+    "intfloat/e5-large-v2",
+    "cohere/rerank-v3.5",
+    "openai/whisper-1",
+    "openai/tts-1",
+    "gpt-4o-mini-transcribe",
+    "openai/dall-e-3",
+    "gpt-image-1",
+    "black-forest-labs/FLUX.1-dev",
+    "omni-moderation-latest",
+    "meta-llama/Llama-Guard-3-8B",
+    "openai/*",
+]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +72,9 @@ def test_the_guides_model_comes_first_under_any_prefix(prefix: str) -> None:
 
 def test_without_the_guides_model_the_servers_first_is_chosen() -> None:
     assert first_choice(["one", f"{GUIDES}-GGUF"]) == "one"
+    for other in OTHER_KINDS:
+        assert first_choice([other, "meta-llama/Llama-3.2-3B"]) == "meta-llama/Llama-3.2-3B", other
+        assert first_choice([other]) == other, "what else is there is not hidden"
     with pytest.raises(UnknownModel, match="The server lists no chat model"):
         first_choice([])
 

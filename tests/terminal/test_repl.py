@@ -136,5 +136,5 @@ def test_a_failure_is_one_sentence_on_stderr_and_status_1(
 
 def test_a_pipe_gets_the_exact_text(pipe: Pipe, stack: FakeStack) -> None:
     text = "\n\x1b[31mred\x1b[0m\x07 \u202e\ttab\r\nend 🦙"
-    stack.enqueue(*text)
+    stack.enqueue(text[:9], text[9:])
     assert pipe("hi") == (0, f"{text}\n", "")

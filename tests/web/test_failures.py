@@ -44,6 +44,17 @@ def test_a_stalled_reply_is_explained_and_the_conversation_goes_on(client: Clien
     assert_continued(client, stack, ("user", "zero"), HELLO, partial="half a ")
 
 
+def test_a_message_that_is_refused_for_what_it_contains_is_not_sent_again(client: Client, stack: FakeStack) -> None:
+    ask(client, "zero")
+    stack.enqueue(status=400, body={"error": {"message": "This model's maximum context length is 10 tokens."}})
+    shown = ask(client, "far too long")
+    assert "The conversation is too long for the model" in shown
+    assert shown.endswith("Later messages are sent without this one.")
+    assert ask(client, "two") == "Hello there."
+    sent = [(message["role"], message["content"]) for message in stack.requests[-1]["messages"]]
+    assert sent == [SYSTEM, ("user", "zero"), HELLO, ("user", "two")]
+
+
 @pytest.mark.parametrize(
     ("answer", "shown"),
     [
@@ -74,12 +85,11 @@ def test_a_server_that_goes_and_comes_back_is_found_again(
 
 
 def test_a_server_without_tls_at_an_https_address_is_explained(
-    serve: Callable[..., Client], address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., Client], address: Address, tmp_path: Path
 ) -> None:
     certificate = self_signed(tmp_path / "trusted.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     url = address.url.replace("http:", "https:")
     address.put(FakeStack)
-    client = serve(base_url=url)
+    client = serve(base_url=url, environ={"SSL_CERT_FILE": str(certificate)})
     assert ask(client, "one") == f"⚠️ What listens at {url} does not speak TLS. Write http:// in place of https://."
     assert_continued(client, address.put(FakeStack, certificate=certificate))

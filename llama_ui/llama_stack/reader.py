@@ -1,0 +1,141 @@
+"""One reply, read from the body of its response: bytes -> server-sent events -> JSON -> events of the reply."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from typing import Any
+
+import httpx
+
+from llama_ui.core import errors
+from llama_ui.core.events import Event, Finished, Reasoning, Text
+from llama_ui.llama_stack.dialects import Dialect
+from llama_ui.llama_stack.error_replies import RequestContext, explain_event, find_error
+from llama_ui.llama_stack.exception_map import connection_lost, not_a_llama_stack, timed_out
+from llama_ui.llama_stack.sse import EventDecoder, ServerEvent
+
+USAGE_TIMEOUT = 2.0  # seconds that a stream may stay open after its finish reason, for the usage
+
+
+class ReplyReader:
+    """Reads one response with status 200, whatever it calls its content."""
+
+    def __init__(self, response: httpx.Response, dialect: Dialect, request: RequestContext) -> None:
+        self._response = response
+        self._body = response.aiter_bytes()
+        self._dialect = dialect
+        self._request = request
+        self._decoder = EventDecoder()
+        self._finish_reason = ""
+        self._error: errors.ServerError | None = None  # to raise when the events before it are yielded
+        self._words = ""  # what came and is no JSON
+        self._texts: list[str] = []  # so far
+        self._half = ""  # of a surrogate pair, whose other half may come with the next text
+        self._deadline = asyncio.get_running_loop().time() + request.timeout
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Yields the events. Texts that arrive together are one event.
+
+        Raises:
+            ServerError: The reply failed, or nothing more of it came in time.
+        """
+        ended = False
+        while not ended:
+            events, ended = await self._next()
+            for event in events:
+                yield event
+            if self._error:
+                raise self._error
+
+    async def _next(self) -> tuple[list[Event], bool]:
+        """The next events, and whether they are the last. Bytes without events, such as pings, do not count."""
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                while not self._decoder.done and (chunk := await anext(self._body, None)) is not None:
+                    if events := self._merge(self._decoder.feed(chunk)):
+                        return events, False
+        except TimeoutError as error:
+            if not self._finish_reason:
+                raise timed_out(self._request) from error
+        except httpx.TransportError:
+            if not self._finish_reason:  # else all of the reply has arrived
+                raise
+        events = self._merge(self._decoder.flush())
+        if self._half:
+            events.append(Text("\ufffd"))
+        self._error = self._error or (None if self._finish_reason else self._unfinished())
+        return events, True
+
+    def _unfinished(self) -> errors.ServerError | None:
+        """The error for a body that ended without a finish reason, if that was no end of a reply."""
+        headers, request = self._response.headers, self._request
+        is_page = self._words.lstrip().startswith("<")
+        if self._words and (request.has_content or not is_page):
+            return explain_event(None, self._words, request)
+        if is_page or not (request.has_content or "event-stream" in headers.get("content-type", "")):
+            return not_a_llama_stack(request)
+        # Where only the end of the connection ends the body, it may have been cut off.
+        return None if {"transfer-encoding", "content-length"} & headers.keys() else connection_lost(request)
+
+    def _merge(self, server_events: Iterable[ServerEvent]) -> list[Event]:
+        """The events of some server events, with adjacent texts joined."""
+        events: list[Event] = []
+        try:
+            for event in self._events(server_events):
+                if events and isinstance(event, Text | Reasoning) and type(event) is type(events[-1]):
+                    events[-1] = type(event)(events[-1].text + event.text)
+                else:
+                    events.append(event)
+        except errors.ServerError as error:
+            self._error = error
+        if events:
+            wait = USAGE_TIMEOUT if self._finish_reason else self._request.timeout
+            self._deadline = asyncio.get_running_loop().time() + wait
+        return events
+
+    def _events(self, server_events: Iterable[ServerEvent]) -> Iterator[Event]:
+        for server_event in server_events:
+            name, data = server_event.name, server_event.data
+            if "error" in name:
+                raise explain_event(data, str(data), self._request)
+            for chunk in data if isinstance(data, list) else [data]:
+                if isinstance(chunk, dict):
+                    yield from self._chunk_events(chunk)
+                elif isinstance(chunk, str) and chunk.startswith(("{", "[")):
+                    raise not_a_llama_stack(self._request)
+                elif isinstance(chunk, str) and not name:
+                    self._words = (self._words + chunk)[:10_000]
+
+    def _chunk_events(self, chunk: dict[str, Any]) -> Iterator[Event]:
+        repeated = self._is_repetition(chunk)
+        for event in self._dialect.events(chunk):
+            match event:
+                case Text() | Reasoning():
+                    if repeated or not (text := self._whole_characters(event.text)):
+                        continue
+                    self._texts.append(text)
+                    event = type(event)(text)
+                case Finished(reason):
+                    # Some servers send the word null in each chunk, and others end a tool call with "stop".
+                    if reason.lower() in ("null", "none") or self._finish_reason == "tool_calls":
+                        continue
+                    self._finish_reason = reason
+            self._request.has_content = True
+            yield event
+        if error := find_error(chunk):
+            raise explain_event(error, str(error), self._request)
+
+    def _is_repetition(self, chunk: dict[str, Any]) -> bool:
+        """Whether the chunk is the whole message once more, as some servers send it after the deltas."""
+        match chunk:
+            case {"choices": [{"message": {"content": str(content)}}]}:
+                return len(self._texts) > 1 and "".join(self._texts) == content
+        return False
+
+    def _whole_characters(self, text: str) -> str:
+        """The text with what is left of the one before; half an emoji, which no page can show, becomes "�"."""
+        text, self._half = self._half + text, ""
+        if text.isascii():
+            return text
+        if "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

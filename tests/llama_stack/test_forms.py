@@ -1,0 +1,408 @@
+"""Every form in which servers send a reply, or an error in it, is shown as what it is: on a real socket."""
+
+import gzip
+import json
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llama_ui.core.conversation import Reply
+from llama_ui.core.errors import BadReply, Busy, ContentFiltered, NotALlamaStack, TimedOut, TooLong
+from llama_ui.core.events import Finished, Text
+from llama_ui.core.messages import Image, Message, SamplingOptions
+from llama_ui.core.reply import respond
+from llama_ui.llama_stack import reader
+from llama_ui.llama_stack.client import LlamaStackClient
+from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS
+from llama_ui.llama_stack.sse import EventDecoder
+from tests.support.wire import Answer, Wire, wire
+
+pytestmark = pytest.mark.loopback
+MESSAGES = [Message("user", "Hi.")]
+PICTURE = [Message("user", "Look.", (Image("image/png", "aWNvbg=="),))]
+
+
+def event(chunk: object) -> bytes:
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+def delta(**fields: object) -> bytes:
+    return event({"choices": [{"index": 0, "delta": fields, "finish_reason": None}]})
+
+
+def end(reason: str | None = "stop") -> bytes:
+    return event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+
+
+def message(**fields: object) -> bytes:
+    return json.dumps({"choices": [{"message": fields, "finish_reason": "stop"}]}, indent=2).encode()
+
+
+HELLO = delta(content="Hel") + delta(content="lo.")
+DONE = b"data: [DONE]\n\n"
+
+
+async def reply_of(
+    stack: Wire,
+    messages: list[Message] = MESSAGES,
+    options: SamplingOptions = SamplingOptions(),  # noqa: B008
+    longest: float = 60.0,
+) -> Reply:
+    """The last snapshot of a reply."""
+    client = LlamaStackClient(stack.url, timeout=longest)
+    replies = [reply async for reply in respond(client.stream, "m", messages, options)]
+    await client.aclose()
+    return replies[-1]
+
+
+async def reply_to(*parts: bytes, **details: object) -> Reply:
+    async with wire(Answer(parts, **details)) as stack:  # type: ignore[arg-type] # the fields of Answer
+        return await reply_of(stack)
+
+
+WHOLE = {
+    "retry": (b"retry: 3000\n\n", HELLO, end()),
+    "an event with empty data": (b"data:\n\ndata: \n\n", HELLO, end()),
+    "an event without data": (b"event: ping\n\n", HELLO, end()),
+    "a comment after an id": (b"id: 1\n: hello\n\n", HELLO, end()),
+    "a byte order mark": (b"\xef\xbb\xbf" + HELLO, end()),
+    "a byte order mark in two parts": (b"\xef", b"\xbb\xbf" + HELLO, end()),
+    "a last chunk without its blank line": (HELLO, end().rstrip()),
+    "CRLF": ((HELLO + end()).replace(b"\n", b"\r\n"),),
+    "CR": ((HELLO + end()).replace(b"\n", b"\r"),),
+    "CRLF cut in two": (HELLO.replace(b"\n", b"\r"), b"\n", end()),
+    "data in several lines": (b"event: message\n" + HELLO.replace(b'"index"', b'\ndata: "index"'), end()),
+    "no space after the colon": ((HELLO + end()).replace(b"data: ", b"data:"),),
+    "pings with names and words": (
+        b"event: ping\ndata: ping\n\n",
+        HELLO,
+        b'event: ping\ndata: {"type": "ping"}\n\n',
+        end(),
+    ),
+    "JSON lines": ((HELLO + end()).replace(b"data: ", b"").replace(b"\n\n", b"\n"),),
+    "an array of chunks": (b"[" + b",\n".join((HELLO + end()).replace(b"data: ", b"").split(b"\n\n")[:-1]) + b"]",),
+    "each byte by itself": tuple(bytes([byte]) for byte in HELLO + end() + DONE),
+    "messages in place of deltas": ((HELLO + end()).replace(b"delta", b"message"),),
+    "one completion": (message(role="assistant", content="Hello."),),
+    "content in parts": (delta(content=[{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo."}]), end()),
+    "deltas, and then the whole message": (HELLO, b"data: " + message(content="Hello.").replace(b"\n", b"") + b"\n\n"),
+    "the word null as finish reason": (HELLO.replace(b"null", b'"null"'), end()),
+    "errors that are null": (HELLO.replace(b'"choices"', b'"error": null, "choices"'), end()),
+}
+
+
+@pytest.mark.parametrize("parts", WHOLE.values(), ids=WHOLE)
+async def test_a_whole_reply_in_any_form_is_shown_without_a_note(parts: tuple[bytes, ...]) -> None:
+    reply = await reply_to(*parts)
+    assert (reply.text, reply.reasoning, reply.ending, reply.error) == ("Hello.", "", "", None)
+    assert reply.stats.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/x-ndjson", ""])
+async def test_the_content_type_does_not_matter(kind: str) -> None:
+    reply = await reply_to(HELLO, end(), headers={"content-type": kind})
+    assert (reply.text, reply.error) == ("Hello.", None)
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ((delta(content="a") + end()).replace(b'"a"', b'"a\xffb"'), "a\ufffdb"),
+        (delta(content="\ud83e") + delta(content="\udd99") + end(), "🦙"),
+        (delta(content="a\ud83e") + end(), "a\ufffd"),
+        ("data: 🦙 \n\n".encode() + delta(content="🦙") + end(), "🦙"),
+    ],
+    ids=["invalid UTF-8", "an emoji in two halves", "half an emoji", "stray words"],
+)
+async def test_a_character_that_is_broken_or_cut_does_not_spoil_the_reply(parts: bytes, text: str) -> None:
+    for cut in range(0, len(parts), 7):
+        reply = await reply_to(parts[:cut], parts[cut:])
+        assert (reply.text, reply.error) == (text, None)
+
+
+async def test_a_compressed_reply_is_read_though_an_uncompressed_one_is_asked_for() -> None:
+    headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
+    async with wire(Answer((gzip.compress(HELLO + end()),), headers=headers)) as stack:
+        assert (await reply_of(stack)).text == "Hello."
+        assert [request.headers["accept-encoding"] for request in stack.posts] == ["identity"]
+
+
+THOUGHTS = {
+    "a field of their own": delta(reasoning_content="Hm.") + HELLO,
+    "in parts": delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]) + HELLO,
+    "in brackets": delta(content="[THI") + delta(content="NK]Hm.[/THINK]") + HELLO,
+    "in upper case": delta(content="<THINK>Hm.</THINK>\n\n") + HELLO,
+    "another word": delta(content="<thinking>\nHm.\n</thinking>\n") + HELLO,
+    "Kimi": delta(content="◁think▷Hm.◁/think▷") + HELLO,
+    "harmony": delta(content="<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|chan")
+    + delta(content="nel|>final<|message|>")
+    + HELLO
+    + delta(content="<|return|>"),
+}
+
+
+@pytest.mark.parametrize("chunks", THOUGHTS.values(), ids=THOUGHTS)
+async def test_thoughts_in_any_form_are_shown_as_such(chunks: bytes) -> None:
+    reply = await reply_to(chunks, end())
+    assert (reply.reasoning, reply.text, reply.error) == ("Hm.", "Hello.", None)
+
+
+FAILURES: dict[str, tuple[bytes, type[Exception], str]] = {
+    "a line of its own": (b'error: {"message": "Out of memory", "code": 503}\n\n', BadReply, "(503): `Out of memory`."),
+    "a bare object": (b'{"error": {"message": "Out of memory."}}\n', BadReply, "`Out of memory`."),
+    "a bare object in data": (b'data: {"error": "Out of memory."}\n\n', BadReply, "`Out of memory`."),
+    "words in an event": (b"event: error\ndata: Out of memory.\n\n", BadReply, "`Out of memory`."),
+    "words in JSON": (b'event: error\ndata: "Out of memory."\n\n', BadReply, "`Out of memory`."),
+    "words alone": (b"upstream connect error", BadReply, "`upstream connect error`."),
+    "words in data": (b"data: upstream connect error\n\n", BadReply, "`upstream connect error`."),
+    "in a choice": (
+        event({"choices": [{"delta": {}, "error": {"message": "Out of memory."}, "finish_reason": "error"}]}),
+        BadReply,
+        "`Out of memory`.",
+    ),
+    "beside choices": (
+        event({"choices": [], "error": {"message": "Slow down.", "code": 429}}),
+        Busy,
+        "(429): `Slow down`.",
+    ),
+    "a code as text": (event({"error": {"message": "Slow down.", "code": "429"}}), Busy, "(429): `Slow down`."),
+    "a flag": (event({"error": True, "message": "Out of memory."}), BadReply, "`Out of memory`."),
+    "JSON that is cut off": (b'data: {"choices": [\n\n', BadReply, "what came next cannot be read."),
+    "the reason error": (end("error"), BadReply, "broke the reply off (`error`)."),
+    "the reason abort": (end("abort"), BadReply, "broke the reply off (`abort`)."),
+    "the reason SAFETY": (end("SAFETY"), ContentFiltered, "A content filter stopped the reply."),
+    "a tool call": (end("tool_calls"), BadReply, "tried to call a tool"),
+    "a tool call that ends with stop": (
+        delta(tool_calls=[{"function": {"name": "f", "arguments": "{}"}}]) + end("stop"),
+        BadReply,
+        "tried to call a tool",
+    ),
+}
+
+
+@pytest.mark.parametrize(("chunk", "kind", "sentence"), FAILURES.values(), ids=FAILURES)
+async def test_an_error_in_any_form_is_told_in_the_servers_words_and_the_reply_is_kept(
+    chunk: bytes, kind: type[Exception], sentence: str
+) -> None:
+    for parts in ((HELLO + chunk,), (HELLO, chunk)):
+        reply = await reply_to(*parts)
+        assert reply.text == "Hello."
+        assert type(reply.error) is kind and sentence in reply.error.sentence
+    assert isinstance((await reply_to(chunk)).error, kind) or chunk.startswith(b"data: {")
+
+
+@pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "model_length", "out_of_tokens"])
+async def test_the_token_limit_has_many_names(reason: str) -> None:
+    assert "token limit" in (await reply_to(HELLO, end(reason))).ending
+
+
+@pytest.mark.parametrize("reason", ["stop", "eos", "eos_token", "end_turn", "stop_sequence", "COMPLETE"])
+async def test_an_ordinary_end_has_many_names(reason: str) -> None:
+    reply = await reply_to(HELLO, end(reason))
+    assert (reply.ending, reply.error) == ("", None)
+
+
+async def test_a_reply_that_ends_without_a_reason_says_so() -> None:
+    reply = await reply_to(HELLO, DONE)
+    assert (reply.text, reply.error) == ("Hello.", None)
+    assert reply.ending == "The server ended the reply without a reason; it may not be complete."
+
+
+@pytest.mark.parametrize("body", [b"<!doctype html><title>Router</title>", b"{}", b"null", b'{"hello": 1}'])
+async def test_another_kind_of_answer_is_told(body: bytes) -> None:
+    assert isinstance((await reply_to(body, headers={"content-type": "text/html"})).error, NotALlamaStack)
+
+
+# Time
+
+
+async def test_pings_are_no_sign_of_life() -> None:
+    ping = b": ping\n\n" + event({"choices": []})
+    async with wire(Answer((HELLO, *[ping] * 3), stays_open=True)) as stack:
+        reply = await reply_of(stack, longest=0.5)
+        assert reply.text == "Hello." and isinstance(reply.error, TimedOut)
+        await stack.closed.wait()
+
+
+async def test_after_its_finish_reason_a_reply_is_whole_though_the_stream_stays_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader, "USAGE_TIMEOUT", 0.01)
+    async with wire(Answer((HELLO, end()), stays_open=True)) as stack:
+        reply = await reply_of(stack)
+        assert (reply.text, reply.error) == ("Hello.", None)
+        await stack.closed.wait()
+    async with wire(Answer((HELLO, end(), DONE), stays_open=True)) as stack:
+        assert (await reply_of(stack)).text == "Hello."
+
+
+async def test_a_reply_that_came_in_one_piece_has_no_speed_and_says_why() -> None:
+    reply = await reply_to(b"".join(delta(content=f"word{n} ") for n in range(50)) + end())
+    assert reply.stats.tokens_per_second is None
+    assert "held the stream back" in reply.ending
+    assert (await reply_to(HELLO + end())).ending == "", "a short reply always comes in one piece"
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": 7, "completion_tokens": 3}, (7, 3, False)),
+        ({"prompt_tokens": 7.0, "completion_tokens": 3.0}, (7, 3, False)),
+        ({"input_tokens": 7, "output_tokens": 3}, (7, 3, False)),
+        ({"prompt_tokens": 7}, (7, 2, True)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, (1, 2, True)),
+        ({"prompt_tokens": "many"}, (1, 2, True)),
+        (None, (1, 2, True)),
+    ],
+)
+async def test_usage_is_read_by_any_name_and_estimated_where_there_is_none(
+    usage: object, tokens: tuple[int, int, bool]
+) -> None:
+    stats = (await reply_to(HELLO, end(), event({"choices": [], "usage": usage}))).stats
+    assert (stats.prompt_tokens, stats.completion_tokens, stats.estimated) == tokens
+
+
+# Requests that are refused for a field
+
+
+def refusal(words: str, status: str = "400 Bad Request") -> Answer:
+    return Answer((json.dumps({"error": {"message": words}}).encode(),), status, {"content-type": "application/json"})
+
+
+ANSWER = Answer((HELLO, end()))
+LIMITED = SamplingOptions(max_tokens=4096, app_limit=True)
+FIELDS = [
+    ("Unrecognized request argument: stream_options", LIMITED, {"max_tokens"}),
+    ("Extra inputs are not permitted: max_tokens", LIMITED, {"stream_options"}),
+    ("Unsupported 'max_tokens': use 'max_completion_tokens'.", LIMITED, {"stream_options", "max_completion_tokens"}),
+    (
+        "Unsupported 'max_tokens': use 'max_completion_tokens'.",
+        SamplingOptions(max_tokens=5),
+        {"stream_options", "max_completion_tokens"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "options", "fields"), FIELDS)
+@pytest.mark.parametrize("status", ["400 Bad Request", "422 Unprocessable Entity"])
+async def test_without_a_field_that_the_engine_refuses_the_request_is_sent_once_more(
+    words: str, options: SamplingOptions, fields: set[str], status: str
+) -> None:
+    async with wire(refusal(words, status), ANSWER) as stack:
+        client = LlamaStackClient(stack.url)
+        for posts in (2, 3):  # the second reply has learned from the first
+            replies = [reply async for reply in respond(client.stream, "m", MESSAGES, options)]
+            assert (replies[-1].text, replies[-1].error) == ("Hello.", None)
+            assert len(stack.posts) == posts
+            assert json.loads(stack.posts[-1].body).keys() - {"model", "messages", "stream"} == fields
+        await client.aclose()
+
+
+async def test_a_conversation_that_only_the_limit_of_the_app_makes_too_long_is_sent_without_it() -> None:
+    async with wire(refusal("maximum context length is 4096 tokens, you requested 4200 tokens"), ANSWER) as stack:
+        client = LlamaStackClient(stack.url)
+        for _ in range(2):
+            replies = [reply async for reply in respond(client.stream, "m", MESSAGES, LIMITED)]
+            assert (replies[-1].text, replies[-1].error) == ("Hello.", None)
+        assert ["max_tokens" in json.loads(request.body) for request in stack.posts] == [True, False, True]
+        await client.aclose()
+
+
+async def test_a_limit_that_a_person_set_is_never_dropped() -> None:
+    async with wire(refusal("max_tokens: not permitted"), ANSWER) as stack:
+        client = LlamaStackClient(stack.url)
+        for options in (LIMITED, SamplingOptions(max_tokens=5)):
+            [_ async for _ in respond(client.stream, "m", MESSAGES, options)]
+        assert ["max_tokens" in json.loads(request.body) for request in stack.posts] == [True, False, True]
+        await client.aclose()
+    async with wire(refusal("max_tokens is too large", "400 Bad Request"), ANSWER) as stack:
+        reply = await reply_of(stack, options=SamplingOptions(max_tokens=9000))
+        assert reply.error and "`max_tokens`" in reply.error.sentence
+        assert len(stack.posts) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "messages", "words"),
+    [
+        (refusal("System role not supported"), [Message("system", "Be brief."), *MESSAGES], "Empty the system prompt."),
+        (refusal("Internal server error: ...", "500 X"), PICTURE, "The picture may be the reason"),
+        (Answer((b"",), "500 X", {}), PICTURE, "The picture may be the reason"),
+        (refusal("'x' does not support chat"), MESSAGES, "Choose a chat model."),
+        (
+            Answer(
+                (b"<html><title>413 Request Entity Too Large</title></html>",), "413 X", {"content-type": "text/html"}
+            ),
+            PICTURE,
+            "`413 Request Entity Too Large`. Send fewer or smaller pictures, or raise the limit",
+        ),
+        (
+            Answer((b"<html><h1>504 Gateway Time-out</h1></html>",), "504 X", {"content-type": "text/html"}),
+            MESSAGES,
+            "is not available (504): `504 Gateway Time-out`.",
+        ),
+        (
+            Answer((b"{}",), "401 X", {"www-authenticate": 'Basic realm="x"'}),
+            MESSAGES,
+            "wants a user name and a password (Basic authentication)",
+        ),
+        (
+            refusal(
+                'API key not set. Set it in the provider data header: x-llamastack-provider-data: {"groq_api_key": "K"}'
+            ),
+            MESSAGES,
+            'LLAMA_STACK_CLIENT_PROVIDER_DATA, for example to {"groq_api_key": "KEY"}.',
+        ),
+    ],
+)
+async def test_a_refusal_says_what_to_do(answer: Answer, messages: list[Message], words: str) -> None:
+    async with wire(answer) as stack:
+        assert words in str((await reply_of(stack, messages)).error)
+
+
+async def test_a_message_that_is_too_long_is_refused_for_good_and_one_that_finds_the_server_busy_is_not() -> None:
+    async with wire(refusal("maximum context length is 10 tokens"), refusal("busy", "503 X")) as stack:
+        too_long, busy = await reply_of(stack), await reply_of(stack)
+    assert isinstance(too_long.error, TooLong) and too_long.refused
+    assert too_long.ending == "Later messages are sent without this one."
+    assert busy.error and not busy.refused
+
+
+# Any variant
+
+LINE = st.sampled_from([b"\n", b"\r\n", b"\r"])
+NOISE = st.sampled_from([b"", b": ping", b"retry: 3000", b"id: 7", b"id:", b"event", b"data", b"data:", b"data: "])
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[bytes, str]:
+    """A stream in some form, cut nowhere yet, and the text in it."""
+    line, space = draw(LINE), draw(st.sampled_from([b"", b" "]))
+    words = draw(st.lists(st.text(alphabet="ab é🦙\n{}[]:", min_size=1, max_size=5), min_size=1, max_size=5))
+    body = draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
+    for chunk in [*(delta(content=word) for word in words), end()]:
+        body += b"".join(noise + line for noise in draw(st.lists(NOISE, max_size=3)))
+        key = draw(st.sampled_from([b"delta", b"message"])) if len(words) > 2 else b"delta"
+        data = chunk.strip().replace(b'"delta"', b'"' + key + b'"').removeprefix(b"data: ")
+        body += b"data:" + space + data + line + line
+    return draw(st.sampled_from([body, body.rstrip(b"\r\n"), body + b"data: [DONE]" + line])), "".join(words)
+
+
+@given(streams(), st.data())
+@settings(max_examples=200)
+def test_a_stream_in_any_form_and_cut_anywhere_has_the_same_events(
+    stream: tuple[bytes, str], data: st.DataObject
+) -> None:
+    body, text = stream
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=8)))
+    decoder, chunks = EventDecoder(), []
+    for start, stop in zip([0, *cuts], [*cuts, len(body)], strict=True):
+        chunks += [event.data for event in decoder.feed(body[start:stop])]
+    chunks += [event.data for event in decoder.flush()]
+    events = [event for chunk in chunks for event in CHAT_COMPLETIONS.events(cast(dict[str, object], chunk))]
+    assert "".join(event.text for event in events if isinstance(event, Text)) == text
+    assert events[-1] == Finished("stop")
