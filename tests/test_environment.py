@@ -10,7 +10,7 @@ from llama_ui.core.errors import ChatError, Misconfigured, Moved, NotALlamaStack
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.environment import find_proxy, is_excepted, is_this_machine, tls_context, unusable_variables
 from llama_ui.llama_stack.client import LlamaStackClient
-from tests.support.wire import Answer, Wire, wire
+from tests.support.raw_stack import Answer, RawStack, raw_stack
 
 pytestmark = pytest.mark.loopback  # host names are looked up
 KEY = "sk-secret-key"
@@ -153,7 +153,7 @@ async def listen(listener: Listener) -> tuple[asyncio.Server, str]:
 async def test_no_proxy_sees_a_request_to_this_machine(host: str, scheme: str) -> None:
     proxy = Listener()
     server, address = await listen(proxy)
-    async with server, wire(Answer((b"",))) as stack:
+    async with server, raw_stack(Answer((b"",))) as stack:
         environ = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), f"{scheme}://{address}")
         reached = client(stack.url.replace("127.0.0.1", host), **environ)
         await reached.discovery.dialect()
@@ -204,8 +204,8 @@ async def test_a_socks_proxy_that_refuses_is_named_and_sees_no_key() -> None:
 # Redirects
 
 
-async def moved(to: str, status: str = "301 Moved Permanently") -> tuple[ChatError, Wire]:
-    async with wire(Answer((b"",))) as stack:
+async def moved(to: str, status: str = "301 Moved Permanently") -> tuple[ChatError, RawStack]:
+    async with raw_stack(Answer((b"",))) as stack:
         stack.pages["/base/v1/inspect/routes"] = Answer((b"",), status, {"location": to})
         return await failure(f"{stack.url}/base"), stack
 
@@ -218,8 +218,8 @@ async def test_a_server_that_has_moved_is_told_at_the_first_lookup_with_its_whol
 
 
 async def test_a_redirect_to_a_login_is_told_as_such_and_followed_by_no_key() -> None:
-    async with wire(Answer((b"",))) as other:
-        async with wire(Answer((b"",), "302 Found", {"location": f"{other.url}/login?secret"})) as stack:
+    async with raw_stack(Answer((b"",))) as other:
+        async with raw_stack(Answer((b"",), "302 Found", {"location": f"{other.url}/login?secret"})) as stack:
             reply = client(stack.url)
             with pytest.raises(NotALlamaStack) as failed:
                 async for _ in reply.stream("m", [Message("user", "Hi.")], SamplingOptions()):

@@ -38,7 +38,7 @@ from tests.llama_stack.mock_server import (
     streamed,
 )
 from tests.support import SECONDS
-from tests.support.wire import Answer, wire
+from tests.support.raw_stack import Answer, raw_stack
 
 
 async def until_failure(server: MockServer) -> tuple[list[Event], ServerError]:
@@ -113,7 +113,7 @@ async def test_every_request_has_the_key_and_never_one_from_the_environment(
 @pytest.mark.loopback
 async def test_user_name_password_and_provider_data_go_with_every_request_and_are_never_shown() -> None:
     refused = Answer((b'{"error": "No: hunter22, sk-provider"}',), "400 Bad Request", {})
-    async with wire(refused) as stack:
+    async with raw_stack(refused) as stack:
         url, data = stack.url.replace("//", "//me:hunter22@"), {"openai_api_key": "sk-provider"}
         client = LlamaStackClient(url, provider_data=data)
         assert client.base_url == stack.url

@@ -17,7 +17,7 @@ from llama_ui.llama_stack import reader
 from llama_ui.llama_stack.client import LlamaStackClient
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS
 from llama_ui.llama_stack.sse import EventDecoder
-from tests.support.wire import Answer, Wire, wire
+from tests.support.raw_stack import Answer, RawStack, raw_stack
 
 pytestmark = pytest.mark.loopback
 MESSAGES = [Message("user", "Hi.")]
@@ -45,7 +45,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 async def reply_of(
-    stack: Wire,
+    stack: RawStack,
     messages: list[Message] = MESSAGES,
     options: SamplingOptions = SamplingOptions(),  # noqa: B008
     longest: float = 60.0,
@@ -58,7 +58,7 @@ async def reply_of(
 
 
 async def reply_to(*parts: bytes, **details: object) -> Reply:
-    async with wire(Answer(parts, **details)) as stack:  # type: ignore[arg-type] # the fields of Answer
+    async with raw_stack(Answer(parts, **details)) as stack:  # type: ignore[arg-type] # the fields of Answer
         return await reply_of(stack)
 
 
@@ -124,7 +124,7 @@ async def test_a_character_that_is_broken_or_cut_does_not_spoil_the_reply(parts:
 
 async def test_a_compressed_reply_is_read_though_an_uncompressed_one_is_asked_for() -> None:
     headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
-    async with wire(Answer((gzip.compress(HELLO + end()),), headers=headers)) as stack:
+    async with raw_stack(Answer((gzip.compress(HELLO + end()),), headers=headers)) as stack:
         assert (await reply_of(stack)).text == "Hello."
         assert [request.headers["accept-encoding"] for request in stack.posts] == ["identity"]
 
@@ -220,7 +220,7 @@ async def test_another_kind_of_answer_is_told(body: bytes) -> None:
 
 async def test_pings_are_no_sign_of_life() -> None:
     ping = b": ping\n\n" + event({"choices": []})
-    async with wire(Answer((HELLO, *[ping] * 3), stays_open=True)) as stack:
+    async with raw_stack(Answer((HELLO, *[ping] * 3), stays_open=True)) as stack:
         reply = await reply_of(stack, longest=0.5)
         assert reply.text == "Hello." and isinstance(reply.error, TimedOut)
         await stack.closed.wait()
@@ -230,11 +230,11 @@ async def test_after_its_finish_reason_a_reply_is_whole_though_the_stream_stays_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reader, "USAGE_TIMEOUT", 0.01)
-    async with wire(Answer((HELLO, end()), stays_open=True)) as stack:
+    async with raw_stack(Answer((HELLO, end()), stays_open=True)) as stack:
         reply = await reply_of(stack)
         assert (reply.text, reply.error) == ("Hello.", None)
         await stack.closed.wait()
-    async with wire(Answer((HELLO, end(), DONE), stays_open=True)) as stack:
+    async with raw_stack(Answer((HELLO, end(), DONE), stays_open=True)) as stack:
         assert (await reply_of(stack)).text == "Hello."
 
 
@@ -293,7 +293,7 @@ FIELDS = [
 async def test_without_a_field_that_the_engine_refuses_the_request_is_sent_once_more(
     words: str, options: SamplingOptions, fields: set[str], status: str
 ) -> None:
-    async with wire(refusal(words, status), ANSWER) as stack:
+    async with raw_stack(refusal(words, status), ANSWER) as stack:
         client = LlamaStackClient(stack.url)
         for posts in (2, 3):  # the second reply has learned from the first
             replies = [reply async for reply in respond(client.stream, "m", MESSAGES, options)]
@@ -304,7 +304,7 @@ async def test_without_a_field_that_the_engine_refuses_the_request_is_sent_once_
 
 
 async def test_a_conversation_that_only_the_limit_of_the_app_makes_too_long_is_sent_without_it() -> None:
-    async with wire(refusal("maximum context length is 4096 tokens, you requested 4200 tokens"), ANSWER) as stack:
+    async with raw_stack(refusal("maximum context length is 4096 tokens, you requested 4200 tokens"), ANSWER) as stack:
         client = LlamaStackClient(stack.url)
         for _ in range(2):
             replies = [reply async for reply in respond(client.stream, "m", MESSAGES, LIMITED)]
@@ -314,13 +314,13 @@ async def test_a_conversation_that_only_the_limit_of_the_app_makes_too_long_is_s
 
 
 async def test_a_limit_that_a_person_set_is_never_dropped() -> None:
-    async with wire(refusal("max_tokens: not permitted"), ANSWER) as stack:
+    async with raw_stack(refusal("max_tokens: not permitted"), ANSWER) as stack:
         client = LlamaStackClient(stack.url)
         for options in (LIMITED, SamplingOptions(max_tokens=5)):
             [_ async for _ in respond(client.stream, "m", MESSAGES, options)]
         assert ["max_tokens" in json.loads(request.body) for request in stack.posts] == [True, False, True]
         await client.aclose()
-    async with wire(refusal("max_tokens is too large", "400 Bad Request"), ANSWER) as stack:
+    async with raw_stack(refusal("max_tokens is too large", "400 Bad Request"), ANSWER) as stack:
         reply = await reply_of(stack, options=SamplingOptions(max_tokens=9000))
         assert reply.error and "`max_tokens`" in reply.error.sentence
         assert len(stack.posts) == 1
@@ -360,12 +360,12 @@ async def test_a_limit_that_a_person_set_is_never_dropped() -> None:
     ],
 )
 async def test_a_refusal_says_what_to_do(answer: Answer, messages: list[Message], words: str) -> None:
-    async with wire(answer) as stack:
+    async with raw_stack(answer) as stack:
         assert words in str((await reply_of(stack, messages)).error)
 
 
 async def test_a_message_that_is_too_long_is_refused_for_good_and_one_that_finds_the_server_busy_is_not() -> None:
-    async with wire(refusal("maximum context length is 10 tokens"), refusal("busy", "503 X")) as stack:
+    async with raw_stack(refusal("maximum context length is 10 tokens"), refusal("busy", "503 X")) as stack:
         too_long, busy = await reply_of(stack), await reply_of(stack)
     assert isinstance(too_long.error, TooLong) and too_long.refused
     assert too_long.ending == "Later messages are sent without this one."

@@ -31,7 +31,7 @@ class Request:
     body: bytes
 
 
-class Wire:
+class RawStack:
     """Answers the chat requests in order, the last answer again and again, and each path in `pages` with its bytes."""
 
     def __init__(self, *answers: Answer) -> None:
@@ -72,9 +72,9 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(*answers: Answer) -> AsyncIterator[Wire]:
+async def raw_stack(*answers: Answer) -> AsyncIterator[RawStack]:
     """Serves the answers at `url`."""
-    stack = Wire(*answers)
+    stack = RawStack(*answers)
     async with await asyncio.start_server(stack.serve, "127.0.0.1") as server:
         stack.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield stack
