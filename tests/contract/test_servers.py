@@ -1,17 +1,17 @@
-"""The same tests on every generation of servers: four real ones, and a recording of llama-stack 0.1.9.
+"""The same tests on every generation of servers, on a gateway, and on a recording of llama-stack 0.1.9.
 
-`make contract` runs them. The last test compares the results with the server matrix in the README; with
-`--write-matrix` it rewrites the matrix.
+`make contract` runs them. Afterwards `test_the_matrix.py` compares the results with the server matrix in the README;
+with `--write-matrix` it rewrites the matrix.
 """
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,14 @@ from llama_ui.core.events import Event, Finished, Notice, Reasoning, Text, Usage
 from llama_ui.core.messages import REASONING_EFFORTS, Image, Message, SamplingOptions
 from llama_ui.llama_stack.client import LlamaStackClient
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, OPENAI_COMPATIBLE, Dialect
-from llama_ui.llama_stack.models import Model
+from llama_ui.llama_stack.models import Model, first_choice
+from tests.contract import matrix
 from tests.support import SECONDS
 from tests.support.app_process import ROOT, free_port
 from tests.support.fake_stack import Endless, Hold
 from tests.support.pictures import picture
 from tests.support.received import received
 from tests.support.servers import RealServer
-from tests.support.servers.install import NAMES
 from tests.support.servers.recorded import RecordedServer
 
 pytestmark = pytest.mark.contract
@@ -48,6 +48,8 @@ CONVERSATION = [
 type Server = RealServer | RecordedServer
 
 UNSET = SamplingOptions()
+GATEWAY = "litellm-1.108.7"
+KEYS_OF_PROVIDERS = ("ogx-1.5.0", "ogx-1.3.1", "llama-stack-0.7.3", "llama-stack-0.6.1", "llama-stack-0.5.4")
 
 
 @dataclass(frozen=True)
@@ -58,24 +60,37 @@ class Generation:
     name: str
     dialect: Dialect
 
+    @property
+    def row(self) -> tuple[str, str]:
+        """The row in the matrix."""
+        name = "LiteLLM 1.108.7" if self.server == GATEWAY else self.name
+        return name, self.dialect.route
+
+    def start(self, port: int | None = None) -> Server:
+        """The server, to be entered."""
+        return RecordedServer(port or 0) if self.server == RecordedServer.name else RealServer(self.server, port)
+
 
 GENERATIONS = [
     Generation("ogx-1.5.0", "OGX 1.5.0", CHAT_COMPLETIONS),
+    Generation("ogx-1.3.1", "OGX 1.3.1", CHAT_COMPLETIONS),
     Generation("llama-stack-0.7.3", "Llama Stack 0.7.3", CHAT_COMPLETIONS),
+    Generation("llama-stack-0.6.1", "Llama Stack 0.6.1", CHAT_COMPLETIONS),
+    Generation("llama-stack-0.5.4", "Llama Stack 0.5.4", CHAT_COMPLETIONS),
+    Generation("llama-stack-0.4.7", "Llama Stack 0.4.7", CHAT_COMPLETIONS),
     Generation("llama-stack-0.3.5", "Llama Stack 0.3.5", CHAT_COMPLETIONS),
     Generation("llama-stack-0.2.12", "Llama Stack 0.2.12", OPENAI_COMPATIBLE),
     Generation("llama-stack-0.2.12", "Llama Stack 0.2.12", LEGACY),
     Generation("llama-stack-0.1.9", "Llama Stack 0.1.9", LEGACY),
+    Generation(GATEWAY, "OpenAI-compatible server", CHAT_COMPLETIONS),
 ]
-# The results: generation -> column -> cell.
-RESULTS: dict[int, dict[str, str]] = defaultdict(dict)
 
 
 class _Transport(httpx.AsyncHTTPTransport):
     """Records requests. It can hide the OpenAI routes, so that the client chooses the legacy one."""
 
     def __init__(self, only_legacy: bool) -> None:
-        super().__init__()
+        super().__init__(limits=httpx.Limits(max_keepalive_connections=0))  # like the app's own
         self.requests: list[httpx.Request] = []
         self._only_legacy = only_legacy
 
@@ -93,7 +108,6 @@ class _Transport(httpx.AsyncHTTPTransport):
 class Target:
     """A generation under test, with its server and a client."""
 
-    number: int
     generation: Generation
     server: Server
     stack: LlamaStackClient
@@ -137,46 +151,50 @@ class Target:
             url = url.replace("png;", "PNG;").replace("jpeg;", "JPEG;")
         return {"type": "image_url", "image_url": {"url": url}}
 
-    def record(self, column: str, cell: object) -> None:
-        RESULTS[self.number][column] = {True: "yes", False: "no"}.get(cell, str(cell))  # type: ignore[call-overload] # any cell
+    def record(self, column: str, cell: bool | str) -> None:
+        matrix.record(self.generation.row, column, cell)
 
 
 def text_of(events: list[Event]) -> str:
     return "".join(event.text for event in events if isinstance(event, Text))
 
 
+@pytest.fixture(scope="module", params=GENERATIONS, ids=[f"{item.server} {item.dialect.route}" for item in GENERATIONS])
+def generation(request: pytest.FixtureRequest) -> Generation:
+    return request.param  # type: ignore[no-any-return] # pytest does not know the type
+
+
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, Server]]:
-    with ExitStack() as cleanup:
-        started = {name: cleanup.enter_context(RealServer(name)) for name in NAMES}
-        for server in started.values():
-            server.await_ready()
-        yield started | {RecordedServer.name: cleanup.enter_context(RecordedServer())}
+def server(generation: Generation) -> Iterator[Server]:
+    """One server at a time: pytest runs all the tests of a generation before those of the next one."""
+    with generation.start() as server:
+        yield server.await_ready() if isinstance(server, RealServer) else server
 
 
-@pytest.fixture(params=range(len(GENERATIONS)), ids=[f"{item.server} {item.dialect.route}" for item in GENERATIONS])
-async def target(request: pytest.FixtureRequest, servers: dict[str, Server]) -> AsyncIterator[Target]:
-    generation = GENERATIONS[request.param]
-    server = servers[generation.server]
+@pytest.fixture
+async def target(generation: Generation, server: Server) -> AsyncIterator[Target]:
     server.reset()
     transport = _Transport(only_legacy=generation.dialect is LEGACY)
     http = httpx.AsyncClient(transport=transport, timeout=SECONDS)
-    async with aclosing(LlamaStackClient(server.url, http=http)) as stack:
-        yield Target(request.param, generation, server, stack, transport)
+    async with aclosing(LlamaStackClient(server.url, server.key, http=http)) as stack:
+        yield Target(generation, server, stack, transport)
 
 
 async def test_the_server_is_recognized_and_its_route_chosen(target: Target) -> None:
     identity = await target.stack.discovery.identity()
     assert identity.name == target.generation.name
     assert identity.dialect == target.generation.dialect
-    target.record("Chat route", f"`{identity.dialect.route}`")
 
 
 async def test_models_are_listed_with_id_and_kind(target: Target) -> None:
     prefix = target.server.model.removesuffix("tiny")
     models = await target.stack.models()
-    assert set(models) == {Model(f"{prefix}tiny", "llm"), Model(f"{prefix}text-embedding-3-small", "embedding")}
-    assert await target.stack.chat_models() == [target.server.model]
+    chat, embedding = f"{prefix}tiny", f"{prefix}text-embedding-3-small"
+    if target.server.name == GATEWAY:  # it does not tell them apart
+        assert set(models) == {Model(chat, None), Model(embedding, None)}
+    else:
+        assert set(models) == {Model(chat, "llm"), Model(embedding, "embedding")}
+    assert first_choice(await target.stack.chat_models()) == chat
     target.record("Models", True)
 
 
@@ -337,18 +355,46 @@ async def test_stop_closes_the_request_to_the_engine(target: Target) -> None:
         await asyncio.to_thread(target.server.await_line, "Generator cancelled", SECONDS)
     else:
         assert await asyncio.to_thread(reply.ended.wait, SECONDS)
-    target.record("Stop", "yes, but the engine keeps generating" if keeps_generating else "yes")
+    cell = "yes, but the engine keeps generating" if keeps_generating else "yes"
+    target.record("Stop", "after the first token" if target.server.name == GATEWAY else cell)  # see the next test
 
 
-def check(*arguments: str, cwd: Path) -> tuple[int, str]:
+async def test_stop_before_the_first_token_closes_the_request_to_the_engine(target: Target) -> None:
+    if target.server.name == RecordedServer.name:
+        pytest.skip("it notices a closed connection only when it sends")
+    hold = Hold()
+    reply = target.server.engine.enqueue(hold)
+    request = asyncio.create_task(target.reply())
+    await asyncio.to_thread(hold.reached.wait, SECONDS)
+    request.cancel()
+    await asyncio.wait([request])
+    if target.server.name == GATEWAY:  # it waits for the engine's first token
+        hold.release.set()
+    assert await asyncio.to_thread(reply.ended.wait, SECONDS)
+    hold.release.set()
+
+
+async def test_a_provider_takes_its_key_from_the_client(target: Target) -> None:
+    if target.server.name not in KEYS_OF_PROVIDERS:
+        pytest.skip("this server's configuration has no such provider")
+    failure = await target.failure(model="keyed/tiny")
+    assert re.search(r'LLAMA_STACK_CLIENT_PROVIDER_DATA, for example to \{"\w+_api_key"', failure.fix)
+    data = {"openai_api_key": "sk-of-the-provider"}
+    async with aclosing(LlamaStackClient(target.server.url, provider_data=data)) as stack:
+        assert text_of([event async for event in received(stack.stream("keyed/tiny", CONVERSATION, UNSET))])
+    assert target.server.engine.keys[-1] == "Bearer sk-of-the-provider"
+
+
+def check(*arguments: str, cwd: Path, key: str | None = None) -> tuple[int, str]:
     command = [sys.executable, str(ROOT / "app.py"), "--check", *arguments]
-    ended = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=SECONDS * 2)
+    environ = os.environ | ({"LLAMA_STACK_CLIENT_API_KEY": key} if key else {})
+    ended = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=SECONDS * 2)
     assert ended.stderr == ""
     return ended.returncode, ended.stdout
 
 
 async def test_the_connection_check_passes(target: Target, tmp_path: Path) -> None:
-    status, output = check("--base-url", target.server.url, "--json", cwd=tmp_path)
+    status, output = check("--base-url", target.server.url, "--json", cwd=tmp_path, key=target.server.key)
     report = json.loads(output)
     assert (status, report["passed"]) == (0, True)
     assert report["server"] == target.generation.name
@@ -369,35 +415,22 @@ def test_the_connection_check_recognizes_a_dead_engine_behind_a_healthy_server(t
     assert re.match(r"FAILED +Reply .*engine behind it", last), output
 
 
-@pytest.mark.parametrize("first, second", [(0, 5), (5, 3), (3, 0)], ids=str)
+NEWEST, OLDEST, RECORDED = (GENERATIONS[index] for index in (0, -4, -2))
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [(NEWEST, RECORDED), (RECORDED, OLDEST), (OLDEST, NEWEST)],
+    ids=lambda generation: generation.server,
+)
 async def test_the_next_message_works_after_the_server_is_replaced_by_another_generation(
-    first: int, second: int
+    first: Generation, second: Generation
 ) -> None:
     port = free_port()
     async with aclosing(LlamaStackClient(f"http://127.0.0.1:{port}")) as stack:
-        for number in (first, second):
-            name = GENERATIONS[number].server
-            with RealServer(name, port) if name in NAMES else RecordedServer(port) as server:
+        for generation in (first, second):
+            with generation.start(port) as server:
                 if isinstance(server, RealServer):
                     server.await_ready()
                 events = [event async for event in received(stack.stream("tiny", CONVERSATION, UNSET))]
                 assert text_of(events)
-
-
-def test_the_server_matrix_in_the_readme_matches_these_results(request: pytest.FixtureRequest) -> None:
-    if len(RESULTS) < len(GENERATIONS) or len({tuple(sorted(row)) for row in RESULTS.values()}) > 1:
-        pytest.skip("not all of the tests before have run")
-    columns = list(RESULTS[0])
-    lines = [f"| Server | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for number, generation in enumerate(GENERATIONS):
-        lines.append(f"| {generation.name} | {' | '.join(RESULTS[number][column] for column in columns)} |")
-    matrix = "<!-- servers -->\n" + "\n".join(lines) + "\n<!-- /servers -->"
-    print(matrix)
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    if request.config.getoption("--write-matrix"):
-        readme.write_text(
-            re.sub(r"<!-- servers -->.*<!-- /servers -->", matrix, text, flags=re.DOTALL), encoding="utf-8"
-        )
-        return
-    assert matrix in text

@@ -1,4 +1,4 @@
-"""Real Llama Stack servers of every generation, each with a scripted engine behind it, for the contract tests."""
+"""Real servers for the contract tests: Llama Stacks and a gateway, each in front of a scripted engine."""
 
 import contextlib
 import os
@@ -19,19 +19,31 @@ from tests.support.servers.install import HERE, install
 
 ENGINE_MODELS = ("tiny", "text-embedding-3-small")
 
-# The command of each server, in the bin folder of its environment.
-COMMANDS = {
-    "ogx-1.5.0": "ogx run {config} --port {port} --insecure",
-    "llama-stack-0.7.3": "llama stack run {config} --port {port}",
-    "llama-stack-0.3.5": "llama stack run {config} --port {port}",
-    "llama-stack-0.2.12": "python -m llama_stack.distribution.server.server --config {config} --port {port}",
+GATEWAY_KEY = "sk-0123456789abcdef0123456789abcdef"
+
+OGX = "ogx run {config} --port {port} --insecure", "ogx.yaml"
+LLAMA_STACK = "llama stack run {config} --port {port}"
+# The command of each server, in the bin folder of its environment, and its configuration.
+SERVERS = {
+    "ogx-1.5.0": OGX,
+    "ogx-1.3.1": OGX,
+    "llama-stack-0.7.3": (LLAMA_STACK, "llama-stack.yaml"),
+    "llama-stack-0.6.1": (LLAMA_STACK, "llama-stack.yaml"),
+    "llama-stack-0.5.4": (LLAMA_STACK, "llama-stack.yaml"),
+    "llama-stack-0.4.7": (LLAMA_STACK, "llama-stack-0.3.yaml"),
+    "llama-stack-0.3.5": (LLAMA_STACK, "llama-stack-0.3.yaml"),
+    "llama-stack-0.2.12": (
+        "python -m llama_stack.distribution.server.server --config {config} --port {port}",
+        "llama-stack-0.2.yaml",
+    ),
+    "litellm-1.108.7": ("litellm --config {config} --host 127.0.0.1 --port {port} --telemetry False", "litellm.yaml"),
 }
 
 
 class RealServer:
     """A server process on 127.0.0.1: `with RealServer("ogx-1.5.0") as server: server.await_ready()`.
 
-    `engine` is the scripted engine behind it, `model` the server's id of the engine's model.
+    `engine` is the scripted engine behind it, `model` the server's id of the engine's model, `key` the server's key.
     """
 
     def __init__(self, name: str, port: int | None = None, engine: FakeStack | None = None) -> None:
@@ -39,6 +51,7 @@ class RealServer:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.model = "tiny" if name == "llama-stack-0.2.12" else "engine/tiny"
+        self.key = GATEWAY_KEY if name.startswith("litellm") else None
         self.engine = engine or FakeStack()
         self.reset()
 
@@ -47,9 +60,10 @@ class RealServer:
         self.engine = self._cleanup.enter_context(self.engine)
         folder = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         config = folder / "config.yaml"
-        template = string.Template((HERE / f"{self.name}.yaml").read_text())
-        config.write_text(template.substitute(folder=folder, engine=f"{self.engine.url}/v1", port=self.port))
-        program, *arguments = COMMANDS[self.name].format(config=config, port=self.port).split()
+        command, template = SERVERS[self.name]
+        values = {"folder": folder, "engine": f"{self.engine.url}/v1", "port": self.port, "key": GATEWAY_KEY}
+        config.write_text(string.Template((HERE / template).read_text()).substitute(values))
+        program, *arguments = command.format(config=config, port=self.port).split()
         log = self._cleanup.enter_context((folder / "log").open("w"))
         self._log = self._cleanup.enter_context((folder / "log").open(errors="replace"))
         self.process = subprocess.Popen(
@@ -73,10 +87,11 @@ class RealServer:
 
     def await_ready(self) -> Self:
         """Wait until the server answers. Fails with its output if it never does."""
+        health = "/health/liveliness" if self.key else "/v1/health"
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{self.url}/v1/health", trust_env=False, timeout=2).is_success:
+                if httpx.get(f"{self.url}{health}", trust_env=False, timeout=2).is_success:
                     return self
             time.sleep(0.1)  # a process has no event to wait for
         raise AssertionError(f"{self.name} did not start. It printed:\n{self._log.read()[-4000:]}")

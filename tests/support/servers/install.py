@@ -14,7 +14,6 @@ from pathlib import Path
 import platformdirs
 
 HERE = Path(__file__).parent
-NAMES = ["ogx-1.5.0", "llama-stack-0.7.3", "llama-stack-0.3.5", "llama-stack-0.2.12"]
 
 
 def install(name: str) -> Path:
@@ -44,5 +43,5 @@ def _environment(name: str, content: bytes, *packages: str) -> Path:
 
 
 if __name__ == "__main__":
-    for name in NAMES:
-        print(install(name))
+    for pins in HERE.glob("*.txt"):
+        print(install(pins.stem))

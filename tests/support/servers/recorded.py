@@ -25,6 +25,7 @@ class RecordedServer(ScriptedServer):
 
     name = "llama-stack-0.1.9"
     model = "tiny"
+    key = None
 
     @property
     def engine(self) -> Self:

@@ -1,0 +1,37 @@
+"""The server matrix in the README: what the contract tests found on each server."""
+
+from collections import defaultdict
+
+COLUMNS = [
+    "Chat route",
+    "Models",
+    "Text, history",
+    "Sampling",
+    "Seed",
+    "Reasoning effort",
+    "Images",
+    "Usage",
+    "Finish reason",
+    "Reasoning",
+    "Stop",
+    "`--check`",
+]
+# Row -> column -> cell. A row is the server's name and its route.
+results: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+
+
+def record(row: tuple[str, str], column: str, cell: bool | str) -> None:
+    """Enters a result, of which "yes" and "no" are the shortest."""
+    results[row][column] = ("no", "yes")[cell] if isinstance(cell, bool) else cell
+
+
+def table(rows: list[tuple[str, str]]) -> str | None:
+    """The matrix in Markdown; None unless all the tests have run."""
+    if any(results[row].keys() | {"Chat route"} != set(COLUMNS) for row in rows):
+        return None
+    lines = [f"| Server | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for row in rows:
+        name, route = row
+        cells = {"Chat route": f"`{route}`"} | results[row]
+        lines.append(f"| {name} | {' | '.join(cells[column] for column in COLUMNS)} |")
+    return "\n".join(lines)
