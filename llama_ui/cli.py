@@ -6,8 +6,9 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import gettempdir
 
-from llama_ui import environment
+from llama_ui import environment, scratch
 from llama_ui import settings as options
 from llama_ui.hosting import logs
 from llama_ui.settings import Settings
@@ -37,6 +38,7 @@ def run(prog: str, argv: Sequence[str], front: Callable[[Settings], int]) -> int
     # Before the client library is imported, which would otherwise log every request.
     logs.configure(settings.log_format)
     _prepare_environment(settings)
+    scratch.remove_leftovers(Path(gettempdir()))
     try:
         if settings.check or settings.json:
             from llama_ui.workbench import check
@@ -61,5 +63,5 @@ def _prepare_environment(settings: Settings) -> None:
     # Among other entries, urllib takes "*" for a host name.
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = "*" if "*" in joined else ",".join(joined)
     if not settings.base_url:
-        for name in sorted(UNUSED.intersection(settings.environ)):
+        for name in filter(settings.environ.get, sorted(UNUSED)):
             print(f"{name} is set, but not used. Set LLAMA_STACK_CLIENT_BASE_URL.", file=sys.stderr)

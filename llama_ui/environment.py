@@ -10,7 +10,9 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from urllib.request import getproxies
 
@@ -53,12 +55,13 @@ def find_proxy(url: httpx.URL, environ: Mapping[str, str]) -> Proxy | None:
 
 def proxy_url(text: str) -> str | None:
     """A proxy's URL as httpx takes it; None for one of another kind. GNOME writes `socks://` for SOCKS 5."""
-    text = re.sub("^socks:", "socks5:", text.strip()) if "://" in text else f"http://{text.strip()}"
+    text = re.sub("(?i)^socks:", "socks5:", text.strip())
+    text = text if ":/" in text else f"http://{text}"
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         return None
-    return text if url.scheme in PROXY_SCHEMES and url.host else None
+    return text if url.scheme in PROXY_SCHEMES and url.host and 0 < (url.port or 1) < 65536 else None
 
 
 def is_this_machine(host: str) -> bool:
@@ -75,9 +78,9 @@ def is_this_machine(host: str) -> bool:
 
 def is_excepted(url: httpx.URL, environ: Mapping[str, str]) -> bool:
     """Whether `no_proxy` or `NO_PROXY` has the URL's host: as name, domain, address or network, also with a port."""
-    host, port = url.host.rstrip(".").lower(), url.port or (443 if url.scheme == "https" else 80)
-    entries = " ".join(environ.get(name, "") for name in ("no_proxy", "NO_PROXY")).replace(",", " ").lower().split()
-    for entry in entries:
+    host, port = url.raw_host.decode().strip("[].").lower(), url.port or (443 if url.scheme == "https" else 80)
+    entries = " ".join(environ.get(name, "") for name in ("no_proxy", "NO_PROXY"))
+    for entry in re.split(r"[\s,;]+", entries.lower()):
         scheme, _, rest = entry.rpartition("://")
         name, entry_port = rest, ""
         if with_port := re.fullmatch(r"\[([^]]+)\](?::(\d+))?/?|([^:]+):(\d+)/?", rest):
@@ -88,13 +91,23 @@ def is_excepted(url: httpx.URL, environ: Mapping[str, str]) -> bool:
             if _address(host) in ipaddress.ip_network(name, strict=False):
                 return True
         except ValueError:  # one of them is a name
-            domain = name.removeprefix("*").strip("./")
-            if name == "*" or (domain and f".{host}".endswith(f".{domain}")):
+            domain = _punycode(name.removeprefix("*").strip("./"))
+            if (name and fnmatch(host, name)) or (domain and f".{host}".endswith(f".{domain}")):
                 return True
     return False
 
 
+def _punycode(name: str) -> str:
+    with suppress(UnicodeError):
+        return name.encode("idna").decode()
+    return name
+
+
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address in any spelling, such as 0x7f000001. Raises ValueError."""
+    if re.fullmatch(r"(0x[\da-f]+|\d+)(\.(0x[\da-f]+|\d+)){0,3}", text):
+        with suppress(OSError):
+            text = socket.inet_ntoa(socket.inet_aton(text))
     address = ipaddress.ip_address(text)
     return getattr(address, "ipv4_mapped", None) or address
 

@@ -29,13 +29,14 @@ def parse_url(value: str) -> str:
 
 def redact_url(value: str) -> str:
     """The text of a URL without its credentials and query, safe to print."""
-    return re.sub(r"\?.*", "?…", re.sub(r"(//)?[^/]*@", r"\1…@", value))
+    return re.sub(r"\?.*", "?…", re.sub(r"^([\w+.-]*://)?.*@", r"\1…@", value))
 
 
 def api_key(value: str) -> str:
     """An API key, also with the line break of a file, in quotes, or as the header that carries it."""
-    key = value.strip().strip("'\"").strip()
-    key = re.sub(r"(?i)^(authorization:\s*)?bearer\s+", "", key).strip("'\"")
+    key = re.sub(r"(?i)^[\s'\"]*(authorization['\"]?\s*[:=]\s*['\"]?)?(bearer(:|\s|$)\s*)*", "", value).strip(
+        "'\" \t\r\n"
+    )
     if not (key.isascii() and key.isprintable()):
         raise ValueError("contains characters that an HTTP header cannot carry")
     return key

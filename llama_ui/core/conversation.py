@@ -92,6 +92,9 @@ class Turn:
         return self.reply.text if self.reply and self.reply.has_answer else ""
 
 
+REFUSED = "Later messages are sent without this one."  # the ending of a reply to a message that was refused
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """A system prompt and the turns so far. It never changes; a front end replaces it by one with another turn."""
@@ -115,9 +118,11 @@ class Conversation:
         """
         exchanges: list[Turn] = []
         for turn in self.turns:
-            if turn.reply and turn.reply.refused:
-                continue
             last = exchanges[-1] if exchanges else None
+            if turn.reply and turn.reply.refused:
+                if last and not last.answer:
+                    exchanges.pop()  # it was part of what was refused
+                continue
             if turn.has_message and (last is None or last.answer):
                 exchanges.append(turn)
             elif last and turn.has_message:

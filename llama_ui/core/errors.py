@@ -16,8 +16,8 @@ class InputError(ChatError):
     """The input is blank, too long or out of range; nothing was sent."""
 
 
-class ConversationTooLong(InputError):
-    """The conversation has more characters than this app sends."""
+class Unsendable(InputError):
+    """The app does not send the message, or the conversation with it."""
 
     refuses_message = True
 

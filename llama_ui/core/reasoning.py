@@ -12,17 +12,27 @@ TAGS = {
     "<think>": "</think>",  # DeepSeek-R1, Qwen, and most others
     "<thinking>": "</thinking>",
     "<thought>": "</thought>",
+    "<thoughts>": "</thoughts>",
     "<reasoning>": "</reasoning>",
     "<reflection>": "</reflection>",
     "<seed:think>": "</seed:think>",  # Seed-OSS
     "[think]": "[/think]",  # Magistral
     "◁think▷": "◁/think▷",  # Kimi
+    "<|channel>thought": "<channel|>",  # Gemma
     "<|begin_of_thought|>": "<|end_of_thought|>",  # OpenThinker
     "<|start_thinking|>": "<|end_thinking|>",  # Command A
 }
 _OPENING = re.compile("|".join(map(re.escape, TAGS)), re.IGNORECASE)
-_CLOSING = {tag: re.compile(re.escape(closing), re.IGNORECASE) for tag, closing in TAGS.items()}
-_CLOSING_ON_A_LINE = re.compile(rf"^[ \t]*({'|'.join(map(re.escape, TAGS.values()))})", re.IGNORECASE | re.MULTILINE)
+# What models write at the end of one that begins with "<th": they mix these up.
+_CLOSING = {
+    tag: re.compile("</(think|thinking|thoughts?)>" if tag.startswith("<th") else re.escape(closing), re.IGNORECASE)
+    for tag, closing in TAGS.items()
+}
+_ANY_CLOSING = "|".join(map(re.escape, TAGS.values()))
+_CLOSING_OF_A_LINE = re.compile(
+    rf"^[ \t]*(?:{_ANY_CLOSING})|(?:{_ANY_CLOSING})(?=[ \t]*$)", re.IGNORECASE | re.MULTILINE
+)
+MAX_TAGS = 100  # that are read, since each costs a search through the text
 _HARMONY = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>")
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 _BEGINNINGS = (*TAGS, *TAGS.values(), "<|start|>assistant", "<|channel|>")
@@ -47,15 +57,19 @@ def split_reasoning(text: str, ended: bool = True) -> tuple[str, str]:
 
 def _split(text: str, ended: bool) -> tuple[str, str, bool]:
     """Reasoning, answer, and whether the last opening tag is still without a closing one."""
-    opening, closing = _OPENING.search(text), _CLOSING_ON_A_LINE.search(text)
+    opening, closing = _OPENING.search(text), _CLOSING_OF_A_LINE.search(text)
     if not (opening or closing):
         return "", text, False
     parts: list[str] = []
     answer, is_open = "", False
     if closing and not (opening and opening.start() < closing.start()) and not _in_code(text[: closing.end()]):
-        parts.append(text[: closing.start(1)])  # the chat template has opened it
+        parts.append(
+            re.sub(_ANY_CLOSING, "", text[: closing.end()], flags=re.IGNORECASE)
+        )  # the chat template opened it
         text = text[closing.end() :]
-    while opening := _OPENING.search(text):
+    for _ in range(MAX_TAGS):
+        if not (opening := _OPENING.search(text)):
+            break
         answer += text[: opening.start()]
         text = text[opening.end() :]
         closing = _CLOSING[opening[0].lower()].search(text)
@@ -71,13 +85,15 @@ def _split(text: str, ended: bool) -> tuple[str, str, bool]:
 
 
 def _split_harmony(text: str, ended: bool) -> tuple[str, str]:
-    """The text in the channel "final" is the answer, that in all others reasoning."""
+    """The text in the channel "final", and what follows the end of another, is the answer; the rest is reasoning."""
     if not ended:
         text = re.sub(r"<(?:\|\w*\|?)?$", "", text)
     parts: dict[bool, list[str]] = {True: [], False: []}
     for section in re.split(r"<\|(?:start|channel)\|>", text):
         channel, _, body = section.partition("<|message|>")
-        parts[channel.strip() == "final"].append(re.split(r"<\|(?:end|return|call)\|>", body)[0])
+        body, *rest = re.split(r"<\|(?:end|return|call)\|>", body, maxsplit=1)
+        parts[channel.split()[:1] == ["final"]].append(body)
+        parts[True] += rest
     reasoning = "\n\n".join(filter(None, map(str.strip, parts[False])))
     return reasoning, "".join(parts[True])
 

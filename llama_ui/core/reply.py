@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
-from llama_ui.core.conversation import Reply
+from llama_ui.core.conversation import REFUSED, Reply
 from llama_ui.core.errors import BadReply, ChatError, ContentFiltered
 from llama_ui.core.events import Event, Finished, Notice, Queued, Reasoning, RequestSent, Text, Usage
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reasoning import split_reasoning
-from llama_ui.core.stats import Stats
+from llama_ui.core.stats import MANY, Stats
 from llama_ui.core.text import as_code
 
 FRAME_SECONDS = 0.05  # the least time between two snapshots: more of them cost a browser more than they give the reader
@@ -27,9 +27,10 @@ _FINISH_REASONS = [
     (kind, re.compile(names, re.IGNORECASE))
     for kind, names in (
         ("tool", "tool|function"),
-        ("length", "length|max|out_of_token|token_limit|budget|truncat|incomplete"),
+        ("failure", "error|exception|fail|abort|cancel|time_?out|timed|interrupt|kill|crash|unavailable|preempt|evict"),
+        ("failure", "overload|rate_limit|malformed|resource|memory|\\boom\\b|disconnect|shutdown|terminated|internal"),
+        ("length", "length|limit|max|out_of_token|token_cap|context|budget|truncat|incomplete"),
         ("filter", "filter|safety|block|prohibit|recitation|refus|moderat|guard|sensitive|policy|spii"),
-        ("failure", "err|fail|abort|cancel|time|interrupt|kill|crash|unavailable|preempt|evict|load|rate_|malformed"),
     )
 ]
 
@@ -191,9 +192,9 @@ def finish(reply: Reply, error: ChatError | None) -> Reply:
         error = BadReply("The server sent an empty reply.", "Try again, or choose another model.")
     elif not error and reason is None:
         ending = "The server ended the reply without a reason; it may not be complete."
-    elif not error and reply.stats.in_one_piece:
+    elif not error and reply.stats.in_one_piece and len(reply.text + reply.reasoning) >= MANY * BYTES_PER_TOKEN:
         ending = "The reply came in one piece: the server, or a proxy in between, held the stream back."
-    refused = error is not None and error.refuses_message and not reply.has_answer
+    refused = error is not None and error.refuses_message
     if refused:
-        ending = "Later messages are sent without this one."
+        ending = REFUSED
     return replace(reply, waited=None, ended=True, ending=ending, error=error, refused=refused)

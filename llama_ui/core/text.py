@@ -49,4 +49,4 @@ def quote(text: str, secrets: Sequence[str] = ()) -> str:
             text = re.sub(re.escape(form), "[key]", text, flags=re.IGNORECASE)
     for pattern, replacement in _REDACTIONS:
         text = re.sub(pattern, replacement, text)
-    return as_code(text.rstrip(" .\n"))
+    return as_code(re.sub(r"[.\s]+$", "", text))

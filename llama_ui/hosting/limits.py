@@ -12,7 +12,7 @@ from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
-from llama_ui.core.errors import ConversationTooLong, InputError, RateLimited
+from llama_ui.core.errors import InputError, RateLimited, Unsendable
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
@@ -53,7 +53,7 @@ class Limits:
         length, limit = sum(len(message.content) for message in messages), self._settings.max_history_chars
         if length > limit:
             sentence = f"The conversation has {length:,} characters; at most {limit:,} are sent."
-            raise ConversationTooLong(sentence, "Start a new chat.")
+            raise Unsendable(sentence, "Start a new chat.")
 
     def sampling_options(self, options: SamplingOptions) -> SamplingOptions:
         """Returns the options with `max_tokens` set, if the app is public. Raises InputError if it is too large."""

@@ -1,8 +1,9 @@
 """The client of one Llama Stack server. Imported late, since the vendor's client takes 0.8 s."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 
 import httpx
@@ -10,7 +11,7 @@ from llama_stack_client import AsyncLlamaStackClient, AsyncStream
 from llama_stack_client._types import Omit
 
 from llama_ui.core import errors
-from llama_ui.core.events import Event, Notice, RequestSent
+from llama_ui.core.events import Event, Finished, Notice, RequestSent
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.text import as_code
 from llama_ui.environment import find_proxy
@@ -60,7 +61,13 @@ class LlamaStackClient:
         credentials, proxy = Credentials(url, api_key, provider_data), find_proxy(url, environ or {})
         self.has_key = bool(credentials.headers())
         self._context = RequestContext(
-            self.base_url, has_key=self.has_key, secrets=credentials.secrets(), proxy=str(proxy or "")
+            self.base_url,
+            has_key=self.has_key,
+            has_password=bool(url.userinfo),
+            has_provider_data=bool(provider_data),
+            secrets=credentials.secrets(),
+            proxy=str(proxy or ""),
+            proxy_answers=proxy is not None and proxy.url.startswith("http") and url.scheme == "http",
         )
         self._timeout, self._connect_timeout = timeout, min(CONNECT_TIMEOUT, timeout)
         self._vendor = _VendorClient(
@@ -79,12 +86,16 @@ class LlamaStackClient:
         """The models that the server lists, in its order; none where it has no list."""
         try:
             listed = await self._get("/v1/models")
-        except errors.NotALlamaStack:
+        except errors.ServerError as error:
+            if getattr(error.__cause__, "status_code", None) not in (400, 404, 405, 410, 501):
+                raise
             if not await self._has_route((await self.discovery.dialect()).route):
                 raise
             return []
-        if isinstance(listed, dict) and "data" in listed:
-            listed = listed["data"] or []
+        with suppress(ValueError):  # JSON under another content type
+            listed = json.loads(listed) if isinstance(listed, str) else listed
+        if isinstance(listed, dict) and ({"data", "models"} & listed.keys() or listed.get("object") == "list"):
+            listed = listed.get("data") or listed.get("models") or []
         if not isinstance(listed, list):
             raise not_a_llama_stack(self._context)
         return [model for item in listed if (model := from_listed(item))]
@@ -101,10 +112,13 @@ class LlamaStackClient:
         A model that the server knows only under another name is requested again under that one. Closing this generator
         closes the request at once.
         """
-        name = self._names.get(model, model)
+        name, seen = self._names.get(model, model), model
+        refused: dict[str, str | None] = {}
+        lasting: dict[str, str | None] = {}  # those that are refused whatever the conversation
         while True:
-            if name != model:
+            if name != seen:
                 yield Notice(f"This server's name for the model {as_code(model)} is {as_code(name)}.")
+            seen = name
             yield RequestSent(name)
             request = replace(
                 self._context,
@@ -114,53 +128,50 @@ class LlamaStackClient:
                 has_system=messages[0].role == "system",
             )
             try:
-                dialect, response = await self._open(request, messages, options)
+                dialect, response = await self._open(request, messages, options, self._refused.get(name, {}) | refused)
                 async with aclosing(response):
                     if missing := " and ".join(dialect.unsupported(options)):
                         route = as_code(dialect.route)
                         yield Notice(f"{missing} cannot be sent to this server: its route {route} has none.")
                     with map_exceptions(request):
                         async for event in ReplyReader(response, dialect, request).events():
+                            if lasting and not isinstance(event, Finished):
+                                _remember(self._refused, name, self._refused.get(name, {}) | lasting)
                             yield event
                 return
             except errors.UnknownModel as error:
                 if request.has_content:
                     raise
                 name = await self._other_name(model, name, error)
+            except (errors.FieldRefused, errors.TooLong) as error:
+                field, instead = getattr(error, "field", "max_tokens"), getattr(error, "instead", None)
+                if request.has_content or field in refused or not (instead or _is_ours(field, options)):
+                    raise
+                refused[field] = instead
+                if isinstance(error, errors.FieldRefused):
+                    lasting[field] = instead
 
     async def _open(
-        self, request: RequestContext, messages: Sequence[Message], options: SamplingOptions
+        self,
+        request: RequestContext,
+        messages: Sequence[Message],
+        options: SamplingOptions,
+        refused: Mapping[str, str | None],
     ) -> tuple[Dialect, httpx.Response]:
-        """Sends the request in the server's dialect.
+        """Sends the request in the server's dialect, without the fields that the engine refuses.
 
-        Where the route is gone, another generation may have replaced the server: its dialect is then looked up. A field
-        that the engine refuses is left out, if nobody has asked for it, or gets the name that the engine asks for.
+        Such a field is left out, if nobody has asked for it, or gets the name that the engine asks for. Where the route
+        is gone, another generation may have replaced the server: its dialect is then looked up.
         """
         dialect = await self.discovery.dialect()
-        refused, learned = dict(self._refused.get(request.model, {})), False
         while True:
-            body = dialect.payload(request.model, messages, options)
-            for name, instead in refused.items():
-                if name in body and (instead or _is_ours(name, options)):
-                    value = body.pop(name)
-                    body |= {instead: value} if instead else {}
+            body = _without(refused, dialect.payload(request.model, messages, options), options)
             try:
-                response = await self._post(dialect.route, body, request)
+                return dialect, await self._post(dialect.route, body, request)
             except errors.NotALlamaStack:
                 previous, dialect = dialect, await self.discovery.dialect(refresh=True)
                 if dialect == previous:
                     raise
-            except (errors.FieldRefused, errors.TooLong) as error:
-                name, instead = getattr(error, "field", "max_tokens"), getattr(error, "instead", None)
-                if name not in body or not (instead or _is_ours(name, options)):
-                    raise
-                refused[name] = instead
-                # How long a conversation is says nothing about the next one.
-                learned = learned or isinstance(error, errors.FieldRefused)
-            else:
-                if learned:
-                    _remember(self._refused, request.model, self._refused.get(request.model, {}) | refused)
-                return dialect, response
 
     async def _post(self, route: str, body: Payload, request: RequestContext) -> httpx.Response:
         with map_exceptions(request):
@@ -210,6 +221,17 @@ class LlamaStackClient:
     async def aclose(self) -> None:
         """Closes the connections."""
         await self._vendor.close()
+
+
+def _without(refused: Mapping[str, str | None], fields: Payload, options: SamplingOptions) -> Payload:
+    """The fields, and those of the legacy route's `sampling_params`, as an engine takes them that refuses some."""
+    body: Payload = {}
+    for name, value in fields.items():
+        if name in refused and (refused[name] or _is_ours(name, options)):
+            body |= {instead: value} if (instead := refused[name]) else {}
+        else:
+            body[name] = _without(refused, value, options) if isinstance(value, dict) else value
+    return body
 
 
 def _is_ours(field: str, options: SamplingOptions) -> bool:

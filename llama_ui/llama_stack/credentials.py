@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-MIN_SECRET = 6  # characters; shorter values of provider data are no keys
+MIN_SECRET = 4  # characters; shorter values of provider data are no keys
 PROVIDER_DATA_HEADERS = ("X-LlamaStack-Provider-Data", "X-OGX-Provider-Data")
 
 
@@ -31,13 +31,17 @@ class Credentials:
 
     def secrets(self) -> list[str]:
         """What no error may show."""
-        return [secret for secret in (self.api_key, self.url.password, *_texts(self.provider_data)) if secret]
+        encoded = self.url.userinfo.decode().partition(":")[2]
+        return [secret for secret in (self.api_key, self.url.password, encoded, *_texts(self.provider_data)) if secret]
 
 
 def _texts(data: object) -> Iterator[str]:
     """The values in provider data that are long enough to be keys."""
     if isinstance(data, Mapping):
         for value in data.values():
+            yield from _texts(value)
+    elif isinstance(data, list):
+        for value in data:
             yield from _texts(value)
     elif isinstance(data, str) and len(data) >= MIN_SECRET:
         yield data

@@ -58,11 +58,12 @@ def _chat_events(chunk: Chunk) -> Iterator[Event]:
     """
     for choice in _of(list, chunk.get("choices")):
         choice = _of(dict, choice)
-        delta = _of(dict, choice.get("delta") or choice.get("message"))
+        delta = _of(dict, choice.get("message")) | _of(dict, choice.get("delta"))
         for text in _texts(delta.get("reasoning_content") or delta.get("reasoning") or delta.get("thinking")):
             yield Reasoning(text.text)
         # The refusal is the text of a model that declines.
-        yield from _texts(delta.get("content") or delta.get("refusal") or choice.get("text"))
+        places = (delta.get("content"), delta.get("refusal"), choice.get("text"), _of(str, choice.get("delta")))
+        yield from _texts(next(filter(None, places), None))
         if delta.get("tool_calls") or delta.get("function_call"):
             yield Finished("tool_calls")  # whatever reason follows
         if reason := _of(str, choice.get("finish_reason")):
@@ -87,14 +88,19 @@ def _texts(content: object) -> Iterator[Text | Reasoning]:
 
 def _usage(counts: Mapping[str, object]) -> Iterator[Usage]:
     """The counts of tokens by any of their names. One that is 0 stands for a server that cannot count them."""
-    names = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens", "generated_tokens"))
+    names = (
+        ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens", "prompt_token_count", "prompt_eval_count"),
+        ("completion_tokens", "output_tokens", "completionTokens", "outputTokens", "generated_tokens", "eval_count"),
+    )
     prompt, completion = (next(filter(None, (_count(counts.get(name)) for name in group)), None) for group in names)
     if prompt or completion:
         yield Usage(prompt, completion)
 
 
 def _count(value: object) -> int | None:
-    """A whole number, which may be sent as a float."""
+    """A whole number, which may be sent as a float or a text."""
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value[:12])
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
         return None
     return int(value)
@@ -143,7 +149,7 @@ def _legacy_events(chunk: Chunk) -> Iterator[Event]:
     if delta.get("type") == "tool_call" or event.get("tool_calls"):
         yield Finished("tool_calls")
     else:
-        yield from _texts(delta or event.get("content"))
+        yield from _texts(delta or event.get("delta") or event.get("content"))
     if reason := _of(str, event.get("stop_reason")):
         yield Finished(_FINISH_REASONS.get(reason, reason))
     metrics = [_of(dict, metric) for metric in _of(list, chunk.get("metrics"))]

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from llama_ui.core import errors
 from llama_ui.core.errors import ServerError
@@ -37,15 +38,25 @@ _NO_VISION = re.compile(
 # Templates of Gemma and Mistral, vLLM, OpenAI
 _NO_SYSTEM = re.compile(
     r"(?i)\bsystem\W{1,3}(role|message|prompt|instruction)s?\b.{0,40}(\bnot\b|n't\b|unsupported)|roles must alternate"
-    r"|(\bnot\b|n't\b|unsupported|unexpected|unknown|invalid)[^.]{0,60}\bsystem\b|only user.{0,40}roles? .{2,3} support"
+    r"|(\bnot\b|n't\b|unsupported|unexpected|unknown|invalid)[^.]{0,60}(\brole\W{1,3}system\b"
+    r"|\bsystem\W{1,3}(role|message|prompt|instruction))|only user.{0,40}roles? .{2,3} support"
+    r"|should be 'user'.{0,20}'assistant'"
 )
-# Ollama, OpenAI, vLLM
-_NO_CHAT = re.compile(r"(?i)not (support|a) chat\b|no chat template|chat template is not")
+# Ollama, OpenAI, vLLM, Azure, OGX, llama.cpp
+_NO_CHAT = re.compile(
+    r"(?i)(not|n't) (support|a|work with|be used for)( the)? chat\b|chat.{0,30}(not|n't) (support|work)"
+    r"|no chat template|chat template is not|of type '\w*' rather than|not support completions"
+)
+# The fields of a request that are the app's own, by the names that servers have for them.
+_OWN_FIELDS = {
+    "stream_options": r"(?i)\bstream[_ ]options?\b|\binclude_usage\b",
+    "max_tokens": r"\bmax_(new_)?tokens\b",
+}
 # llama-stack, OGX: 'in the provider data header, e.g. x-llamastack-provider-data: {"openai_api_key": "<API_KEY>"}'
 _PROVIDER_DATA = re.compile(r"(?i)provider[-_ ]data\b(?:.*?\{\W*(\w+))?", re.DOTALL)
 _BARE_FAILURE = re.compile(r"(?i)\W*|.*(internal server error|unexpected error).*")
 # Statuses that reject what a request contains; 0 is an error inside a stream that has none.
-_REJECTIONS = (0, 400, 403, 404, 413, 422, 500)
+_REJECTIONS = (0, 400, 403, 404, 413, 422, 500, 501)
 
 
 @dataclass
@@ -56,8 +67,11 @@ class RequestContext:
     model: str = ""  # blank for a lookup
     timeout: float = 0.0  # the longest wait for the next chunk of a reply, in seconds
     has_key: bool = False
+    has_password: bool = False  # in its address
+    has_provider_data: bool = False
     secrets: Sequence[str] = field(default=(), repr=False)  # that are in use, and that no error may show
     proxy: str = ""  # the one in use, as an error names it
+    proxy_answers: bool = False  # whether it may answer in the server's place: not through a tunnel
     images: int = 0  # how many the request has
     has_system: bool = False  # whether it has a system prompt
     has_response: bool = False  # with the first header
@@ -79,7 +93,9 @@ class _ErrorReply:
 
 def explain_status(status: int, body: object, headers: Mapping[str, str], request: RequestContext) -> ServerError:
     """The error for a response with a status of 400 or more; `body` is its JSON, or its text where it is none."""
-    if status == 401 and "basic" in headers.get("www-authenticate", "").lower():
+    if status == 401 and request.has_password:
+        return errors.AuthFailed("The server refused the user name or the password.", "Correct them in the address.")
+    if status == 401 and re.match(r"(?i)\s*basic\b|.*,\s*basic\s+\w+=", headers.get("www-authenticate", "")):
         sentence = "The server wants a user name and a password (Basic authentication)."
         return errors.AuthFailed(sentence, "Set the address to http://USER:PASSWORD@HOST, or https://.")
     reply = _parse(status, body, str(body or ""))
@@ -95,14 +111,21 @@ def explain_event(body: object, text: str, request: RequestContext) -> ServerErr
     return _explain(_parse(status, body, text), request)
 
 
-def find_error(chunk: Mapping[str, object]) -> object:
-    """The error in a chunk of a stream, which may be one of its choices or all of the chunk; None if it has none."""
+def find_error(chunk: Mapping[str, object], is_named: bool) -> object:
+    """The error in a chunk of a stream, which may be in its choices or all of an unnamed event; None if it has none."""
     choices = chunk.get("choices")
-    places = [chunk, *(choice for choice in (choices if isinstance(choices, list) else ()) if isinstance(choice, dict))]
-    if error := next(filter(None, (place.get("error") for place in places)), None):
-        return {**chunk, "error": error}
-    is_reply = {"choices", "event", "completion_message"} & chunk.keys()
-    return None if is_reply or not _message(chunk) else chunk
+    places: list[Any] = [chunk, *(choices if isinstance(choices, list) else ())]
+    places += [place.get("delta") for place in places[1:] if isinstance(place, dict)]
+    for error in (place.get("error") for place in places if isinstance(place, dict)):
+        if error and (not isinstance(error, dict) or any(error.values())):
+            return {**chunk, "error": error}
+    is_other = {"choices", "event", "completion_message"} & chunk.keys() or is_named
+    kind = f"{chunk.get('object') or ''}{chunk.get('type') or ''}"
+    return (
+        None
+        if is_other or (kind and not re.search("(?i)err|exception|fail|^about:", kind)) or not _message(chunk)
+        else chunk
+    )
 
 
 def address_fix(url: str) -> str:
@@ -114,29 +137,37 @@ def address_fix(url: str) -> str:
 
 def _parse(status: int, body: object, text: str) -> _ErrorReply:
     """Unwraps the engine's error from "429: Error code: 429 - {'error': {'message': ...}}"."""
-    message, fields, by_engine = (_message(body) or text)[:10_000], _fields(body), False
+    message, fields, by_engine = (_message(body) or text)[:100_000], _fields(body), False
     if prefix := re.match(r"(\d{3}): (.*)", message, re.DOTALL):  # inside the streams of llama-stack up to 0.3
         status, message = int(prefix[1]), prefix[2]
     if engine := re.match(r"Error code: (\d{3})(?: - (.*))?", message, re.DOTALL):  # the words of OpenAI's client
         status, message, by_engine = int(engine[1]), engine[2] or "", True
-        inner = _literal(message)
-        message, fields = _message(inner) or message, _fields(inner) or fields
+        body = _literal(message)
+        message, fields = _message(body) or message, _fields(body) or fields
     # The name of the error: OpenAI has it as `code`, llama.cpp as `type`.
     code = " ".join(str(fields[name])[:100] for name in ("code", "type") if name in fields)
-    if is_page := re.match(r"(?i)\s*<(!doctype html|html|head|title|h1)\b", message) is not None:
-        title = re.search(r"(?is)<(title|h1)\b[^>]*>(.*?)</", message)
-        message = html.unescape(title[2]) if title else "a web page"
-    return _ErrorReply(status, message[:2_000], code, by_engine, str(body)[:10_000], is_page)
+    if is_page := re.match(r"[\s\ufeff]*<[!?a-zA-Z]", message) is not None:
+        titles = re.findall(r"(?is)<(title|h1|h2)\b[^>]*>(.{1,1000}?)</\1", message)
+        texts = (html.unescape(re.sub("<[^>]*>", "", title)).strip() for _, title in titles)
+        message = next(filter(None, texts), "a web page")
+    return _ErrorReply(status, message[:2_000], code, by_engine, f"{message[:2_000]} {_places(body)}", is_page)
 
 
 def _message(body: object) -> str:
     """The sentence in `{"error": {"message"}}`, `{"error": {"detail"}}`, `{"detail"}` and the like; else blank."""
     if isinstance(body, dict):
-        keys = ("error", "detail", "message", "errors", "msg", "error_message", "reason")
+        keys = ("error", "detail", "message", "errors", "msg", "error_message", "reason", "title")
         return next(filter(None, (_message(body.get(key)) for key in keys)), "")
     if isinstance(body, list):
         return "; ".join(filter(None, map(_message, body)))
     return body if isinstance(body, str) else ""
+
+
+def _places(body: object) -> str:
+    """The names of the fields that an error is about, in OpenAI's form and in pydantic's."""
+    detail = body.get("detail") if isinstance(body, dict) else None
+    found = [_fields(body), *(detail if isinstance(detail, list) else ())]
+    return " ".join(str([item.get("param"), item.get("loc")]) for item in found if isinstance(item, Mapping))[:2_000]
 
 
 def _fields(body: object) -> Mapping[str, object]:
@@ -158,8 +189,10 @@ def _explain(reply: _ErrorReply, request: RequestContext) -> ServerError:
     status, message, text = reply.status, reply.message, f"{reply.code} {reply.message}"
     if request.model and status in (0, 400, 404) and _UNKNOWN_MODEL.search(text):
         return errors.UnknownModel(f"The server has no model {as_code(request.model)}.", "Choose one that it lists.")
-    if provider := _PROVIDER_DATA.search(message):
-        fix = f'Set LLAMA_STACK_CLIENT_PROVIDER_DATA, for example to {{"{provider[1] or "openai_api_key"}": "KEY"}}.'
+    if status in (0, 400, 401, 403, 500) and (provider := _PROVIDER_DATA.search(message[:1_000])):
+        verb = "Correct" if request.has_provider_data else "Set"
+        name = provider[1] or "openai_api_key"
+        fix = f'{verb} LLAMA_STACK_CLIENT_PROVIDER_DATA, for example to {{"{name}": "KEY"}}.'
         return errors.AuthFailed("The server's provider wants its key from the client.", fix)
     if status in _REJECTIONS and (rejection := _explain_rejection(reply, request, text)):
         return rejection
@@ -182,10 +215,11 @@ def _explain_rejection(reply: _ErrorReply, request: RequestContext, text: str) -
         return errors.BadReply(f"The model takes no system prompt: {words}.", "Empty the system prompt.")
     if _NO_CHAT.search(text):
         return errors.BadReply(f"The model {as_code(request.model)} does not chat: {words}.", "Choose a chat model.")
-    if reply.status in (400, 422) and (field := re.search(r"\b(stream_options|max_tokens)\b", reply.fields)):
-        instead = re.search(r"\bmax_completion_tokens\b", reply.fields)
-        sentence = f"The server refused {as_code(field[1])} ({reply.status}): {words}."
-        return errors.FieldRefused(sentence, "Change the request.", field[1], instead[0] if instead else None)
+    field = next((name for name, names in _OWN_FIELDS.items() if re.search(names, reply.fields)), None)
+    if field and reply.status in (0, 400, 422):
+        instead = re.search(r"\bmax_completion_tokens\b", reply.fields) if field == "max_tokens" else None
+        sentence = f"The server refused {as_code(field)}: {words}."
+        return errors.FieldRefused(sentence, "Change the request.", field, instead[0] if instead else None)
     if request.images and reply.status == 500 and _BARE_FAILURE.fullmatch(reply.message):
         fix = "The picture may be the reason: undo the message, or choose a model that takes pictures."
         return errors.MessageRefused(f"The server failed (500): {words}.", fix)
@@ -208,9 +242,11 @@ def _by_status(reply: _ErrorReply, request: RequestContext) -> ServerError:
     who = "The model engine behind the server" if reply.by_engine else "The server"
     again = f"Try again {reply.when}."
     match status:
+        case 401 | 403 if reply.by_engine and request.has_provider_data:
+            return errors.AuthFailed(f"{who} refused the key.", "Correct LLAMA_STACK_CLIENT_PROVIDER_DATA.")
         case 401 | 403 if reply.by_engine:
             return errors.BadReply(f"{who} refused the server's own key.", "Correct it in the server's configuration.")
-        case 401 | 403 if not reply.is_page:
+        case 401 | 403 if status == 401 or not reply.is_page:
             fix = "Set LLAMA_STACK_CLIENT_API_KEY to a valid one and start the app again."
             return errors.AuthFailed(f"The server {'refused the' if request.has_key else 'wants a'} key.", fix)
         case 400 | 404 | 405 if not reply.by_engine and (status > 400 or "No endpoint found" in reply.message):

@@ -38,15 +38,17 @@ def explain(error: Exception, request: RequestContext) -> ServerError | None:
         return _status_error(error, request)
     if "APIConnectionError" in names:  # says "Connection error." and has the reason as its cause
         cause = error.__cause__
-        return (isinstance(cause, Exception) and explain(cause, request)) or _not_connected(error, url)
+        return (isinstance(cause, Exception) and explain(cause, request)) or _not_connected(error, request)
     if "APIError" in names:
         return explain_event(getattr(error, "body", None), str(error), request)
     match error:
         case Redirected():
             return _moved(error, url)
         case httpx.TransportError() if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
-            return connection_lost(request) if request.has_response else _not_connected(error, url)
-        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError() if request.proxy:
+            return connection_lost(request) if request.has_response else _not_connected(error, request)
+        case httpx.TransportError() if request.proxy and not (
+            request.has_response or isinstance(error, httpx.ReadTimeout)
+        ):
             return proxy_failed(request, quote(str(error), request.secrets))
         case httpx.ConnectTimeout():
             sentence = f"{url} did not take the connection in time."
@@ -54,7 +56,7 @@ def explain(error: Exception, request: RequestContext) -> ServerError | None:
         case httpx.TimeoutException() | TimeoutError():
             return timed_out(request)
         case httpx.ConnectError():
-            return _not_connected(error, url)
+            return _not_connected(error, request)
         case httpx.TransportError() if request.has_response:
             return connection_lost(request)
         case httpx.TransportError():
@@ -92,10 +94,11 @@ def proxy_failed(request: RequestContext, words: str) -> ServerError:
 
 def _moved(error: Redirected, url: str) -> ServerError:
     """Names the new base address, if the same route is behind it; another page may be a login."""
-    route = str(error.request.url).removeprefix(url)
+    route = error.first_url.removeprefix(url)
     location = re.sub(r"\?.*|(?<=//)[^/]*@", "", error.location)
-    if location.endswith(route):
-        return errors.Moved(f"{url} leads to another address.", f"Use that one: {location.removesuffix(route)}.")
+    if location.rstrip("/").endswith(route):
+        base = location.rstrip("/").removesuffix(route)
+        return errors.Moved(f"{url} leads to another address.", f"Use that one: {base}.")
     sentence = f"What answers at {url} redirects to {as_code(location)}, where no Llama Stack is."
     return errors.NotALlamaStack(sentence, address_fix(url))
 
@@ -103,13 +106,15 @@ def _moved(error: Redirected, url: str) -> ServerError:
 def _status_error(error: Exception, request: RequestContext) -> ServerError:
     response = error.response  # type: ignore[attr-defined] # the client library's class, which is not imported here
     status, body = response.status_code, getattr(error, "body", None)
-    # Of an answer that comes by way of a proxy without TLS, only the proxy's own are not in JSON.
-    if status == 407 or (request.proxy and status in (403, 502, 503, 504) and not isinstance(body, dict)):
+    # Of what such a proxy answers, only its own words are not in JSON.
+    by_proxy = request.proxy_answers and status in (403, 500, 502, 503, 504) and not isinstance(body, dict)
+    if by_proxy or (request.proxy and status == 407):
         return proxy_failed(request, as_code(f"{status} {response.reason_phrase}"))
     return explain_status(status, body, response.headers, request)
 
 
-def _not_connected(error: Exception, url: str) -> ServerError:
+def _not_connected(error: Exception, request: RequestContext) -> ServerError:
+    url = request.base_url
     for cause in _causes(error):
         match cause:
             case socket.gaierror():
@@ -118,6 +123,8 @@ def _not_connected(error: Exception, url: str) -> ServerError:
                 sentence = f"The certificate of {url} cannot be trusted: {quote(cause.verify_message)}."
                 fix = "Have this machine trust it (SSL_CERT_FILE), or use another address."
                 return errors.TLSMismatch(sentence, fix)
+            case _ if request.proxy and not cause.__cause__ and not cause.__context__:
+                return proxy_failed(request, quote(str(cause), request.secrets))
             case ssl.SSLError():
                 sentence = f"What listens at {url} does not speak TLS."
                 return errors.TLSMismatch(sentence, "Write http:// in place of https://.")

@@ -16,7 +16,7 @@ def http_client(url: httpx.URL, proxy: Proxy | None, environ: Mapping[str, str],
         proxy=httpx.Proxy(proxy.url, ssl_context=context if proxy_has_tls else None) if proxy else None,
         trust_env=False,
         follow_redirects=True,
-        event_hooks={"response": [_refuse_redirect]},
+        event_hooks={"request": [_note_url], "response": [_refuse_redirect]},
         # No connection is used twice: llama-stack 0.7 closes one a while after an error, 0.1 after an unknown route,
         # and most servers after 5 idle seconds, so that the next request on it would be lost. A new one costs 1 ms, 3
         # with TLS.
@@ -25,19 +25,25 @@ def http_client(url: httpx.URL, proxy: Proxy | None, environ: Mapping[str, str],
 
 
 class Redirected(httpx.RequestError):
-    """A redirect that is not followed: to another server, or one that would turn a POST into a GET."""
+    """A redirect that is not followed: to another address, or one that would turn a POST into a GET."""
 
     def __init__(self, request: httpx.Request, location: str) -> None:
         super().__init__("Redirected", request=request)
+        self.first_url = str(request.extensions["first_url"])
         self.location = location
 
 
+async def _note_url(request: httpx.Request) -> None:
+    request.extensions.setdefault("first_url", str(request.url))  # a redirected request has the same extensions
+
+
 async def _refuse_redirect(response: httpx.Response) -> None:
+    """Only to the same address with another slash or query, a redirect is followed."""
     if not response.has_redirect_location:
         return
     url = response.request.url
     target = url.join(response.headers["location"])
     keeps_method = response.status_code in (307, 308) or response.request.method == "GET"
-    same = (url.scheme, url.host, url.port) == (target.scheme, target.host, target.port)
-    if not (same and keeps_method):
+    same = [(it.scheme, it.host, it.port, it.path.rstrip("/")) for it in (url, target)]
+    if not (same[0] == same[1] and keeps_method):
         raise Redirected(response.request, str(target))

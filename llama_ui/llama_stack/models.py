@@ -12,8 +12,10 @@ GUIDE_MODEL = "Llama3.2-11B-Vision-Instruct"
 # Parts of the names of models that do not chat, though OGX lists them as "llm"; they are not chosen unasked. "*" is a
 # gateway's wildcard.
 _NO_CHAT = re.compile(
-    r"(?i)embed|rerank|whisper|transcri|speech|audio|voice|dall-e|gpt-image|imagen|diffus|flux|moderation"
-    r"|guard|shield|\btts|\bbge-|\be5-|\bgte-|minilm|mpnet|colbert|parakeet|kokoro|\*"
+    r"(?i)embed|rerank|whisper|transcri|speech|audio|voice|realtime|dall-e|gpt-image|[-_]image\b|imagen|diffus|flux"
+    r"|moderation|guard|shield|tts(\b|[-_])|\b(bge|e5|gte|gtr|uae|labse|stella|voyage|instructor|splade|contriever)\b"
+    r"|sentence-|text-(similarity|search)|minilm|mpnet|colbert|parakeet|kokoro|\bbark\b|canary|wav2vec|seamless"
+    r"|\bvits|eleven_|\bsd(xl|\d)|recraft|ideogram|kandinsky|playground-v|pixart|\b(sora|veo)\b|\*"
 )
 
 
@@ -28,21 +30,27 @@ class Model:
     @property
     def chats(self) -> bool:
         """Whether it can chat, as far as the server says."""
-        return self.kind in (None, "llm")
+        return self.kind is None or not re.search(
+            r"(?i)embed|rank|image|audio|speech|moderation|safety|video", self.kind
+        )
 
 
 def from_listed(item: object) -> Model | None:
     """The model that an item of a server's list describes; None for any other item.
 
-    llama-stack up to 0.3 lists `identifier` and `model_type`, later ones and OGX `id` and `custom_metadata`.
+    llama-stack up to 0.3 lists `identifier` and `model_type`, later ones and OGX `id` and `custom_metadata`. Some
+    gateways list names alone, or their own `type`.
     """
+    if isinstance(item, str):
+        item = {"id": item}
     if not isinstance(item, Mapping):
         return None
-    model_id = item.get("identifier") or item.get("id")
+    model_id = item.get("identifier") or item.get("id") or item.get("name")
     if not (isinstance(model_id, str) and model_id.strip() and model_id.isprintable()):
         return None
     metadata = item.get("custom_metadata")
-    kind = item.get("model_type") or (metadata.get("model_type") if isinstance(metadata, Mapping) else None)
+    own = metadata.get("model_type") if isinstance(metadata, Mapping) else None
+    kind = item.get("model_type") or own or item.get("type")
     return Model(model_id, kind if isinstance(kind, str) else None, _supports_vision(item))
 
 
@@ -65,9 +73,9 @@ def first_choice(models: Sequence[str]) -> str:
     Raises:
         UnknownModel: There is none.
     """
-    if not models:
-        raise UnknownModel("The server lists no chat model.", "Register one there, or say its id as the model.")
-    likely = [model for model in models if not _NO_CHAT.search(model)] or models
+    likely = [model for model in models if not _NO_CHAT.search(model)]
+    if not likely:
+        raise UnknownModel("The server lists no chat model.", "Register one there, or choose the model yourself.")
     return next((model for model in models if model.rpartition("/")[2] == GUIDE_MODEL), likely[0])
 
 

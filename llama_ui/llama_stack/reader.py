@@ -1,7 +1,8 @@
 """One reply, read from the body of its response: bytes -> server-sent events -> JSON -> events of the reply."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator
+import re
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -26,9 +27,10 @@ class ReplyReader:
         self._request = request
         self._decoder = EventDecoder()
         self._finish_reason = ""
-        self._error: errors.ServerError | None = None  # to raise when the events before it are yielded
-        self._words = ""  # what came and is no JSON
-        self._texts: list[str] = []  # so far
+        self._error: Exception | None = None  # to raise when the events before it are yielded
+        self._words = ""  # what came last and is no JSON
+        self._has_deltas = False
+        self._is_whole = False  # all of the reply came as one document
         self._half = ""  # of a surrogate pair, whose other half may come with the next text
         self._deadline = asyncio.get_running_loop().time() + request.timeout
 
@@ -37,6 +39,7 @@ class ReplyReader:
 
         Raises:
             ServerError: The reply failed, or nothing more of it came in time.
+            httpx.TransportError: The connection failed.
         """
         ended = False
         while not ended:
@@ -51,30 +54,33 @@ class ReplyReader:
         try:
             async with asyncio.timeout_at(self._deadline):
                 while not self._decoder.done and (chunk := await anext(self._body, None)) is not None:
-                    if events := self._merge(self._decoder.feed(chunk)):
+                    events = self._merge(self._decoder.feed(chunk))
+                    if events or self._error:
                         return events, False
-        except TimeoutError as error:
-            if not self._finish_reason:
-                raise timed_out(self._request) from error
-        except httpx.TransportError:
-            if not self._finish_reason:  # else all of the reply has arrived
-                raise
+        except (TimeoutError, httpx.TransportError) as failure:
+            error: Exception | None = timed_out(self._request) if isinstance(failure, TimeoutError) else failure
+        else:
+            error = None
         events = self._merge(self._decoder.flush())
         if self._half:
             events.append(Text("\ufffd"))
-        self._error = self._error or (None if self._finish_reason else self._unfinished())
+        if not self._finish_reason:  # else all of the reply has arrived
+            self._error = self._error or self._unfinished(error)
         return events, True
 
-    def _unfinished(self) -> errors.ServerError | None:
-        """The error for a body that ended without a finish reason, if that was no end of a reply."""
+    def _unfinished(self, error: Exception | None) -> Exception | None:
+        """The error for a body that ended without a finish reason, or failed, if that was no end of a reply."""
         headers, request = self._response.headers, self._request
         is_page = self._words.lstrip().startswith("<")
-        if self._words and (request.has_content or not is_page):
+        if self._words and not self._decoder.done and (request.has_content or not is_page):
             return explain_event(None, self._words, request)
+        if error:
+            return error
         if is_page or not (request.has_content or "event-stream" in headers.get("content-type", "")):
             return not_a_llama_stack(request)
         # Where only the end of the connection ends the body, it may have been cut off.
-        return None if {"transfer-encoding", "content-length"} & headers.keys() else connection_lost(request)
+        is_delimited = self._decoder.done or self._is_whole or {"transfer-encoding", "content-length"} & headers.keys()
+        return None if is_delimited else connection_lost(request)
 
     def _merge(self, server_events: Iterable[ServerEvent]) -> list[Event]:
         """The events of some server events, with adjacent texts joined."""
@@ -87,49 +93,49 @@ class ReplyReader:
                     events.append(event)
         except errors.ServerError as error:
             self._error = error
-        if events:
-            wait = USAGE_TIMEOUT if self._finish_reason else self._request.timeout
-            self._deadline = asyncio.get_running_loop().time() + wait
+        now = asyncio.get_running_loop().time()
+        if self._finish_reason:
+            self._deadline = min(self._deadline, now + USAGE_TIMEOUT)
+        elif any(isinstance(event, Text | Reasoning) for event in events):
+            self._deadline = now + self._request.timeout
         return events
 
     def _events(self, server_events: Iterable[ServerEvent]) -> Iterator[Event]:
         for server_event in server_events:
             name, data = server_event.name, server_event.data
-            if "error" in name:
-                raise explain_event(data, str(data), self._request)
+            if re.search("error|exception|fail", name):
+                raise explain_event(data, "" if data is None else str(data), self._request)
             for chunk in data if isinstance(data, list) else [data]:
                 if isinstance(chunk, dict):
-                    yield from self._chunk_events(chunk)
-                elif isinstance(chunk, str) and chunk.startswith(("{", "[")):
+                    self._words = ""
+                    yield from self._chunk_events(chunk, name)
+                elif self._finish_reason or not isinstance(chunk, str):
+                    continue
+                elif chunk.startswith(("{", "[{")):
                     raise not_a_llama_stack(self._request)
-                elif isinstance(chunk, str) and not name:
+                elif not name:
                     self._words = (self._words + chunk)[:10_000]
 
-    def _chunk_events(self, chunk: dict[str, Any]) -> Iterator[Event]:
-        repeated = self._is_repetition(chunk)
+    def _chunk_events(self, chunk: dict[str, Any], name: str) -> Iterator[Event]:
+        self._is_whole = _is_whole(chunk)
         for event in self._dialect.events(chunk):
             match event:
                 case Text() | Reasoning():
-                    if repeated or not (text := self._whole_characters(event.text)):
+                    # Some servers send the whole message once more after the deltas.
+                    if (self._is_whole and self._has_deltas) or not (text := self._whole_characters(event.text)):
                         continue
-                    self._texts.append(text)
                     event = type(event)(text)
+                    self._has_deltas = self._has_deltas or not self._is_whole
                 case Finished(reason):
                     # Some servers send the word null in each chunk, and others end a tool call with "stop".
                     if reason.lower() in ("null", "none") or self._finish_reason == "tool_calls":
                         continue
-                    self._finish_reason = reason
+                    self._finish_reason = reason.encode(errors="replace").decode()[:100]
+                    event = Finished(self._finish_reason)
             self._request.has_content = True
             yield event
-        if error := find_error(chunk):
+        if error := find_error(chunk, is_named=bool(name)):
             raise explain_event(error, str(error), self._request)
-
-    def _is_repetition(self, chunk: dict[str, Any]) -> bool:
-        """Whether the chunk is the whole message once more, as some servers send it after the deltas."""
-        match chunk:
-            case {"choices": [{"message": {"content": str(content)}}]}:
-                return len(self._texts) > 1 and "".join(self._texts) == content
-        return False
 
     def _whole_characters(self, text: str) -> str:
         """The text with what is left of the one before; half an emoji, which no page can show, becomes "�"."""
@@ -139,3 +145,13 @@ class ReplyReader:
         if "\ud800" <= text[-1] <= "\udbff":
             text, self._half = text[:-1], text[-1]
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _is_whole(chunk: Mapping[str, object]) -> bool:
+    """Whether a chunk has a whole message, or a part of one that the server calls `message`."""
+    match chunk:
+        case {"completion_message": _}:
+            return True
+        case {"choices": [{"message": _, **choice}]}:
+            return not choice.get("delta")
+    return False

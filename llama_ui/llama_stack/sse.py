@@ -5,18 +5,19 @@ line at its end, invalid UTF-8, and a body that is one JSON document, or a page.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import orjson
 
-DONE = b"[DONE]"  # OpenAI's last event
 _BOM = b"\xef\xbb\xbf"
+_FIELD = re.compile(rb"[\w-]+:")  # of an event, where it is not one of the standard's
 
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """The data of an event: its JSON, or a text where it is none. Its name is usually blank."""
+    """The data of an event: its JSON, or a text where it is none. Its name, in lower case, is usually blank."""
 
     name: str
     data: object
@@ -26,53 +27,75 @@ class EventDecoder:
     """Decodes the body of one response, cut anywhere."""
 
     def __init__(self) -> None:
-        self.done = False  # the server said so; it may keep the connection open
-        self._rest = b""  # the beginning of a line
+        self.done = False  # the server said so with OpenAI's last event, [DONE]; it may keep the connection open
+        self._rest: list[bytes] = []  # the beginning of a line
         self._after_cr = False
         self._name = ""
-        self._data = b""  # of an event whose JSON is not complete yet
+        self._data: list[bytes] = []  # of an event that is not complete yet
+        self._last: object = None  # the data of an event whose name may still follow
+        self._has_events = False
         self._other: list[bytes] = []  # lines that are no part of an event
 
     def feed(self, chunk: bytes) -> Iterator[ServerEvent]:
         """Yields the events that are complete with these bytes."""
+        if not chunk:
+            return
         if self._after_cr and chunk.startswith(b"\n"):  # the two halves of a line break
             chunk = chunk[1:]
         self._after_cr = chunk.endswith(b"\r")
-        lines = (self._rest + chunk).splitlines(keepends=True)
-        self._rest = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
+        lines = chunk.splitlines(keepends=True)
+        if not (lines and lines[0].endswith((b"\n", b"\r"))):
+            self._rest += lines
+            return
+        lines[0] = b"".join((*self._rest, lines[0]))
+        self._rest = [lines.pop()] if not lines[-1].endswith((b"\n", b"\r")) else []
         for line in lines:
             yield from self._decode(line)
 
     def flush(self) -> Iterator[ServerEvent]:
         """Yields what is left at the end of the body."""
-        yield from self._decode(self._rest)
+        yield from self._decode(b"".join(self._rest))
         yield from self._decode(b"")
         if rest := b"\n".join(self._other).strip():
-            yield ServerEvent("", _text(rest) if (value := _json(rest)) is _NO_JSON else value)
+            yield ServerEvent("", _value(rest))
 
     def _decode(self, line: bytes) -> Iterator[ServerEvent]:
         line = line.rstrip(b"\r\n").removeprefix(_BOM)
         field, _, value = line.partition(b":")
         value = value.strip()
-        if field == b"data":
-            self._data += b"\n" + value if self._data else value
-            if self._data == DONE:
-                self.done, self._data = True, b""
-            elif (data := _json(self._data)) is not _NO_JSON:  # need not wait for the blank line
-                self._data = b""
-                yield ServerEvent(self._name, data)
+        if (value if field == b"data" else line).strip(b' "').upper() == b"[DONE]":
+            self.done = True
+        elif field == b"data":
+            self._has_events = True
+            yield from self._add(value)
         elif not line.strip():
-            if self._data:
-                yield ServerEvent(self._name, _text(self._data))
-            self._name, self._data = "", b""
+            name, whole = self._name, b"\n".join(self._data)
+            self._name, self._data, self._last = "", [], None
+            if whole:
+                yield ServerEvent(name, _value(whole))
         elif field == b"event":
-            self._name = _text(value)
-        elif field == b"error":
-            yield ServerEvent("error", _text(value) if (data := _json(value)) is _NO_JSON else data)
+            name = _text(value).lower()
+            self._name = "" if name == "message" else name
+            if "error" in name and self._last is not None:
+                yield ServerEvent(name, self._last)
+        elif field.lower() == b"error":
+            yield ServerEvent("error", _value(value))
         elif not self._other and (data := _json(line.strip())) is not _NO_JSON:
+            self._has_events = True
             yield ServerEvent(self._name, data)
-        elif field not in (b"", b"id", b"retry"):
+        elif field not in (b"", b"id", b"retry") and not (self._has_events and _FIELD.match(line)):
             self._other.append(line)
+
+    def _add(self, value: bytes) -> Iterator[ServerEvent]:
+        """Adds a line of data. Where it is a whole document, its event need not wait for the blank line."""
+        is_inside = bool(self._data) and self._data[0].startswith((b"{", b"["))
+        if is_inside or (data := _json(value)) is _NO_JSON:
+            self._data += [value] if value or self._data else []
+            return
+        words, self._data, self._last = b"\n".join(self._data), [], data
+        if words:
+            yield ServerEvent(self._name, _text(words))
+        yield ServerEvent(self._name, data)
 
 
 _NO_JSON = object()
@@ -85,9 +108,14 @@ def _json(data: bytes) -> object:
     except ValueError:
         pass
     try:
-        return json.loads(_text(data)) if data.startswith((b"{", b"[", b'"')) else _NO_JSON
+        return json.loads(_text(data), strict=False) if data.startswith((b"{", b"[", b'"')) else _NO_JSON
     except ValueError:
         return _NO_JSON
+
+
+def _value(data: bytes) -> object:
+    """The value of JSON, or else the text."""
+    return _text(data) if (value := _json(data)) is _NO_JSON else value
 
 
 def _text(data: bytes) -> str:

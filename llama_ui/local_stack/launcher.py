@@ -47,7 +47,6 @@ class LocalStack:
             if importlib.util.find_spec(package) is None:  # importing it would cost seconds and memory
                 sentence = f"The local stack cannot be started, because the Python package {package} is not installed."
                 raise LocalStackError(sentence, f"It may not exist for this platform. {CONNECT_FIX}")
-        scratch.remove_leftovers(Path(tempfile.gettempdir()))
         with self._lock:
             self.stop()
             worker = self._worker = _Worker(self._cache, self._model)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import Any
 import gradio as gr
 
 from llama_ui.core.conversation import SETTINGS, ChatSettings, Reply, Turn
-from llama_ui.core.errors import ChatError, InputError
+from llama_ui.core.errors import ChatError, InputError, UnknownModel, Unsendable
 from llama_ui.core.images import MAX_IMAGES, is_clean_form
 from llama_ui.core.logs import log_unexpected
 from llama_ui.core.messages import Image, validate_text
-from llama_ui.core.reply import TICK_SECONDS
+from llama_ui.core.reply import TICK_SECONDS, finish
 from llama_ui.core.text import as_code
 from llama_ui.hosting.limits import Visitor, network
 from llama_ui.hosting.turns import Turns
@@ -110,8 +110,11 @@ class Handlers(BaseHandlers):
             values = (system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort)
             settings = self.read_settings(values)
             conversation = parse([*history, message], settings.system_prompt)
-            self.check_message(conversation.turns[-1])
-            await self.check_images(conversation.turns)
+            try:
+                self.check_message(conversation.turns[-1])
+                await self.check_images(conversation.turns)
+            except InputError as error:
+                raise Unsendable(error.sentence, error.fix) from error
             seen = {notice for turn in conversation.turns for reply in turn.replies for notice in reply.notices}
             sent, visitor = None, visitor_of(request)
             replies = self._turns.respond(visitor, settings.model, conversation.messages(), settings.options)
@@ -124,7 +127,7 @@ class Handlers(BaseHandlers):
                     messages = [message, *self._render(replace(reply, request=sent, notices=notices))]
                     yield messages
         except ChatError as error:
-            yield [*messages, error_note(error)]
+            yield [*messages, *render_reply(finish(Reply(), error))]
         except Exception:
             yield [*messages, error_note(log_unexpected("replying"))]
 
@@ -215,5 +218,7 @@ def visitor_of(request: gr.Request | None) -> Visitor:
 
 def _model_choice(server: ServerInfo, model: str | None) -> gr.Dropdown:
     """The list of models with this one chosen, by the server's name for it; without one, the server's first choice."""
-    chosen = model or (first_choice(server.models) if server.models else None)
+    chosen = model
+    with suppress(UnknownModel):
+        chosen = model or first_choice(server.models)
     return gr.Dropdown(choices=server.models, value=chosen and (same_model(chosen, server.models) or chosen))

@@ -65,14 +65,15 @@ async def check_connection(
         if identity and (identity.version or not error):
             data = {"server": identity.name, "version": identity.version, "route": identity.dialect.route}
             yield CheckResult(check, True, f"{identity.name}, asked at {as_code(identity.dialect.route)}", data=data)
-        elif isinstance(error, errors.NotALlamaStack):
+        elif isinstance(error, errors.NotALlamaStack) and not model:
             raise error
         if isinstance(error, errors.AuthFailed):
             raise error
         yield (result := _failure("Models", error) if error else _check_models(model, models))
         if result.passed or model:
             result = await _check_reply(client.stream, model or first_choice(models))
-            yield CheckResult("Key", True, "accepted" if client.has_key else "none is set, and none is needed")
+            needed = ", and none is needed" if result.passed else ""
+            yield CheckResult("Key", True, "accepted" if client.has_key else f"none is set{needed}")
             yield result
     except ChatError as failure:
         yield _failure("Key" if isinstance(failure, errors.AuthFailed) else check, failure)
@@ -86,6 +87,8 @@ def _failure(check: str, error: ChatError) -> CheckResult:
 
 def _check_models(model: str, models: list[str]) -> CheckResult:
     data = {"models": models}
+    if model and not models:
+        return CheckResult("Models", True, f"none is listed; {as_code(model)} is chosen", data=data | {"model": model})
     if not models:
         fix = "Register one there; if its engine was down when the server started, restart the server."
         return CheckResult("Models", False, "The server lists no chat model.", fix, data)

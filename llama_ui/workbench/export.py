@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json as parse_json
 
-from llama_ui.core.conversation import SETTINGS, Conversation, Reply, Turn, add_reply
+from llama_ui.core.conversation import REFUSED, SETTINGS, Conversation, Reply, Turn, add_reply
 from llama_ui.core.errors import InputError
 from llama_ui.core.images import MAX_IMAGES, is_clean_form
 from llama_ui.core.messages import Image, sanitize_text
@@ -87,11 +87,14 @@ def _messages(conversation: Conversation) -> Iterator[dict[str, Any]]:
     if conversation.system_prompt.strip():
         yield {"role": "system", "content": conversation.system_prompt}
     for turn in conversation.turns:
+        reply = turn.reply or Reply()
+        has_text = bool((reply.text + reply.reasoning).strip())
         if turn.has_message:
             texts = [{"type": "text", "text": turn.text}] if turn.text else []
             images = [{"type": "image_url", "image_url": {"url": image.data_url}} for image in turn.images]
-            yield {"role": "user", "content": [*texts, *images] if images else turn.text}
-        if (reply := turn.reply) and (reply.text + reply.reasoning).strip():
+            refused = {"refused": True} if reply.refused and not has_text else {}
+            yield {"role": "user", "content": [*texts, *images] if images else turn.text, **refused}
+        if has_text:
             message = {"role": "assistant", "content": reply.text, **receipt(reply)}
             if reply.reasoning.strip():
                 message["reasoning"] = reply.reasoning
@@ -132,7 +135,8 @@ def from_json(content: bytes, longest_side: int) -> ImportedConversation:
         if message.role == "system":
             settings["system_prompt"] = message.text
         elif message.role == "user" and (message.text.strip() or images):
-            turns.append(Turn(message.text, images))
+            refusal = Reply(ended=True, ending=REFUSED, refused=True)
+            turns.append(Turn(message.text, images, (refusal,) if message.refused else ()))
         elif message.role == "assistant" and (message.text + message.reasoning).strip():
             reply = Reply(message.text, message.reasoning, message.reasoning_seconds, ended=True)
             add_reply(turns, replace(reply, **message.fields()))

@@ -41,7 +41,9 @@ def test_a_message_without_an_answer_is_joined_with_the_next_one(replies: tuple[
 
 def test_a_message_that_was_refused_for_what_it_contains_is_left_out() -> None:
     refused = Turn("Far too long.", replies=(Reply(error=FAILED.error, refused=True, ended=True),))
-    assert sent(turn("Hi.", "Hello."), turn("And"), refused, turn("more?"))[2:] == [Message("user", "And\n\nmore?")]
+    assert sent(turn("Hi.", "Hello."), refused, turn("more?"))[2:] == [Message("user", "more?")]
+    # What was joined with it was refused with it.
+    assert sent(turn("Hi.", "Hello."), turn("And"), refused, turn("more?"))[2:] == [Message("user", "more?")]
     assert Conversation(turns=(refused,)).until_last_message() == Conversation(turns=(turn("Far too long."),))
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_ui.core.conversation import Reply
+from llama_ui.core.conversation import REFUSED, Reply
 from llama_ui.core.errors import BadReply, ChatError, ContentFiltered, Unreachable
 from llama_ui.core.events import Event, Finished, Notice, Queued, Reasoning, RequestSent, Text, Usage
 from llama_ui.core.messages import Message, SamplingOptions
@@ -198,8 +198,10 @@ async def test_a_reply_without_an_answer_or_with_a_bad_end_has_an_error_and_keep
     assert all(snapshot.ending == "" for snapshot in others)
     assert last.text == "".join(step.text for step in steps if isinstance(step, Text))
     assert type(last.error) is (error or type(None))
-    ending = 'The reply stopped at the token limit. "Max tokens" sets it.'
-    assert (last.waited, last.ending) == (None, "" if error or steps[-1:] != (Finished("length"),) else ending)
+    ending = (
+        'The reply stopped at the token limit. "Max tokens" sets it.' if steps[-1:] == (Finished("length"),) else ""
+    )
+    assert (last.waited, last.ending) == (None, REFUSED if error is ContentFiltered else "" if error else ending)
 
 
 @jumping

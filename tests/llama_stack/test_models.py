@@ -22,6 +22,20 @@ OTHER_KINDS = [
     "omni-moderation-latest",
     "meta-llama/Llama-Guard-3-8B",
     "openai/*",
+    "voyage-3",
+    "xtts_v2",
+    "stabilityai/sdxl-turbo",
+    "Qwen/Qwen-Image",
+    "sentence-transformers/gtr-t5-large",
+    "sora-2",
+]
+CHAT = [
+    "meta-llama/Llama-3.2-3B",
+    "gpt-5-mini",
+    "google/gemma-3-27b-it",
+    "Qwen/Qwen3-VL-8B",
+    "mistral-small:24b",
+    "vitality-7b",
 ]
 
 
@@ -33,6 +47,9 @@ OTHER_KINDS = [
         ({"identifier": "chat", "model_type": "llm", "provider_id": "x", "metadata": {}}, Model("chat", "llm")),
         ({"id": "llama", "object": "model", "created": 1, "owned_by": "vllm"}, Model("llama", None)),
         ({"id": "llama", "custom_metadata": {"model_type": 5}}, Model("llama", None)),
+        ({"id": "m2-bert", "type": "embedding"}, Model("m2-bert", "embedding")),
+        ({"name": "llama"}, Model("llama", None)),
+        ("llama", Model("llama", None)),
     ],
 )
 def test_a_model_is_read_from_the_list_of_any_generation(item: object, model: Model) -> None:
@@ -56,13 +73,20 @@ def test_vision_is_read_where_the_server_lists_it(more: dict[str, object], visio
     assert model and model.supports_vision is vision
 
 
-@pytest.mark.parametrize("item", [None, "llama", 5, [], ["id"], {}, {"id": None}, {"id": 5}])
+@pytest.mark.parametrize("item", [None, "", 5, [], ["id"], {}, {"id": None}, {"id": 5}])
 def test_an_item_that_is_no_model_is_ignored(item: object) -> None:
     assert from_listed(item) is None
 
 
 def test_only_models_that_generate_text_chat() -> None:
-    assert [Model("a", kind).chats for kind in ("llm", None, "embedding", "rerank")] == [True, True, False, False]
+    assert [Model("a", kind).chats for kind in ("llm", "LLM", "chat", None, "embedding", "rerank")] == [True] * 4 + [
+        False
+    ] * 2
+
+
+@pytest.mark.parametrize("model", CHAT)
+def test_a_chat_model_is_chosen_whatever_its_name(model: str) -> None:
+    assert first_choice(["openai/text-embedding-3-small", model]) == model
 
 
 @pytest.mark.parametrize("prefix", ["", "meta-llama/", "ollama/meta-llama/"])
@@ -74,7 +98,8 @@ def test_without_the_guides_model_the_servers_first_is_chosen() -> None:
     assert first_choice(["one", f"{GUIDES}-GGUF"]) == "one"
     for other in OTHER_KINDS:
         assert first_choice([other, "meta-llama/Llama-3.2-3B"]) == "meta-llama/Llama-3.2-3B", other
-        assert first_choice([other]) == other, "what else is there is not hidden"
+        with pytest.raises(UnknownModel, match="choose the model yourself"):
+            first_choice([other])
     with pytest.raises(UnknownModel, match="The server lists no chat model"):
         first_choice([])
 
