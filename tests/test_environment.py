@@ -1,12 +1,15 @@
 """Which proxy and which certificates the way to a server takes."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from llama_ui.core.errors import ChatError, Misconfigured, Moved, NotALlamaStack, NotListening, ServerError
+from llama_ui.core.events import Text
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.environment import find_proxy, is_excepted, is_this_machine, tls_context, unusable_variables
 from llama_ui.llama_stack.client import LlamaStackClient
@@ -14,6 +17,7 @@ from tests.support.raw_stack import Answer, RawStack, raw_stack
 
 pytestmark = pytest.mark.loopback  # host names are looked up
 KEY = "sk-secret-key"
+MESSAGES = [Message("user", "Hi.")]
 
 
 def client(url: str, **environ: str) -> LlamaStackClient:
@@ -42,6 +46,8 @@ async def failure(url: str, **environ: str) -> ServerError:
         "stack.example.com:8321",
         "http://stack.example.com",
         "all://*.example.com",
+        "other.test;stack.example.com",
+        "stack.*",
     ],
 )
 def test_a_host_is_excepted_by_its_name_or_domain(entry: str) -> None:
@@ -69,11 +75,19 @@ def test_another_host_is_not_excepted(entry: str) -> None:
         ("[fd00::1]", "[fd00::1]:8321"),
         ("[fd00::1]", "fd00:0::1"),
         ("[::ffff:10.1.2.3]", "10.0.0.0/8"),
+        ("0x0a010203", "10.0.0.0/8"),
+        ("10.1.2.3", "10.*"),
     ],
 )
 def test_an_address_is_excepted_by_itself_or_its_network(host: str, entry: str) -> None:
     assert is_excepted(httpx.URL(f"http://{host}:8321"), {"NO_PROXY": entry})
     assert not is_excepted(httpx.URL("http://192.0.2.1:8321"), {"NO_PROXY": entry})
+
+
+@pytest.mark.parametrize("entry", ["bücher.test", "xn--bcher-kva.test", ".test"])
+@pytest.mark.parametrize("host", ["bücher.test", "xn--bcher-kva.test"])
+def test_a_host_is_excepted_in_either_form_of_its_name(host: str, entry: str) -> None:
+    assert is_excepted(httpx.URL(f"http://{host}:8321"), {"NO_PROXY": entry})
 
 
 @pytest.mark.parametrize("host", ["localhost", "stack.localhost", "127.0.0.1", "127.9.9.9", "::1", "127.1", "0.0.0.0"])
@@ -88,7 +102,9 @@ def test_the_variable_of_the_scheme_comes_before_that_for_all() -> None:
     assert str(find_proxy(httpx.URL("http://stack.test"), environ)) == "in ALL_PROXY (`http://two.test:2`)"
 
 
-@pytest.mark.parametrize("value", ["ftp://proxy.test", "socks4://proxy.test:1080", "http://", "://"])
+@pytest.mark.parametrize(
+    "value", ["ftp://proxy.test", "socks4://proxy.test:1080", "http://", "://", "http:/proxy.test", "http://p:99999"]
+)
 def test_a_proxy_that_cannot_be_used_is_named_if_it_is_needed(value: str) -> None:
     with pytest.raises(Misconfigured) as failed:
         client("http://stack.test", HTTP_PROXY=value)
@@ -182,6 +198,63 @@ async def test_a_proxy_that_refuses_is_named(answer: bytes, words: str, scheme: 
     assert scheme == "http" or KEY.encode() not in proxy.received
 
 
+@pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"\x05\x00", b"HTTP/1.1 200 OK\r\n\r\n"])
+@pytest.mark.parametrize("kind", ["http", "https", "socks5", "SOCKS"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_does_not_speak_its_protocol_is_named(answer: bytes, kind: str, scheme: str) -> None:
+    if (scheme, kind, answer[:4]) == ("http", "http", b"HTTP"):
+        pytest.skip("that is an answer")
+    server, address = await listen(Listener(answer))
+    async with server:
+        error = await failure(f"{scheme}://stack.test", ALL_PROXY=f"{kind}://{address}")
+    assert isinstance(error, NotListening) and "ALL_PROXY" in error.sentence
+
+
+async def test_an_error_that_a_server_sends_through_a_socks_proxy_is_its_own() -> None:
+    async with (
+        raw_stack(Answer((b"<h1>Down</h1>",), "503 X", {"content-type": "text/html"})) as stack,
+        relay(stack) as proxy,
+    ):
+        with pytest.raises(ServerError, match=r"The server is not available \(503\): `Down`."):
+            async for _ in client("http://stack.test", ALL_PROXY=proxy).stream("m", MESSAGES, SamplingOptions()):
+                pass
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks"])
+async def test_a_reply_comes_through_a_socks_proxy(scheme: str) -> None:
+    async with (
+        raw_stack(Answer((b'data: {"choices": [{"delta": {"content": "Hello."}}]}\n\n',))) as stack,
+        relay(stack) as proxy,
+    ):
+        reached = client("http://192.0.2.1", ALL_PROXY=proxy.replace("socks5", scheme))
+        events = [event async for event in reached.stream("m", MESSAGES, SamplingOptions())]
+        await reached.aclose()
+    assert Text("Hello.") in events
+
+
+@asynccontextmanager
+async def relay(stack: RawStack) -> AsyncIterator[str]:
+    """A SOCKS proxy through which every address is that of the stack."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(3)
+        writer.write(b"\x05\x00")
+        *_, kind = await reader.readexactly(4)
+        length = 4 if kind == 1 else (await reader.readexactly(1))[0]
+        await reader.readexactly(length + 2)
+        writer.write(b"\x05\x00\x00\x01" + bytes(6))
+        there, back = await asyncio.open_connection("127.0.0.1", int(stack.url.rpartition(":")[2]))
+        await asyncio.gather(copy(reader, back), copy(there, writer))
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        yield f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 @pytest.mark.parametrize("proxy", ["http", "socks5"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_proxy_that_is_gone_is_named(proxy: str, scheme: str) -> None:
@@ -217,12 +290,26 @@ async def test_a_server_that_has_moved_is_told_at_the_first_lookup_with_its_whol
     assert [request.method for request in stack.requests] == ["GET"]
 
 
+async def test_an_address_to_which_two_redirects_lead_is_told_whole() -> None:
+    async with raw_stack(Answer((b"",))) as stack:
+        slash = Answer((b"",), "301 X", {"location": "/base/v1/inspect/routes/"})
+        stack.pages["/base/v1/inspect/routes"] = slash
+        there = Answer((b"",), "301 X", {"location": "https://stack.test/llama/v1/inspect/routes/"})
+        stack.pages["/base/v1/inspect/routes/"] = there
+        assert (await failure(f"{stack.url}/base")).fix == "Use that one: https://stack.test/llama."
+
+
+async def test_another_path_on_the_same_server_is_told_at_the_first_lookup() -> None:
+    error, stack = await moved("/llama/v1/inspect/routes")
+    assert isinstance(error, Moved) and error.fix == f"Use that one: {stack.url}/llama."
+
+
 async def test_a_redirect_to_a_login_is_told_as_such_and_followed_by_no_key() -> None:
     async with raw_stack(Answer((b"",))) as other:
         async with raw_stack(Answer((b"",), "302 Found", {"location": f"{other.url}/login?secret"})) as stack:
             reply = client(stack.url)
             with pytest.raises(NotALlamaStack) as failed:
-                async for _ in reply.stream("m", [Message("user", "Hi.")], SamplingOptions()):
+                async for _ in reply.stream("m", MESSAGES, SamplingOptions()):
                     pass
         assert f"redirects to `{other.url}/login`" in failed.value.sentence
         assert other.requests == []

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +18,10 @@ from llama_ui.core.reply import respond
 from llama_ui.llama_stack import reader
 from llama_ui.llama_stack.client import LlamaStackClient
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS
+from llama_ui.llama_stack.error_replies import RequestContext
+from llama_ui.llama_stack.reader import ReplyReader
 from llama_ui.llama_stack.sse import EventDecoder
-from tests.support.raw_stack import Answer, RawStack, raw_stack
+from tests.support.raw_stack import SSE, Answer, RawStack, raw_stack
 
 pytestmark = pytest.mark.loopback
 MESSAGES = [Message("user", "Hi.")]
@@ -90,6 +94,24 @@ WHOLE = {
     "deltas, and then the whole message": (HELLO, b"data: " + message(content="Hello.").replace(b"\n", b"") + b"\n\n"),
     "the word null as finish reason": (HELLO.replace(b"null", b'"null"'), end()),
     "errors that are null": (HELLO.replace(b'"choices"', b'"error": null, "choices"'), end()),
+    "errors that are blank": (HELLO.replace(b'"choices"', b'"error": {"code": 0, "message": ""}, "choices"'), end()),
+    "one delta, and then the whole message": (delta(content="Hello."), message(content="Hello.")),
+    "a role beside a message": (
+        message(content="Hello.").replace(b'"finish', b'"delta": {"role": "assistant"}, "finish'),
+    ),
+    "a delta that is a text": (event({"choices": [{"delta": "Hello."}]}), end()),
+    "JSON lines with a last word": ((HELLO + end()).replace(b"data: ", b"").replace(b"\n\n", b"\n") + b"[DONE]\n",),
+    "another last word": (HELLO, end(), b'data: "[done]"\n\n'),
+    "usage that is cut off": (HELLO, end(), b'data: {"choices": [], "usage": {"prom'),
+    "an unknown field": (b"foo: bar\n", HELLO, b"foo: bar\n\n", end()),
+    "a word without a blank line": (b"data: ping\n" + HELLO, b"data: ping\n" + end()),
+    "events about other things": (
+        b'event: ping\ndata: {"message": "alive"}\n\ndata: {"type": "status", "message": "loading"}\n\n',
+        HELLO,
+        end(),
+        b'data: {"object": "metadata", "detail": "cost 0.01"}\n\n',
+    ),
+    "a tab in a text": (HELLO.replace(b'"index"', b'"note": "a\tb", "index"'), end()),
 }
 
 
@@ -129,12 +151,26 @@ async def test_a_compressed_reply_is_read_though_an_uncompressed_one_is_asked_fo
         assert [request.headers["accept-encoding"] for request in stack.posts] == ["identity"]
 
 
+async def test_a_word_after_the_deltas_is_no_error_where_the_server_says_that_it_is_done() -> None:
+    reply = await reply_to(HELLO, b"data: ping\n\n", DONE)
+    assert reply.error is None and "without a reason" in reply.ending
+
+
 THOUGHTS = {
     "a field of their own": delta(reasoning_content="Hm.") + HELLO,
     "in parts": delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]) + HELLO,
     "in brackets": delta(content="[THI") + delta(content="NK]Hm.[/THINK]") + HELLO,
     "in upper case": delta(content="<THINK>Hm.</THINK>\n\n") + HELLO,
     "another word": delta(content="<thinking>\nHm.\n</thinking>\n") + HELLO,
+    "another word at the end": delta(content="<thinking>Hm.</think>\n") + HELLO,
+    "without the opening tag": delta(content="Hm.</think>\n\n") + HELLO,
+    "Gemma": delta(content="<|channel>thought\nHm.\n<channel|>") + HELLO,
+    "harmony without a last channel": delta(content="<|channel|>analysis<|message|>Hm.<|end|>") + HELLO,
+    "harmony with a format": delta(
+        content="<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final "
+    )
+    + delta(content="<|constrain|>json<|message|>")
+    + HELLO,
     "Kimi": delta(content="◁think▷Hm.◁/think▷") + HELLO,
     "harmony": delta(content="<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|chan")
     + delta(content="nel|>final<|message|>")
@@ -169,6 +205,13 @@ FAILURES: dict[str, tuple[bytes, type[Exception], str]] = {
     ),
     "a code as text": (event({"error": {"message": "Slow down.", "code": "429"}}), Busy, "(429): `Slow down`."),
     "a flag": (event({"error": True, "message": "Out of memory."}), BadReply, "`Out of memory`."),
+    "an event in capitals": (b"event: ERROR\ndata: Out of memory.\n\n", BadReply, "`Out of memory`."),
+    "an exception": (b"event: exception\ndata: Out of memory.\n\n", BadReply, "`Out of memory`."),
+    "the name of the event at its end": (b'data: {"info": 1, "message": "Out."}\nevent: error\n\n', BadReply, "`Out`."),
+    "nothing in an event": (b"event: error\ndata: null\n\n", BadReply, "`(no text)`."),
+    "a problem": (b'data: {"title": "Out of memory.", "status": 500}\n\n', BadReply, "`Out of memory`."),
+    "in a delta": (delta(error={"message": "Out of memory."}), BadReply, "`Out of memory`."),
+    "words in brackets": (b"data: [ERROR] Out of memory.\n\n", BadReply, "`[ERROR] Out of memory`."),
     "JSON that is cut off": (b'data: {"choices": [\n\n', BadReply, "what came next cannot be read."),
     "the reason error": (end("error"), BadReply, "broke the reply off (`error`)."),
     "the reason abort": (end("abort"), BadReply, "broke the reply off (`abort`)."),
@@ -193,7 +236,53 @@ async def test_an_error_in_any_form_is_told_in_the_servers_words_and_the_reply_i
     assert isinstance((await reply_to(chunk)).error, kind) or chunk.startswith(b"data: {")
 
 
-@pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "model_length", "out_of_tokens"])
+async def test_an_error_ends_the_reply_at_once_whatever_the_server_sends_then() -> None:
+    error = b"event: error\ndata: Out of memory.\n\n"
+    for parts in (
+        (HELLO, error),
+        (HELLO, error, delta(content="more"), DONE),
+        (HELLO, error, error.replace(b"Out", b"In")),
+    ):
+        async with raw_stack(Answer(parts, stays_open=True)) as stack:
+            reply = await reply_of(stack)
+            assert (reply.text, str(reply.error)) == (
+                "Hello.",
+                "The server broke off with an error: `Out of memory`. Try again.",
+            )
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["<?xml version='1'?><h1>Out</h1>", "<!-- a --><body><h2><b>Out</b></h2>", "\ufeff<p><title></title><h1>Out</h1>"],
+)
+async def test_the_title_of_any_page_is_told(page: str) -> None:
+    async with raw_stack(Answer((page.encode(),), "502 X", {"content-type": "text/html"})) as stack:
+        assert "(502): `Out`." in str((await reply_of(stack)).error)
+
+
+FAILING = [
+    "insufficient_system_resource",
+    "engine_overloaded",
+    "out_of_memory",
+    "RESOURCE_EXHAUSTED",
+    "exception",
+    "timeout",
+]
+
+
+@pytest.mark.parametrize("reason", FAILING)
+async def test_a_failure_has_many_names(reason: str) -> None:
+    assert "broke the reply off" in str((await reply_to(HELLO, end(reason))).error)
+
+
+async def test_a_finish_reason_that_no_page_can_show_is_made_safe() -> None:
+    reply = await reply_to(HELLO, end("\ud83e" + "x" * 1000))
+    assert reply.stats.finish_reason == "?" + "x" * 99
+
+
+@pytest.mark.parametrize(
+    "reason", ["length", "max_tokens", "MAX_TOKENS", "model_length", "out_of_tokens", "model_context_window_exceeded"]
+)
 async def test_the_token_limit_has_many_names(reason: str) -> None:
     assert "token limit" in (await reply_to(HELLO, end(reason))).ending
 
@@ -226,6 +315,26 @@ async def test_pings_are_no_sign_of_life() -> None:
         await stack.closed.wait()
 
 
+@pytest.mark.parametrize("last", [event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}), end()])
+async def test_what_follows_the_finish_reason_does_not_keep_a_reply_open(
+    monkeypatch: pytest.MonkeyPatch, last: bytes
+) -> None:
+    monkeypatch.setattr(reader, "USAGE_TIMEOUT", 0.01)
+    async with raw_stack(Answer((HELLO, end(), *[last] * 10), stays_open=True)) as stack:
+        assert ((reply := await reply_of(stack)).text, reply.error) == ("Hello.", None)
+
+
+async def test_counts_of_tokens_are_no_sign_of_life() -> None:
+    usage = event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+    async with raw_stack(Answer((HELLO, *[usage] * 3), stays_open=True)) as stack:
+        assert isinstance((await reply_of(stack, longest=0.5)).error, TimedOut)
+
+
+async def test_words_before_a_silence_are_told() -> None:
+    async with raw_stack(Answer((HELLO, b"upstream connect error\n"), stays_open=True)) as stack:
+        assert "`upstream connect error`." in str((await reply_of(stack, longest=0.5)).error)
+
+
 async def test_after_its_finish_reason_a_reply_is_whole_though_the_stream_stays_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -243,6 +352,10 @@ async def test_a_reply_that_came_in_one_piece_has_no_speed_and_says_why() -> Non
     assert reply.stats.tokens_per_second is None
     assert "held the stream back" in reply.ending
     assert (await reply_to(HELLO + end())).ending == "", "a short reply always comes in one piece"
+    hidden = event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 500}})
+    assert (await reply_to(HELLO + end() + hidden)).ending == "", (
+        "the reasoning of some models is counted, but not sent"
+    )
 
 
 # Usage
@@ -254,6 +367,8 @@ async def test_a_reply_that_came_in_one_piece_has_no_speed_and_says_why() -> Non
         ({"prompt_tokens": 7, "completion_tokens": 3}, (7, 3, False)),
         ({"prompt_tokens": 7.0, "completion_tokens": 3.0}, (7, 3, False)),
         ({"input_tokens": 7, "output_tokens": 3}, (7, 3, False)),
+        ({"promptTokens": "7", "completionTokens": 3}, (7, 3, False)),
+        ({"prompt_eval_count": 7, "eval_count": 3}, (7, 3, False)),
         ({"prompt_tokens": 7}, (7, 2, True)),
         ({"prompt_tokens": 0, "completion_tokens": 0}, (1, 2, True)),
         ({"prompt_tokens": "many"}, (1, 2, True)),
@@ -270,15 +385,21 @@ async def test_usage_is_read_by_any_name_and_estimated_where_there_is_none(
 # Requests that are refused for a field
 
 
+JSON = {"content-type": "application/json"}
+
+
 def refusal(words: str, status: str = "400 Bad Request") -> Answer:
-    return Answer((json.dumps({"error": {"message": words}}).encode(),), status, {"content-type": "application/json"})
+    return Answer((json.dumps({"error": {"message": words}}).encode(),), status, JSON)
 
 
 ANSWER = Answer((HELLO, end()))
 LIMITED = SamplingOptions(max_tokens=4096, app_limit=True)
 FIELDS = [
     ("Unrecognized request argument: stream_options", LIMITED, {"max_tokens"}),
+    ("Unknown field: include_usage", LIMITED, {"max_tokens"}),
+    ("Stream options are not supported.", LIMITED, {"max_tokens"}),
     ("Extra inputs are not permitted: max_tokens", LIMITED, {"stream_options"}),
+    ("`inputs` tokens + `max_new_tokens` must be <= 2048.", LIMITED, {"stream_options"}),
     ("Unsupported 'max_tokens': use 'max_completion_tokens'.", LIMITED, {"stream_options", "max_completion_tokens"}),
     (
         "Unsupported 'max_tokens': use 'max_completion_tokens'.",
@@ -313,6 +434,42 @@ async def test_a_conversation_that_only_the_limit_of_the_app_makes_too_long_is_s
         await client.aclose()
 
 
+async def test_a_field_that_is_refused_inside_the_stream_is_left_out_as_well() -> None:
+    words = "400: Error code: 400 - {'error': {'message': 'Unrecognized request argument: stream_options'}}"
+    async with raw_stack(Answer((event({"error": {"message": words}}),)), ANSWER) as stack:
+        assert (await reply_of(stack)).text == "Hello."
+        assert len(stack.posts) == 2
+
+
+async def test_on_the_legacy_route_too_only_the_apps_own_limit_is_left_out() -> None:
+    chunks = [
+        {"event": {"delta": {"type": "text", "text": "Hello."}}},
+        {"event": {"delta": {}, "stop_reason": "end_of_turn"}},
+    ]
+    answers = refusal("max_tokens is too large"), Answer(tuple(map(event, chunks)))
+    async with raw_stack(*answers) as stack:
+        stack.pages["/v1/inspect/routes"] = Answer(
+            (b'{"data": [{"route": "/v1/inference/chat-completion"}]}',), headers=JSON
+        )
+        reply = await reply_of(stack, options=LIMITED)
+        assert (reply.text, reply.error) == ("Hello.", None)
+        assert [json.loads(post.body).get("sampling_params") for post in stack.posts] == [{"max_tokens": 4096}, {}]
+
+
+async def test_a_refused_message_that_is_echoed_with_its_fields_is_sent_once() -> None:
+    detail = [
+        {
+            "loc": ["body", "messages", 0, "content"],
+            "msg": "Input is bad",
+            "input": {"stream_options": 1, "max_tokens": 2},
+        }
+    ]
+    async with raw_stack(Answer((json.dumps({"detail": detail}).encode(),), "422 X", JSON), ANSWER) as stack:
+        reply = await reply_of(stack, options=LIMITED)
+        assert reply.refused and "`Input is bad`" in str(reply.error)
+        assert len(stack.posts) == 1
+
+
 async def test_a_limit_that_a_person_set_is_never_dropped() -> None:
     async with raw_stack(refusal("max_tokens: not permitted"), ANSWER) as stack:
         client = LlamaStackClient(stack.url)
@@ -333,6 +490,22 @@ async def test_a_limit_that_a_person_set_is_never_dropped() -> None:
         (refusal("Internal server error: ...", "500 X"), PICTURE, "The picture may be the reason"),
         (Answer((b"",), "500 X", {}), PICTURE, "The picture may be the reason"),
         (refusal("'x' does not support chat"), MESSAGES, "Choose a chat model."),
+        (
+            refusal("Model 'e' is of type 'embedding' rather than the expected type 'llm'"),
+            MESSAGES,
+            "Choose a chat model.",
+        ),
+        (refusal("This server does not support completions.", "501 X"), MESSAGES, "Choose a chat model."),
+        (
+            refusal("CUDA error: not enough system memory", "500 X"),
+            [Message("system", "Be brief."), *MESSAGES],
+            "Try again",
+        ),
+        (
+            refusal("Input should be 'user' or 'assistant'", "422 X"),
+            [Message("system", "Be brief."), *MESSAGES],
+            "Empty the system prompt.",
+        ),
         (
             Answer(
                 (b"<html><title>413 Request Entity Too Large</title></html>",), "413 X", {"content-type": "text/html"}
@@ -406,3 +579,40 @@ def test_a_stream_in_any_form_and_cut_anywhere_has_the_same_events(
     events = [event for chunk in chunks for event in CHAT_COMPLETIONS.events(cast(dict[str, object], chunk))]
     assert "".join(event.text for event in events if isinstance(event, Text)) == text
     assert events[-1] == Finished("stop")
+
+
+FORMS = st.sampled_from(
+    [
+        lambda word: {"delta": {"content": word}},
+        lambda word: {"message": {"content": word}},
+        lambda word: {"delta": {"content": [{"type": "text", "text": word}]}},
+        lambda word: {"text": word},
+    ]
+)
+ERRORS = [chunk for chunk, kind, words in FAILURES.values() if kind is BadReply and "Out of memory" in words]
+
+
+@given(FORMS, streams(), st.sampled_from([end(), *ERRORS]), st.data())
+@settings(max_examples=200)
+async def test_any_form_of_a_reply_with_any_end_cut_anywhere_is_read(
+    form: Callable[[str], object], noise: tuple[bytes, str], last: bytes, data: st.DataObject
+) -> None:
+    words = noise[1].split(" ")
+    body = b"".join(event({"choices": [form(word)]}) for word in words) + last
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=8)))
+    parts = [body[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+    response = httpx.Response(200, headers={**SSE, "transfer-encoding": "chunked"}, content=_each(parts))
+    request = RequestContext("http://127.0.0.1", timeout=60.0)
+    text, failure = "", None
+    try:
+        async for found in ReplyReader(response, CHAT_COMPLETIONS, request).events():
+            text += found.text if isinstance(found, Text) else ""
+    except BadReply as error:
+        failure = error.sentence
+    assert text == "".join(words)
+    assert failure is None if last == end() else failure and "Out of memory" in failure
+
+
+async def _each(parts: list[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part

@@ -36,7 +36,9 @@ class RawStack:
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = deque(answers)
-        self.pages: dict[str, Answer] = {"/v1/inspect/routes": Answer((ROUTES,), headers={})}
+        self.pages: dict[str, Answer] = {
+            "/v1/inspect/routes": Answer((ROUTES,), headers={"content-type": "application/json"})
+        }
         self.requests: list[Request] = []
         self.closed = asyncio.Event()  # a connection that stayed open was closed by the client
         self.url = ""

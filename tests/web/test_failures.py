@@ -44,6 +44,18 @@ def test_a_stalled_reply_is_explained_and_the_conversation_goes_on(client: Clien
     assert_continued(client, stack, ("user", "zero"), HELLO, partial="half a ")
 
 
+def test_a_message_that_the_app_refuses_is_not_sent_with_the_next_one(client: Client, stack: FakeStack) -> None:
+    assert ask(client, "a" * 40_000).startswith("⚠️ The message has 40,000 characters")
+    assert ask(client, "two") == "Hello there."
+    assert stack.requests[-1]["messages"][1:] == [{"role": "user", "content": "two"}]
+
+
+def test_a_finish_reason_that_json_cannot_carry_breaks_nothing(client: Client, stack: FakeStack) -> None:
+    stack.enqueue("Hello.", finish_reason="\ud83e")
+    assert ask(client, "one") == "Hello."
+    assert ask(client, "two") == "Hello there."
+
+
 def test_a_message_that_is_refused_for_what_it_contains_is_not_sent_again(client: Client, stack: FakeStack) -> None:
     ask(client, "zero")
     stack.enqueue(status=400, body={"error": {"message": "This model's maximum context length is 10 tokens."}})

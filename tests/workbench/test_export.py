@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llama_ui.core.conversation import SETTINGS, ChatSettings, Conversation, Reply, Turn
 from llama_ui.core.errors import BadReply, InputError
-from llama_ui.core.messages import Image
+from llama_ui.core.messages import Image, Message
 from llama_ui.core.stats import Stats
 from llama_ui.web.attachments import read_attachment
 from llama_ui.workbench.export import MAX_BYTES, MAX_MESSAGES, from_json, to_json, to_markdown
@@ -101,6 +101,15 @@ def test_notices_and_failures_are_not_exported() -> None:
         "# Conversation\n\n## User\n\nHi.\n\n## Assistant\n\nHello.\n\n## User\n\nWhy?\n\n"
         "## User\n\n1\n\n## Assistant\n\n<details><summary>Thoughts</summary>\n\na\n\n</details>\n"
     )
+
+
+def test_a_refused_message_is_not_sent_after_an_import_either() -> None:
+    refused = Turn("Far too long.", replies=(Reply(error=BadReply("No.", ""), refused=True, ended=True),))
+    imported = from_json(to_json(Conversation("", (refused, Turn("Hi."))), {}).encode(), 1568).conversation
+    assert imported.messages() == [Message("user", "Hi.")]
+    assert imported.turns[0].reply and "without this one" in imported.turns[0].reply.ending
+    again = from_json(to_json(imported, {}).encode(), 1568).conversation
+    assert again == imported
 
 
 def test_markdown_is_for_people() -> None:
