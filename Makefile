@@ -6,7 +6,7 @@ UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 # In parallel, each test file in one process, so that its servers are started once.
 PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile
 
-.PHONY: help run check test test-slow contract screenshot bench clean
+.PHONY: help run check test test-slow contract contract-some screenshot bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -26,8 +26,11 @@ test: .venv/dev  ## the quick tests
 test-slow: .venv/dev  ## the tests with a browser, the local stack, app processes and deployments
 	$(PYTEST) -m "(slow or browser or real_stack) and not screenshots" $(PYTEST_ARGS)
 
-contract: .venv/dev  ## the tests on real servers of every generation, which are installed once (900 MB)
+contract: .venv/dev  ## the tests on real servers of every generation, which are installed once (3 GB)
 	$(BIN)/python -m pytest -m contract $(PYTEST_ARGS)
+
+contract-some: .venv/dev  ## the same with the newest and the oldest Llama Stack, and one plain engine (1 GB)
+	$(BIN)/python -m pytest -m contract -k "1.5.0 or 0.2.12 or 0.1.9 or llama_cpp" $(PYTEST_ARGS)
 
 screenshot: .venv/dev  ## rewrite the screenshots in docs/
 	$(BIN)/python -m pytest -m screenshots

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import gettempdir
 
-from llama_ui import environment, scratch
+from llama_ui import scratch
 from llama_ui import settings as options
 from llama_ui.hosting import logs
 from llama_ui.settings import Settings
+from llama_ui.transport import environment
 
 UNUSED = {"OPENAI_BASE_URL", "LLAMA_STACK_ENDPOINT"}  # of other programs, which people may expect to work here
 

@@ -14,15 +14,15 @@ from llama_ui.core import errors
 from llama_ui.core.events import Event, Finished, Notice, RequestSent
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.text import as_code
-from llama_ui.environment import find_proxy
 from llama_ui.llama_stack.credentials import Credentials
 from llama_ui.llama_stack.dialects import Dialect, Payload
 from llama_ui.llama_stack.discovery import Discovery
 from llama_ui.llama_stack.error_replies import RequestContext
 from llama_ui.llama_stack.exception_map import map_exceptions, not_a_llama_stack
-from llama_ui.llama_stack.http import http_client
 from llama_ui.llama_stack.models import Model, from_listed, same_model, unknown_model
 from llama_ui.llama_stack.reader import ReplyReader
+from llama_ui.transport.environment import find_proxy
+from llama_ui.transport.http import http_client
 
 CONNECT_TIMEOUT = 15.0
 LOOKUP_TIMEOUT = 60.0  # a server may ask each of its providers, and the local stack may be slow on a busy machine

@@ -16,7 +16,7 @@ from llama_ui.core import errors
 from llama_ui.core.errors import ServerError
 from llama_ui.core.text import as_code, quote
 from llama_ui.llama_stack.error_replies import RequestContext, address_fix, explain_event, explain_status
-from llama_ui.llama_stack.http import Redirected
+from llama_ui.transport.http import Redirected
 
 
 @contextmanager

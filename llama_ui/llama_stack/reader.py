@@ -12,7 +12,7 @@ from llama_ui.core.events import Event, Finished, Reasoning, Text
 from llama_ui.llama_stack.dialects import Dialect
 from llama_ui.llama_stack.error_replies import RequestContext, explain_event, find_error
 from llama_ui.llama_stack.exception_map import connection_lost, not_a_llama_stack, timed_out
-from llama_ui.llama_stack.sse import EventDecoder, ServerEvent
+from llama_ui.transport.sse import EventDecoder, ServerEvent
 
 USAGE_TIMEOUT = 2.0  # seconds that a stream may stay open after its finish reason, for the usage
 

@@ -368,7 +368,7 @@ async def test_stop_before_the_first_token_closes_the_request_to_the_engine(targ
     await asyncio.to_thread(hold.reached.wait, SECONDS)
     request.cancel()
     await asyncio.wait([request])
-    if target.server.name == GATEWAY:  # it waits for the engine's first token
+    if target.server.name in (GATEWAY, "llama-stack-0.2.12"):  # they may wait for the engine's first token
         hold.release.set()
     assert await asyncio.to_thread(reply.ended.wait, SECONDS)
     hold.release.set()

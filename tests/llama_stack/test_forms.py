@@ -20,7 +20,7 @@ from llama_ui.llama_stack.client import LlamaStackClient
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS
 from llama_ui.llama_stack.error_replies import RequestContext
 from llama_ui.llama_stack.reader import ReplyReader
-from llama_ui.llama_stack.sse import EventDecoder
+from llama_ui.transport.sse import EventDecoder
 from tests.support.raw_stack import SSE, Answer, RawStack, raw_stack
 
 pytestmark = pytest.mark.loopback

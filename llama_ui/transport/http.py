@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import httpx
 
-from llama_ui.environment import Proxy, tls_context
+from llama_ui.transport.environment import Proxy, tls_context
 
 
 def http_client(url: httpx.URL, proxy: Proxy | None, environ: Mapping[str, str], connections: int) -> httpx.AsyncClient:

@@ -11,8 +11,8 @@ import pytest
 from llama_ui.core.errors import ChatError, Misconfigured, Moved, NotALlamaStack, NotListening, ServerError
 from llama_ui.core.events import Text
 from llama_ui.core.messages import Message, SamplingOptions
-from llama_ui.environment import find_proxy, is_excepted, is_this_machine, tls_context, unusable_variables
 from llama_ui.llama_stack.client import LlamaStackClient
+from llama_ui.transport.environment import find_proxy, is_excepted, is_this_machine, tls_context, unusable_variables
 from tests.support.raw_stack import Answer, RawStack, raw_stack
 
 pytestmark = pytest.mark.loopback  # host names are looked up
