@@ -5,17 +5,20 @@ environment, that over `.env`, and that over the default; an empty variable coun
 """
 
 import argparse
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_type_hints
 
+import httpx
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from llama_ui import parsers
 
+SPACE_PORTS = (80, 443, 8080)  # the only ones that a Hugging Face Space can connect to: its documentation
 FRIENDLY_ASSISTANT = "You are a friendly assistant."
 Count = Annotated[int, Field(ge=1, le=10**9)]
 UpTo10000 = Annotated[int, Field(ge=1, le=10_000)]
@@ -124,11 +127,21 @@ class Settings:
     json: bool = _option(False, "", "like --check, with one JSON object as output")
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)  # for proxies and certificates
     space: bool = False  # whether this runs as a Hugging Face Space, which sets a variable of its own
+    hf_oauth: bool = False  # whether visitors can sign in with Hugging Face: the Space's README has `hf_oauth: true`
 
     @cached_property
     def public(self) -> bool:
         """Whether other machines can reach the app."""
         return self.share or self.space or bool(self.trusted_proxies) or not parsers.is_loopback(self.host)
+
+    @property
+    def unreachable(self) -> str:
+        """What is wrong with the server's address on a Space; blank if nothing is."""
+        url = httpx.URL(self.base_url or "")
+        port = url.port or (443 if url.scheme == "https" else 80)
+        if not (self.space and self.base_url) or port in SPACE_PORTS or parsers.is_loopback(url.host):
+            return ""
+        return f"A Space cannot reach port {port} of {url.host}. Serve Llama Stack at port 443, 80 or 8080."
 
     @property
     def logins(self) -> parsers.Logins:
@@ -196,6 +209,7 @@ def load(
     values: dict[str, Any] = {"environ": dict(environ)}
     if environ.get("SYSTEM") == "spaces":
         values |= {"space": True, "host": "0.0.0.0"}  # nobody could reach a Space's loopback address
+        values["hf_oauth"] = bool(environ.get("OAUTH_CLIENT_ID")) and importlib.util.find_spec("authlib") is not None
     for name, option in OPTIONS.items():
         source = flag_name(name)
         text = getattr(arguments, name, None)

@@ -1,9 +1,12 @@
-"""Login with the users and passwords of `--auth`."""
+"""Login with the users and passwords of `--auth`, and the accounts of visitors who signed in with Hugging Face."""
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import MutableMapping, Sequence
 from contextvars import ContextVar
+from typing import Any
 
 from fastapi import HTTPException
 from limits import RateLimitItemPerMinute
@@ -12,7 +15,7 @@ from llama_ui.hosting.limits import RateLimiter
 
 # Failed logins from one address: for one user name, and for all of them.
 FAILURES_PER_USER, FAILURES_PER_ADDRESS = RateLimitItemPerMinute(5), RateLimitItemPerMinute(30)
-# The network address of the current request. Gradio does not pass it to `check`, so the security middleware sets it.
+# The account or network address of the current request, set by the security middleware: Gradio passes none to `check`.
 ADDRESS: ContextVar[str] = ContextVar("ADDRESS", default="")
 
 
@@ -39,6 +42,16 @@ class Logins:
             for rate, key in limits:
                 self._failures.hit(rate, *key)
         return any(matches)
+
+
+def account(scope: MutableMapping[str, Any]) -> str:
+    """The Hugging Face account of a request, such as "@name"; blank if nobody signed in.
+
+    Gradio keeps it in a cookie that it signs, for as long as the account's token is valid.
+    """
+    info = (scope.get("session") or {}).get("oauth_info") or {}
+    name = info.get("userinfo", {}).get("preferred_username")
+    return f"@{name}" if name and info.get("expires_at", math.inf) > time.time() else ""
 
 
 def _digest(text: str) -> bytes:

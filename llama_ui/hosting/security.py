@@ -16,14 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from llama_ui.core.logs import log_unexpected
 from llama_ui.hosting import uploads
 from llama_ui.hosting.limits import RateLimiter, network
-from llama_ui.hosting.logins import ADDRESS
+from llama_ui.hosting.logins import ADDRESS, account
 from llama_ui.hosting.turns import Turns
 from llama_ui.settings import Settings
 
 # What the page and gradio_client use. Gradio's other routes serve files, fetch URLs or list requests: they are closed.
 ROUTES = re.compile(
     r"/|/config|/assets/.+|/static/.+|/svelte/.+|/theme\.css|/favicon\.ico|/manifest\.json|/pwa_icon(/\w+)?|/robots\.txt"
-    r"|/login|/logout|/healthz|/readyz|/metrics"
+    r"|/login(/huggingface|/callback)?|/logout|/healthz|/readyz|/metrics"
     r"|/gradio_api/(info|openapi\.json|theme\.css|startup-events|app_id|login_check|user|heartbeat/[\w-]+|queue/(join|data)"
     r"|cancel|reset|run/predict|call/(v2/)?\w+(/[\w-]+)?|upload|upload_progress)"
 )
@@ -33,6 +33,7 @@ IMAGE_ROUTES = re.compile(rf"{STATIC_FILES.pattern}|/favicon\.ico|/pwa_icon")
 OPERATOR_ROUTES = ("/healthz", "/readyz", "/metrics")  # without limits: an operator can share a visitor's address
 REPLY_STREAMS = re.compile("/gradio_api/(queue/data|call/)")
 HEARTBEATS = "/gradio_api/heartbeat/"  # acts for a session, though by GET, and Gradio requires no login for it
+LANDINGS = ("/", "/login/callback")  # where links of other sites may lead
 UPLOAD, LOGIN = "/gradio_api/upload", "/login"
 MAX_BODY, MAX_UPLOAD_BODY, MAX_LOGIN_BODY = 40_000_000, 110_000_000, 10_000  # bytes; a conversation carries images
 # Requests and bytes a minute, for each message that an address may send in it; at least for `MIN_MESSAGES`.
@@ -74,7 +75,7 @@ class SecurityMiddleware:
             await self._app(scope, receive, send)
             return
         request = GuardedRequest(self, scope["path"].rstrip("/"), receive, send)
-        ADDRESS.set(address := network(scope["client"][0] if scope["client"] else ""))
+        ADDRESS.set(address := account(scope) or network(scope["client"][0] if scope["client"] else ""))
         scope["headers"] = [header for header in scope["headers"] if header[0] not in self._untrusted]
         self._open[address] += 1
         try:
@@ -107,7 +108,7 @@ class SecurityMiddleware:
             raise HTTPException(404, "There is nothing here.")
         if not settings.public and not is_own_host(headers.get("host", ""), settings.host):
             raise HTTPException(421, "This app serves only its own machine. Behind a proxy, set --trusted-proxies.")
-        if _is_cross_site(headers) and not (path == "/" and headers.get("sec-fetch-mode") == "navigate"):
+        if _is_cross_site(headers) and not (path in LANDINGS and headers.get("sec-fetch-mode") == "navigate"):
             raise HTTPException(403, "The page of another site may not use this app.")
         if _is_for_an_image(headers) and not IMAGE_ROUTES.match(path):
             raise HTTPException(403, "There is no image here.")

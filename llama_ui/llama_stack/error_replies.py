@@ -54,6 +54,7 @@ _OWN_FIELDS = {
 }
 # llama-stack, OGX: 'in the provider data header, e.g. x-llamastack-provider-data: {"openai_api_key": "<API_KEY>"}'
 _PROVIDER_DATA = re.compile(r"(?i)provider[-_ ]data\b(?:.*?\{\W*(\w+))?", re.DOTALL)
+_PAGE = re.compile(r"(?i)[\s\ufeff]*<(!doctype\b|!--|\?xml\b|(html|head|title|meta|body|center|div|h\d|p)\b)")
 _BARE_FAILURE = re.compile(r"(?i)\W*|.*(internal server error|unexpected error).*")
 # Statuses that reject what a request contains; 0 is an error inside a stream that has none.
 _REJECTIONS = (0, 400, 403, 404, 413, 422, 500, 501)
@@ -146,7 +147,7 @@ def _parse(status: int, body: object, text: str) -> _ErrorReply:
         message, fields = _message(body) or message, _fields(body) or fields
     # The name of the error: OpenAI has it as `code`, llama.cpp as `type`.
     code = " ".join(str(fields[name])[:100] for name in ("code", "type") if name in fields)
-    if is_page := re.match(r"[\s\ufeff]*<[!?a-zA-Z]", message) is not None:
+    if is_page := _PAGE.match(message) is not None:
         titles = re.findall(r"(?is)<(title|h1|h2)\b[^>]*>(.{1,1000}?)</\1", message)
         texts = (html.unescape(re.sub("<[^>]*>", "", title)).strip() for _, title in titles)
         message = next(filter(None, texts), "a web page")

@@ -40,6 +40,11 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
     with demo:
         gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
         status = gr.HTML(html.render("status", state="wait", sentence="Connecting…"), elem_id="status")
+        if settings.unreachable:
+            gr.HTML(html.render("alert", sentences=[settings.unreachable]), elem_id="unreachable")
+        if settings.hf_oauth:
+            gr.LoginButton(visible=False)  # with it, Gradio has the routes to sign in
+            demo.load(page.show_account, None, gr.HTML("", elem_id="account"))
         with gr.Accordion("Check the connection", open=False, elem_id="connection-check") as details:
             findings = gr.HTML("", elem_id="check-results")
         with gr.Row(elem_id="main"):  # style.css puts the chat right after the prompt on a narrow page

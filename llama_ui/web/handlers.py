@@ -18,6 +18,7 @@ from llama_ui.core.messages import Image, validate_text
 from llama_ui.core.reply import TICK_SECONDS, finish
 from llama_ui.core.text import as_code
 from llama_ui.hosting.limits import Visitor, network
+from llama_ui.hosting.logins import account
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection, ServerInfo
 from llama_ui.llama_stack.models import first_choice, same_model
@@ -188,6 +189,10 @@ class Handlers(BaseHandlers):
         finally:
             looking.cancel()
 
+    def show_account(self, request: gr.Request) -> str:
+        """Who is signed in, or the link to sign in."""
+        return html.render("account", account=account_of(request))
+
     async def check(self, model: str | None, request: gr.Request) -> AsyncGenerator[str, None]:
         """Yields the results of a connection check, one by one."""
         results: list[CheckResult] = []
@@ -210,8 +215,16 @@ def form_texts(values: Sequence[object]) -> dict[str, str]:
     return {name: "" if value is None else str(value) for name, value in zip(SETTINGS, values, strict=True)}
 
 
+def account_of(request: gr.Request | None) -> str:
+    """The Hugging Face account of a visitor; blank if they did not sign in."""
+    inner = request and getattr(request, "request", None)
+    return account(inner.scope) if inner else ""
+
+
 def visitor_of(request: gr.Request | None) -> Visitor:
-    """The visitor who sent a request to the app."""
+    """The visitor who sent a request to the app: the account where there is one, else the session."""
+    if name := account_of(request):
+        return Visitor(name, name)
     client = request.client if request else None
     return Visitor((request and request.session_hash) or "", network(client.host if client and client.host else ""))
 

@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import ExitStack
 from importlib import import_module
-from typing import Any, Self
+from typing import Self
 
 import uvicorn
 from gradio import networking
@@ -127,18 +127,18 @@ def _share(host: str, port: int) -> None:
 
 def _report_zero_gpu_start() -> None:
     """Tell a ZeroGPU Space that the app runs, which the package `spaces` otherwise does in `Blocks.launch`."""
-    spaces: Any = sys.modules.get("spaces")  # imported by app.py where it is installed
-    if spaces is None:
+    if "spaces" not in sys.modules:  # imported by app.py where it is installed
         return
     try:
         if import_module("spaces.config").Config.zero_gpu:
-            spaces.GPU(_report_zero_gpu_start)  # a Space on ZeroGPU needs a decorated function; this app uses no GPU
             import_module("spaces.zero").startup()
     except Exception:
         log.exception("The start of this ZeroGPU Space could not be reported")
 
 
 def _warn_if_public(settings: Settings, prog: str) -> None:
+    if settings.unreachable:
+        print(f"{prog}: {settings.unreachable}", file=sys.stderr)
     if settings.public and not settings.logins:
         option = "The secret LLAMA_UI_AUTH" if settings.space else "--auth FILE"
         print(f"{prog}: Anyone with this page's address can use your server. {option} adds a login.", file=sys.stderr)

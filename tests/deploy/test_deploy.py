@@ -7,13 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
+from playwright.sync_api import expect
 
 from llama_ui.core.images import MAX_BYTES, MAX_IMAGES
 from llama_ui.hosting.security import MAX_BODY, MAX_UPLOAD_BODY
@@ -22,6 +25,7 @@ from tests.hosting.test_health import measured
 from tests.hosting.test_load import until, visitors
 from tests.support import SECONDS
 from tests.support.app_process import ROOT, AppProcess, clean, free_port
+from tests.support.chromium import launch, open_chat
 from tests.support.fake_stack import FakeStack, Hold
 from tests.support.page import ask, raw
 
@@ -31,6 +35,7 @@ DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 DEPLOYMENT, SERVICE = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
 GRACE = 30
+SCRATCH = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 StartApp = Callable[..., AppProcess]
 pytestmark = [pytest.mark.slow, pytest.mark.loopback, pytest.mark.timeout(300)]
 
@@ -49,14 +54,19 @@ def nginx(folder: Path, *replicas: AppProcess, client_timeout: str = "20s") -> I
     text = text.replace(f"server app:7860{replica}", lines).replace("listen 80;", f"listen 127.0.0.1:{port};")
     text = re.sub(r"(client_\w+_timeout) 20s;", rf"\1 {client_timeout};", text)
     text = text.replace("fail_timeout=10s", "fail_timeout=300s")  # a busy machine may take longer for one visitor
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    scratch = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in kinds)
+    scratch = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in SCRATCH)
     text = text.replace("http {", f"http {{ {scratch}", 1).replace("/var/log/nginx/", f"{folder}/")
     (folder / "nginx.conf").write_text(text)
+    with running_nginx(folder, f"http://127.0.0.1:{port}") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running_nginx(folder: Path, url: str) -> Iterator[str]:
+    """Runs nginx with `nginx.conf` in the folder, which answers at the URL."""
     assert NGINX, "no nginx found (Debian: apt install nginx-light)"
     command = [NGINX, "-p", str(folder), "-e", "stderr", "-c", "nginx.conf", "-g", f"daemon off; pid {folder}/pid;"]
     process = subprocess.Popen(command, stderr=(folder / "errors").open("w"))
-    url = f"http://127.0.0.1:{port}"
     try:
         transport = httpx.HTTPTransport(retries=10)  # until it listens
         with httpx.Client(transport=transport, timeout=SECONDS) as http:
@@ -225,12 +235,14 @@ def test_compose_brings_an_ogx_server_and_trusts_its_proxy_alone() -> None:
 
 
 def test_kubernetes_keeps_a_visitor_with_one_replica_and_asks_for_its_health() -> None:
-    assert SERVICE["spec"]["sessionAffinity"] == "ClientIP" and SERVICE["spec"]["externalTrafficPolicy"] == "Local"
+    assert SERVICE["spec"]["sessionAffinity"] == "ClientIP" and SERVICE["spec"]["type"] == "ClusterIP"
     assert SERVICE["spec"]["selector"] == DEPLOYMENT["spec"]["selector"]["matchLabels"]
     assert DEPLOYMENT["spec"]["replicas"] >= 2
     (container,) = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
     asked = {name: probe["httpGet"]["path"] for name, probe in container.items() if name.endswith("Probe")}
-    assert asked == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+    assert asked == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/healthz"}
+    environment = {item["name"]: item["value"] for item in container["env"]}
+    assert load([], environment, Path("none")).trusted_proxies == "10.0.0.0/8"
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert DEPLOYMENT["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
 
@@ -293,6 +305,84 @@ def test_a_space_without_a_server_has_the_local_stack(start_app: StartApp) -> No
     app = start_app(**SPACE)
     assert "the local stack" in app.await_line("Server: ")
     assert "model=local/" in answered(app)
+
+
+@pytest.fixture
+def device_api() -> Iterator[tuple[str, list[str]]]:
+    """The address of what a ZeroGPU Space reports its start to, and the paths of its requests."""
+    paths: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            paths.append(self.path)
+            self.send_response(200 if len(paths) == 1 else 500)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", paths
+        server.shutdown()
+
+
+def test_a_zero_gpu_space_reports_its_start_and_goes_on_where_that_fails(
+    start_app: StartApp, stack: FakeStack, device_api: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    """With the package `spaces` that such a Space has. Its GPUs are simulated."""
+    uv, folder = Path(sys.executable).with_name("uv"), tmp_path / "packages"
+    subprocess.run([uv, "pip", "install", "--quiet", "--no-deps", "--target", folder, "spaces==0.51.3"], check=True)
+    url, paths = device_api
+    zero = {"SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": url, "PYTHONPATH": str(folder)}
+    for starts, problem in ((1, False), (2, True)):
+        app = start_app(**SPACE, **zero, LLAMA_STACK_CLIENT_BASE_URL=stack.url)
+        app.await_line("Server: ")
+        assert paths == ["/startup-report"] * starts
+        assert ("The start of this ZeroGPU Space could not be reported" in "".join(app.output)) is problem
+        with httpx.Client(base_url=app.url, timeout=SECONDS, headers={"host": "somebody-chat.hf.space"}) as http:
+            ask(http, "Hi", system_prompt="", temperature="0", top_p="1", max_tokens="5")
+        app.await_line("event=turn .*outcome=answered")
+
+
+def test_a_server_at_a_port_that_a_space_cannot_reach_is_named(start_app: StartApp) -> None:
+    app = start_app(**SPACE, LLAMA_STACK_CLIENT_BASE_URL="https://stack.test:8321")
+    sentence = "A Space cannot reach port 8321 of stack.test. Serve Llama Stack at port 443, 80 or 8080."
+    app.await_line("Server: ")
+    assert sentence in "".join(app.output)
+    with httpx.Client(base_url=app.url, timeout=SECONDS, headers={"host": "somebody-chat.hf.space"}) as http:
+        assert sentence in http.get("/config").text
+
+
+@pytest.mark.parametrize(
+    ("url", "space", "problem"),
+    [
+        ("https://stack.test", True, False),
+        ("http://stack.test:8080/base", True, False),
+        ("http://stack.test:5000", True, True),
+        ("http://localhost:8321", True, False),
+        ("https://stack.test:8321", False, False),
+        (None, True, False),
+    ],
+)
+def test_only_on_a_space_some_ports_are_a_problem(url: str | None, space: bool, problem: bool) -> None:
+    assert bool(Settings(base_url=url, space=space).unreachable) is problem
+
+
+@needs_nginx
+@pytest.mark.browser
+def test_the_page_works_below_a_path(start_app: StartApp, stack: FakeStack, tmp_path: Path) -> None:
+    app = start_app("--base-url", stack.url, GRADIO_ROOT_PATH="/llama-stack-chat", FORWARDED_ALLOW_IPS="127.0.0.1")
+    app.await_line("Server: ")
+    location = (DEPLOY / "nginx-subpath.conf").read_text().replace("127.0.0.1:7860", f"127.0.0.1:{app.port}")
+    (tmp_path / "location.conf").write_text(location)
+    port = free_port()
+    scratch = "".join(f"{kind}_temp_path {tmp_path}/{kind}; " for kind in SCRATCH)
+    server = f"server {{ listen 127.0.0.1:{port}; include {tmp_path}/location.conf; }}"
+    (tmp_path / "nginx.conf").write_text(f"events {{}} http {{ access_log off; {scratch} {server} }}")
+    with running_nginx(tmp_path, f"http://127.0.0.1:{port}/llama-stack-chat/") as url:
+        with launch() as browser, open_chat(browser, url) as chat:
+            chat.ask("Hi")
+            expect(chat.replies.last).to_contain_text("Hello there.")
+        assert httpx.get(url.rstrip("/")).headers["location"].endswith("/llama-stack-chat/")
+        assert httpx.get(f"{url}metrics").status_code == 404
 
 
 def test_a_space_listens_where_it_can_be_reached() -> None:

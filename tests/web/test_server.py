@@ -80,14 +80,14 @@ def test_a_space_without_a_login_says_so(settings: Settings, warning: str, capsy
 def test_the_start_of_a_zero_gpu_space_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, zero_gpu: bool
 ) -> None:
-    """The package `spaces` does that in `Blocks.launch`, and only if a function is decorated."""
+    """The package `spaces` does that in `Blocks.launch`."""
     calls: list[str] = []
-    spaces = SimpleNamespace(GPU=lambda function: calls.append("GPU"), __spec__=True)
+    spaces = SimpleNamespace(__spec__=True)
     monkeypatch.setitem(sys.modules, "spaces", spaces)
     monkeypatch.setitem(sys.modules, "spaces.config", SimpleNamespace(Config=SimpleNamespace(zero_gpu=zero_gpu)))
     monkeypatch.setitem(sys.modules, "spaces.zero", SimpleNamespace(startup=lambda: calls.append("startup")))
     server._report_zero_gpu_start()
-    assert calls == (["GPU", "startup"] if zero_gpu else [])
+    assert calls == (["startup"] if zero_gpu else [])
 
 
 KEY = "s3cr3t-k3y-0f-the-server"
