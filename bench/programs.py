@@ -45,7 +45,7 @@ def command(name: str, server: str, port: int) -> list[str]:
     python = sys.executable
     match name:
         case "this app":
-            return [python, str(ROOT / "app.py"), "--base-url", server, "--model", "bench"]
+            return [python, str(ROOT / "app.py"), "--base-url", server, "--model", "bench", "--max-visitors", "600"]
         case "Chainlit":
             listen = ["--headless", "--host", "127.0.0.1", "--port", str(port)]
             return [str(CHAINLIT), "run", str(PEERS / "chainlit_chat.py"), *listen]

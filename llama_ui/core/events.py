@@ -3,21 +3,23 @@
 `Queued`, `Notice` and `RequestSent` come first, then deltas of `Text` and `Reasoning`, at most one `Usage`, `Finished`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A delta of the answer."""
+    """A delta of the answer. `caught_up`: whether it is all that has arrived so far."""
 
     text: str
+    caught_up: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A delta of the model's reasoning before the answer."""
+    """A delta of the model's reasoning before the answer. `caught_up`: whether it is all that has arrived so far."""
 
     text: str
+    caught_up: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

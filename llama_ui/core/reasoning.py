@@ -44,6 +44,8 @@ def split_reasoning(text: str, ended: bool = True) -> tuple[str, str]:
     It depends on the text alone, not on its deltas. Until it has `ended`, its end is held back where it may become a
     tag. A tag inside Markdown code belongs to the answer, and so does one in the answer that nothing closes.
     """
+    if not any(first in text for first in "<[◁"):  # nearly always
+        return "", text
     if _HARMONY.match(text):
         return _split_harmony(text, ended)
     held_back = 0 if ended else _partial_tag(text)

@@ -55,7 +55,7 @@ async def respond(
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
                     await progress.news.wait()
-            if progress.ended:
+            if progress.end.is_set():
                 break
             has_news = progress.news.is_set()
             progress.news.clear()
@@ -65,7 +65,11 @@ async def respond(
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             if has_news:
-                await asyncio.sleep(next_frame_delay(loop.time() - started, len(reply.text) + len(reply.reasoning)))
+                delay = next_frame_delay(loop.time() - started, len(reply.text) + len(reply.reasoning))
+                progress.pause = delay if reply.text or reply.reasoning else 0.0
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await progress.end.wait()
         reply = progress.snapshot(loop.time())
         error = progress.error
         if error is None or isinstance(error, ChatError):
@@ -89,7 +93,8 @@ class _Progress:
 
     def __init__(self, started: float, messages: Sequence[Message]) -> None:
         self.news = asyncio.Event()  # set when there is something new to show
-        self.ended = False
+        self.end = asyncio.Event()
+        self.pause = 0.0  # seconds until the next snapshot, for which the stream need not be read sooner
         self.error: Exception | None = None
         self._started = started
         self._prompt_tokens = _estimate_tokens("".join(message.content for message in messages))
@@ -110,10 +115,12 @@ class _Progress:
             async with aclosing(stream):
                 async for event in stream:
                     self._add(event, now())
+                    if isinstance(event, Text | Reasoning) and event.caught_up and self.pause:
+                        await asyncio.sleep(self.pause)  # many small reads cost more than one of all that they bring
         except Exception as error:
             self.error = error
         finally:
-            self.ended = True
+            self.end.set()
             self.news.set()
 
     def _add(self, event: Event, time: float) -> None:
@@ -137,7 +144,7 @@ class _Progress:
 
     def snapshot(self, now: float) -> Reply:
         self._text, self._reasoning = ["".join(self._text)], ["".join(self._reasoning)]
-        tagged, text = split_reasoning(self._text[0], self.ended)
+        tagged, text = split_reasoning(self._text[0], self.end.is_set())
         reasoning = self._reasoning[0] + tagged
         if reasoning.strip() and self._reasoning_at is None:
             self._reasoning_at = now

@@ -129,6 +129,11 @@ class Connection:
         demo = "a tiny demo model, fine for a tour, not for answers"
         return f"Server: {url}, the local stack with {demo}. Connect yours: --base-url URL"
 
+    async def disconnect(self) -> None:
+        """Closes the connections to the server; call it in the event loop that has used them."""
+        if (attempt := self._attempt) and attempt.done() and not attempt.exception():
+            await attempt.result().aclose()
+
     def close(self) -> None:
         """Stops the local stack, if it was started."""
         self._local.stop()

@@ -68,8 +68,8 @@ def _chat_events(chunk: Chunk) -> Iterator[Event]:
             yield Finished("tool_calls")  # whatever reason follows
         if reason := _of(str, choice.get("finish_reason")):
             yield Finished(reason)
-    counts = [_of(dict, usage) for usage in (chunk.get("usage"), _of(dict, chunk.get("x_groq")).get("usage"))]
-    yield from _usage(counts[0] or counts[1])
+    if usage := chunk.get("usage") or _of(dict, chunk.get("x_groq")).get("usage"):
+        yield from _usage(_of(dict, usage))
 
 
 def _texts(content: object) -> Iterator[Text | Reasoning]:

@@ -44,21 +44,21 @@ def explain(error: Exception, request: RequestContext) -> ServerError | None:
     match error:
         case Redirected():
             return _moved(error, url)
+        case httpx.ReadTimeout() | TimeoutError():
+            return timed_out(request)
+        case httpx.TransportError() if request.has_response:
+            return connection_lost(request)
         case httpx.TransportError() if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
-            return connection_lost(request) if request.has_response else _not_connected(error, request)
-        case httpx.TransportError() if request.proxy and not (
-            request.has_response or isinstance(error, httpx.ReadTimeout)
-        ):
+            return _not_connected(error, request)
+        case httpx.TransportError() if request.proxy:
             return proxy_failed(request, quote(str(error), request.secrets))
         case httpx.ConnectTimeout():
             sentence = f"{url} did not take the connection in time."
             return errors.NotListening(sentence, "Check host and port; a firewall may be in between.")
-        case httpx.TimeoutException() | TimeoutError():
+        case httpx.TimeoutException():
             return timed_out(request)
         case httpx.ConnectError():
             return _not_connected(error, request)
-        case httpx.TransportError() if request.has_response:
-            return connection_lost(request)
         case httpx.TransportError():
             fix = "Check that the server still runs and that the address is right; one with TLS needs https://."
             return errors.NoAnswer(f"What listens at {url} closed the connection without an HTTP answer.", fix)

@@ -22,7 +22,8 @@ class ReplyReader:
 
     def __init__(self, response: httpx.Response, dialect: Dialect, request: RequestContext) -> None:
         self._response = response
-        self._body = response.aiter_bytes()
+        is_compressed = "content-encoding" in response.headers
+        self._body = response.aiter_bytes() if is_compressed else response.aiter_raw()
         self._dialect = dialect
         self._request = request
         self._decoder = EventDecoder()
@@ -93,6 +94,8 @@ class ReplyReader:
                     events.append(event)
         except errors.ServerError as error:
             self._error = error
+        if events and isinstance(last := events[-1], Text | Reasoning):
+            events[-1] = type(last)(last.text, caught_up=True)
         now = asyncio.get_running_loop().time()
         if self._finish_reason:
             self._deadline = min(self._deadline, now + USAGE_TIMEOUT)

@@ -112,6 +112,14 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def is_canonical(host: str) -> bool:
+    """Whether a host is an IP address as it is usually written."""
+    try:
+        return str(ipaddress.ip_address(host)) == host
+    except ValueError:
+        return False
+
+
 def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
     """The trusted certificates: those that `SSL_CERT_FILE` or `SSL_CERT_DIR` names, or else certifi's.
 

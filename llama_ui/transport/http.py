@@ -1,18 +1,39 @@
 """The HTTP client of one server: its way there, and which redirects it follows."""
 
+import re
+import ssl
 from collections.abc import Mapping
+from functools import partial
 
+import aiohttp
 import httpx
+from httpx_aiohttp import AiohttpTransport
 
-from llama_ui.transport.environment import Proxy, tls_context
+from llama_ui.transport.environment import Proxy, is_canonical, tls_context
+
+# The exceptions of aiohttp as those of httpx, the special ones first. httpx-aiohttp makes most of them ConnectTimeout.
+_KINDS: list[tuple[type[Exception], type[httpx.TransportError]]] = [
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+    (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
+    (aiohttp.ClientConnectorError, httpx.ConnectError),
+    (aiohttp.ClientConnectionError, httpx.ReadError),
+    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
+]
 
 
 def http_client(url: httpx.URL, proxy: Proxy | None, environ: Mapping[str, str], connections: int) -> httpx.AsyncClient:
-    """A client for one server, which never takes a connection or a variable that this server does not need."""
+    """A client for one server, which never takes a connection or a variable that this server does not need.
+
+    Each chunk of a reply costs half as much through aiohttp as through httpx's own transport. That one is for proxies,
+    since aiohttp knows no SOCKS, and for addresses such as 127.1, which aiohttp refuses.
+    """
     proxy_has_tls = proxy is not None and proxy.url.startswith("https:")
     context = tls_context(environ) if proxy_has_tls or url.scheme == "https" else None
+    direct = _DirectTransport(client=partial(_session, context, connections), verify=context or False)
+    use_aiohttp = proxy is None and (is_canonical(url.host) or not re.fullmatch("(?i)[0-9a-fx.]+", url.host))
     return httpx.AsyncClient(
         verify=context or False,
+        transport=direct if use_aiohttp else None,
         proxy=httpx.Proxy(proxy.url, ssl_context=context if proxy_has_tls else None) if proxy else None,
         trust_env=False,
         follow_redirects=True,
@@ -22,6 +43,25 @@ def http_client(url: httpx.URL, proxy: Proxy | None, environ: Mapping[str, str],
         # with TLS.
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=0),
     )
+
+
+def _session(context: ssl.SSLContext | None, connections: int) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=connections, force_close=True, ssl=context or False)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+class _DirectTransport(AiohttpTransport):
+    """httpx-aiohttp's transport, with httpx's own exceptions for what happens before a response begins."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await super().handle_async_request(request)
+        except (httpx.TransportError, aiohttp.ClientError) as error:
+            cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__
+            for known, kind in _KINDS:
+                if isinstance(cause, known):
+                    raise kind(str(cause), request=request) from cause
+            raise
 
 
 class Redirected(httpx.RequestError):

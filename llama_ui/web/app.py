@@ -13,6 +13,7 @@ from starlette.routing import Route
 from llama_ui.core.images import MAX_IMAGES
 from llama_ui.hosting import health, uploads
 from llama_ui.hosting.logins import Logins
+from llama_ui.hosting.page_cache import PageCache
 from llama_ui.hosting.security import SecurityMiddleware
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
@@ -92,6 +93,7 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.js")))
     script = f"const LIMITS = {limits};\n{scripts}"
     security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
+    middleware = [security, *([] if settings.logins else [Middleware(PageCache)])]
     routes = health.routes(connection, turns)
     for name, text in gradio_patches.edited_scripts().items():
         # A response for each request: the middleware that compresses it changes its headers.
@@ -103,7 +105,7 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
         app,
         demo,
         path="/",
-        app_kwargs={"middleware": [security], "routes": routes},
+        app_kwargs={"middleware": middleware, "routes": routes},
         auth=Logins(settings.logins).check if settings.logins else None,
         auth_message="After several wrong passwords wait a minute." if settings.logins else None,
         css=(STATIC / "style.css").read_text(encoding="utf-8"),

@@ -65,6 +65,7 @@ class PageServer(uvicorn.Server):
     """Serves the page in a thread while its context is open. Stopping does not wait for open pages."""
 
     def __init__(self, settings: Settings, connection: Connection, turns: Turns) -> None:
+        self._connection = connection
         self._socket = listen(settings.host, settings.port)
         self.host, self.port = settings.host.strip("[]"), self._socket.getsockname()[1]
         name = "localhost" if self.host == "0.0.0.0" else f"[{self.host}]" if ":" in self.host else self.host
@@ -100,6 +101,7 @@ class PageServer(uvicorn.Server):
             # Not before: something may still be on its way to a visitor. And not later: the client may not read.
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, connection.transport.abort)
         await super().shutdown(sockets)
+        await self._connection.disconnect()
 
 
 def listen(host: str, port: int | None) -> socket.socket:

@@ -122,6 +122,7 @@ async def main(settings: Settings) -> int:
             results.append(result)
             if not settings.json:
                 print(result, flush=True)
+        await connection.disconnect()
     passed = all(result.passed for result in results)
     if settings.json:
         facts = {name: value for result in results for name, value in result.data.items()}

@@ -285,5 +285,7 @@ async def test_a_request_waits_in_the_queue_and_closing_a_reply_closes_its_reque
     assert len(stack.requests) == 1
     await first.aclose()
     assert await asyncio.to_thread(first_reply.ended.wait, 30)
-    assert [await anext(second), await anext(second)] == [Queued(0), Text("Hello")]
+    assert await anext(second) == Queued(0)
+    text = await anext(second)
+    assert isinstance(text, Text) and text.text.startswith("Hello")  # the rest may have come with it
     await second.aclose()
