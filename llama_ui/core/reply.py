@@ -18,6 +18,7 @@ from llama_ui.core.text import as_code
 FRAME_SECONDS = 0.05  # the least time between two snapshots: more of them cost a browser more than they give the reader
 MAX_FRAME_SECONDS = 0.3  # the most: a page that shows nothing new for longer seems stuck
 FRAME_SHARE = 0.05  # of the time, that snapshots may take: the longer each of them takes, the fewer there are
+FRAMES_PER_SECOND = 650  # of all replies together: each costs the one thread that serves everybody a quarter of a ms
 SECONDS_PER_CHARACTER = 10e-6  # of a snapshot: the browser lays out the whole reply each time
 TICK_SECONDS = 0.5  # between two snapshots while nothing arrives: only at one, Gradio notices that a tab was closed
 BYTES_PER_TOKEN = 4  # of English text, for estimates where the server does not count tokens
@@ -50,6 +51,7 @@ async def respond(
     loop = asyncio.get_running_loop()
     progress = _Progress(loop.time(), messages)
     reader = asyncio.create_task(progress.read(stream(model, messages, options)))
+    _in_progress.add(progress)
     try:
         while True:
             with suppress(TimeoutError):
@@ -78,6 +80,7 @@ async def respond(
             yield reply
             raise error
     finally:
+        _in_progress.discard(progress)
         reader.cancel()
         # Not gather: a second cancel (a double click on Stop) would interrupt the closing of the request.
         await asyncio.wait([reader])
@@ -85,7 +88,11 @@ async def respond(
 
 def next_frame_delay(cost: float, length: int) -> float:
     """The seconds until the next snapshot, after one that took `cost` seconds to send and has `length` characters."""
-    return min(max(FRAME_SECONDS, cost / FRAME_SHARE, length * SECONDS_PER_CHARACTER), MAX_FRAME_SECONDS)
+    share = len(_in_progress) / FRAMES_PER_SECOND
+    return min(max(FRAME_SECONDS, share, cost / FRAME_SHARE, length * SECONDS_PER_CHARACTER), MAX_FRAME_SECONDS)
+
+
+_in_progress: set["_Progress"] = set()
 
 
 class _Progress:

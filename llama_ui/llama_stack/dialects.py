@@ -58,12 +58,15 @@ def _chat_events(chunk: Chunk) -> Iterator[Event]:
     """
     for choice in _of(list, chunk.get("choices")):
         choice = _of(dict, choice)
-        delta = _of(dict, choice.get("message")) | _of(dict, choice.get("delta"))
-        for text in _texts(delta.get("reasoning_content") or delta.get("reasoning") or delta.get("thinking")):
-            yield Reasoning(text.text)
+        delta = _of(dict, choice.get("delta"))
+        if message := choice.get("message"):
+            delta = _of(dict, message) | delta
+        if reasoning := delta.get("reasoning_content") or delta.get("reasoning") or delta.get("thinking"):
+            for text in _texts(reasoning):
+                yield Reasoning(text.text)
         # The refusal is the text of a model that declines.
-        places = (delta.get("content"), delta.get("refusal"), choice.get("text"), _of(str, choice.get("delta")))
-        yield from _texts(next(filter(None, places), None))
+        if content := delta.get("content") or delta.get("refusal") or choice.get("text") or choice.get("delta"):
+            yield from _texts(content if content is not delta else None)
         if delta.get("tool_calls") or delta.get("function_call"):
             yield Finished("tool_calls")  # whatever reason follows
         if reason := _of(str, choice.get("finish_reason")):

@@ -115,18 +115,19 @@ def explain_event(body: object, text: str, request: RequestContext) -> ServerErr
 def find_error(chunk: Mapping[str, object], is_named: bool) -> object:
     """The error in a chunk of a stream, which may be in its choices or all of an unnamed event; None if it has none."""
     choices = chunk.get("choices")
-    places: list[Any] = [chunk, *(choices if isinstance(choices, list) else ())]
-    places += [place.get("delta") for place in places[1:] if isinstance(place, dict)]
-    for error in (place.get("error") for place in places if isinstance(place, dict)):
+    places: list[Any] = [chunk]
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            places += [choice, choice.get("delta")]
+    for place in places:
+        error = place.get("error") if isinstance(place, dict) else None
         if error and (not isinstance(error, dict) or any(error.values())):
             return {**chunk, "error": error}
-    is_other = {"choices", "event", "completion_message"} & chunk.keys() or is_named
+    if is_named or "choices" in chunk or "event" in chunk or "completion_message" in chunk:
+        return None
     kind = f"{chunk.get('object') or ''}{chunk.get('type') or ''}"
-    return (
-        None
-        if is_other or (kind and not re.search("(?i)err|exception|fail|^about:", kind)) or not _message(chunk)
-        else chunk
-    )
+    is_error = not kind or re.search("(?i)err|exception|fail|^about:", kind)
+    return chunk if is_error and _message(chunk) else None
 
 
 def address_fix(url: str) -> str:

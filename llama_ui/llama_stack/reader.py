@@ -12,6 +12,7 @@ from llama_ui.core.events import Event, Finished, Reasoning, Text
 from llama_ui.llama_stack.dialects import Dialect
 from llama_ui.llama_stack.error_replies import RequestContext, explain_event, find_error
 from llama_ui.llama_stack.exception_map import connection_lost, not_a_llama_stack, timed_out
+from llama_ui.transport.deadline import Deadline
 from llama_ui.transport.sse import EventDecoder, ServerEvent
 
 USAGE_TIMEOUT = 2.0  # seconds that a stream may stay open after its finish reason, for the usage
@@ -22,18 +23,20 @@ class ReplyReader:
 
     def __init__(self, response: httpx.Response, dialect: Dialect, request: RequestContext) -> None:
         self._response = response
-        is_compressed = "content-encoding" in response.headers
-        self._body = response.aiter_bytes() if is_compressed else response.aiter_raw()
+        is_raw = "content-encoding" not in response.headers and not response.is_stream_consumed
+        self._body = response.aiter_raw() if is_raw else response.aiter_bytes()
         self._dialect = dialect
         self._request = request
         self._decoder = EventDecoder()
         self._finish_reason = ""
+        self._is_finishing = False
         self._error: Exception | None = None  # to raise when the events before it are yielded
         self._words = ""  # what came last and is no JSON
         self._has_deltas = False
         self._is_whole = False  # all of the reply came as one document
         self._half = ""  # of a surrogate pair, whose other half may come with the next text
-        self._deadline = asyncio.get_running_loop().time() + request.timeout
+        self._now = asyncio.get_running_loop().time
+        self._deadline = Deadline(self._now() + request.timeout)
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yields the events. Texts that arrive together are one event.
@@ -43,21 +46,23 @@ class ReplyReader:
             httpx.TransportError: The connection failed.
         """
         ended = False
-        while not ended:
-            events, ended = await self._next()
-            for event in events:
-                yield event
-            if self._error:
-                raise self._error
+        try:
+            while not ended:
+                events, ended = await self._next()
+                for event in events:
+                    yield event
+                if self._error:
+                    raise self._error
+        finally:
+            self._deadline.close()
 
     async def _next(self) -> tuple[list[Event], bool]:
         """The next events, and whether they are the last. Bytes without events, such as pings, do not count."""
         try:
-            async with asyncio.timeout_at(self._deadline):
-                while not self._decoder.done and (chunk := await anext(self._body, None)) is not None:
-                    events = self._merge(self._decoder.feed(chunk))
-                    if events or self._error:
-                        return events, False
+            while not self._decoder.done and (chunk := await self._deadline.wait(anext(self._body, None))) is not None:
+                events = self._merge(self._decoder.feed(chunk))
+                if events or self._error:
+                    return events, False
         except (TimeoutError, httpx.TransportError) as failure:
             error: Exception | None = timed_out(self._request) if isinstance(failure, TimeoutError) else failure
         else:
@@ -96,17 +101,17 @@ class ReplyReader:
             self._error = error
         if events and isinstance(last := events[-1], Text | Reasoning):
             events[-1] = type(last)(last.text, caught_up=True)
-        now = asyncio.get_running_loop().time()
-        if self._finish_reason:
-            self._deadline = min(self._deadline, now + USAGE_TIMEOUT)
-        elif any(isinstance(event, Text | Reasoning) for event in events):
-            self._deadline = now + self._request.timeout
+        if self._finish_reason and not self._is_finishing:
+            self._is_finishing = True
+            self._deadline.move(self._now() + min(USAGE_TIMEOUT, self._request.timeout))
+        elif not self._is_finishing and any(isinstance(event, Text | Reasoning) for event in events):
+            self._deadline.move(self._now() + self._request.timeout)
         return events
 
     def _events(self, server_events: Iterable[ServerEvent]) -> Iterator[Event]:
         for server_event in server_events:
             name, data = server_event.name, server_event.data
-            if re.search("error|exception|fail", name):
+            if name and re.search("error|exception|fail", name):
                 raise explain_event(data, "" if data is None else str(data), self._request)
             for chunk in data if isinstance(data, list) else [data]:
                 if isinstance(chunk, dict):

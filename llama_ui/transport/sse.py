@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 _BOM = b"\xef\xbb\xbf"
+_SINGLE = re.compile(rb"data: \{[^\r\n]*\}\n\n")
 _FIELD = re.compile(rb"[\w-]+:")  # of an event, where it is not one of the standard's
 
 
@@ -38,6 +39,12 @@ class EventDecoder:
 
     def feed(self, chunk: bytes) -> Iterator[ServerEvent]:
         """Yields the events that are complete with these bytes."""
+        if not (self._rest or self._data or self._name or self._after_cr) and _SINGLE.fullmatch(chunk):
+            data = _json(chunk[6:])  # nearly always, it is one event, which costs less this way
+            if data is not _NO_JSON:
+                self._has_events = True
+                yield ServerEvent("", data)
+                return
         if not chunk:
             return
         if self._after_cr and chunk.startswith(b"\n"):  # the two halves of a line break
