@@ -18,7 +18,7 @@ from llama_ui.core.text import as_code
 FRAME_SECONDS = 0.05  # the least time between two snapshots: more of them cost a browser more than they give the reader
 MAX_FRAME_SECONDS = 0.3  # the most: a page that shows nothing new for longer seems stuck
 FRAME_SHARE = 0.05  # of the time, that snapshots may take: the longer each of them takes, the fewer there are
-FRAMES_PER_SECOND = 650  # of all replies together: each costs the one thread that serves everybody a quarter of a ms
+FRAMES_PER_SECOND = 500  # of all replies together: each costs the one thread that serves everybody a quarter of a ms
 SECONDS_PER_CHARACTER = 10e-6  # of a snapshot: the browser lays out the whole reply each time
 TICK_SECONDS = 0.5  # between two snapshots while nothing arrives: only at one, Gradio notices that a tab was closed
 BYTES_PER_TOKEN = 4  # of English text, for estimates where the server does not count tokens

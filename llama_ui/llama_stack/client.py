@@ -181,8 +181,11 @@ class LlamaStackClient:
                     route,
                     cast_to=object,
                     body=body,
-                    # A proxy that compresses would hold the stream back.
-                    options={"headers": {"Accept-Encoding": "identity"}},
+                    # A proxy that compresses would hold the stream back. `ReplyReader` limits the time of each read.
+                    options={
+                        "headers": {"Accept-Encoding": "identity"},
+                        "timeout": httpx.Timeout(None, connect=self._connect_timeout),
+                    },
                     stream=True,
                     stream_cls=AsyncStream[object],
                 )

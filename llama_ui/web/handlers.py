@@ -25,7 +25,7 @@ from llama_ui.llama_stack.models import first_choice, same_model
 from llama_ui.settings import Settings
 from llama_ui.web import html
 from llama_ui.web.attachments import read_attachment
-from llama_ui.web.history import ChatMessage, error_note, note, parse, render_reply, with_request
+from llama_ui.web.history import ChatMessage, Receipts, error_note, note, parse, render_reply, with_request
 from llama_ui.workbench import share_link
 from llama_ui.workbench.check import CheckResult, check_connection
 
@@ -117,7 +117,7 @@ class Handlers(BaseHandlers):
             except InputError as error:
                 raise Unsendable(error.sentence, error.fix) from error
             seen = {notice for turn in conversation.turns for reply in turn.replies for notice in reply.notices}
-            sent, visitor = None, visitor_of(request)
+            sent, visitor, receipts = None, visitor_of(request), Receipts()
             replies = self._turns.respond(visitor, settings.model, conversation.messages(), settings.options)
             async with aclosing(replies):
                 async for reply in replies:
@@ -125,16 +125,16 @@ class Handlers(BaseHandlers):
                         sent = replace(settings, model=reply.model)
                         message = with_request(message, sent)
                     notices = tuple(notice for notice in reply.notices if notice not in seen)
-                    messages = [message, *self._render(replace(reply, request=sent, notices=notices))]
+                    messages = [message, *self._render(replace(reply, request=sent, notices=notices), receipts)]
                     yield messages
         except ChatError as error:
             yield [*messages, *render_reply(finish(Reply(), error))]
         except Exception:
             yield [*messages, error_note(log_unexpected("replying"))]
 
-    def _render(self, reply: Reply) -> list[ChatMessage]:
+    def _render(self, reply: Reply, receipts: Receipts) -> list[ChatMessage]:
         if reply.waited is None:
-            return render_reply(reply)
+            return render_reply(reply, receipts)
         waiting = f"The server is getting ready; your message is sent as soon as it is. {self._connection.progress}"
         if reply.position:
             limit = self._settings.max_visitors

@@ -117,8 +117,12 @@ def with_request(message: ChatMessage, request: ChatSettings) -> ChatMessage:
     return message | {"metadata": {"log": json.dumps({"sent": request.texts()}, ensure_ascii=False)}}
 
 
-def render_reply(reply: Reply) -> list[ChatMessage]:
-    """A reply, or the part of it that has arrived: its reasoning, its answer, and the page's notes on it."""
+def render_reply(reply: Reply, receipts: "Receipts | None" = None) -> list[ChatMessage]:
+    """A reply, or the part of it that has arrived: its reasoning, its answer, and the page's notes on it.
+
+    While it grows, the same `receipts` spare it the making of its receipt in each frame.
+    """
+    log = receipts.log if receipts else _log
     messages = []
     if reply.reasoning.strip():  # Gradio folds it up when it is done
         thinking: dict[str, Any] = {"title": "Thinking", "status": "pending" if reply.thinking else "done"}
@@ -126,15 +130,30 @@ def render_reply(reply: Reply) -> list[ChatMessage]:
             thinking["duration"] = max(0.1, round(reply.reasoning_seconds, 1))
         messages.append(_message("assistant", [_text_part(reply.reasoning.strip("\n"))], thinking))
     if reply.text:
-        messages.append(_message("assistant", [_text_part(reply.text)], _log(reply)))
+        messages.append(_message("assistant", [_text_part(reply.text)], log(reply)))
     messages += [note("notice", f"{_NOTICE}{sentence}") for sentence in reply.notices]
     if reply.error:
         messages.append(error_note(reply.error))
     if reply.ending:
         messages.append(note("ending", f"{_NOTICE}{reply.ending}"))
     if messages and reply.ended and not reply.text:
-        messages[-1]["metadata"] |= _log(reply) or {}
+        messages[-1]["metadata"] |= log(reply) or {}
     return messages
+
+
+class Receipts:
+    """The receipt of one reply, kept no longer than that: it has the system prompt."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._log: dict[str, str] | None = None
+
+    def log(self, reply: Reply) -> dict[str, str] | None:
+        """Its receipt as metadata, made anew only when it changes."""
+        key = reply.request, reply.ended, reply.stats.waited, reply.stats.first
+        if key != self._key:
+            self._key, self._log = key, _log(reply)
+        return self._log and dict(self._log)
 
 
 def _log(reply: Reply) -> dict[str, str] | None:

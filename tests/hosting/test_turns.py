@@ -187,6 +187,7 @@ async def test_a_turn_that_the_end_cuts_off_is_logged_once(
     stack: FakeStack, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llama_ui.hosting.turns.END_TIMEOUT", 0.0)
+    stack.enqueue("half", Hold())
     with running(stack) as turns:
         async with contextlib.aclosing(respond(turns)) as snapshots:
             await read_until(has_text, snapshots)
