@@ -20,6 +20,7 @@ MAX_FRAME_SECONDS = 0.3  # the most: a page that shows nothing new for longer se
 FRAME_SHARE = 0.05  # of the time, that snapshots may take: the longer each of them takes, the fewer there are
 FRAMES_PER_SECOND = 500  # of all replies together: each costs the one thread that serves everybody a quarter of a ms
 SECONDS_PER_CHARACTER = 10e-6  # of a snapshot: the browser lays out the whole reply each time
+MAX_FRAMES_PER_SECOND = 800  # of all replies, whatever they show: newcomers would wait longer for their first text
 TICK_SECONDS = 0.5  # between two snapshots while nothing arrives: only at one, Gradio notices that a tab was closed
 BYTES_PER_TOKEN = 4  # of English text, for estimates where the server does not count tokens
 
@@ -89,7 +90,8 @@ async def respond(
 def next_frame_delay(cost: float, length: int) -> float:
     """The seconds until the next snapshot, after one that took `cost` seconds to send and has `length` characters."""
     share = len(_in_progress) / FRAMES_PER_SECOND
-    return min(max(FRAME_SECONDS, share, cost / FRAME_SHARE, length * SECONDS_PER_CHARACTER), MAX_FRAME_SECONDS)
+    longest = max(MAX_FRAME_SECONDS, len(_in_progress) / MAX_FRAMES_PER_SECOND)
+    return min(max(FRAME_SECONDS, share, cost / FRAME_SHARE, length * SECONDS_PER_CHARACTER), longest)
 
 
 _in_progress: set["_Progress"] = set()

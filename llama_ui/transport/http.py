@@ -60,7 +60,7 @@ class _DirectTransport(AiohttpTransport):
             cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__
             for known, kind in _KINDS:
                 if isinstance(cause, known):
-                    raise kind(str(cause), request=request) from cause
+                    raise kind(str(cause), request=request) from cause.__cause__ or cause
             raise
 
 

@@ -19,6 +19,7 @@ class Answer:
     status: str = "200 OK"
     headers: dict[str, str] = field(default_factory=SSE.copy)
     stays_open: bool = False  # until the client closes the connection
+    breaks: bool = False  # the connection is closed in the middle of the body
 
 
 @dataclass
@@ -66,6 +67,9 @@ class RawStack:
                 writer.write(b"%x\r\n%s\r\n" % (len(part), part))
                 await writer.drain()
                 await asyncio.sleep(0)
+            if answer.breaks:
+                writer.close()
+                return
             if answer.stays_open:
                 await reader.read()
                 self.closed.set()

@@ -63,6 +63,13 @@ def test_a_new_session_costs_no_configuration_of_its_components(url: str, monkey
     assert computed == []
 
 
+def test_gradio_still_looks_for_progress_and_for_messages_all_the_time() -> None:
+    with gr.Blocks() as demo:
+        pass
+    queue = demo.queue()._queue
+    assert (queue.progress_update_sleep_when_free, queue.sleep_when_free) == (0.01, 0.001), "drop the workaround"
+
+
 def test_no_step_of_a_reply_searches_for_matplotlib(
     url: str, stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
