@@ -163,7 +163,7 @@ def report(
             f"## Many visitors: {TOKENS} tokens each, at {RATE:g} per second",
             "Completion times divided by the ideal of ten seconds, including the wait for the first token. A visitor "
             "gives up after 60 seconds, and a program that failed one gets no larger number. CPU and memory are the "
-            "program's.",
+            "program's. This app runs with `--max-visitors 600`.",
             _crowds(found),
             "## From Stop, or closing the tab, to the end of the server's request",
             _aborts(found),
