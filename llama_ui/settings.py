@@ -226,7 +226,8 @@ def load(
                 quoted = repr(parsers.redact_url(text))
             reason = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("Input ")
             parser.error(f"{source}: {quoted} {reason}")
-    return Settings(**values)
+    settings = Settings(**values)
+    return replace(settings, hf_oauth=settings.hf_oauth and not settings.logins)  # Gradio can end only one of the two
 
 
 def table() -> str:

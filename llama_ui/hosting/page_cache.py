@@ -1,6 +1,6 @@
 """ASGI middleware that keeps the page, which is the same for every visitor, and which Gradio takes 20 ms to make."""
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PATHS = ("/", "/config")
@@ -31,16 +31,16 @@ class PageCache:
             page.append(_copy(message))
             await send(message)
 
-        await self._app(scope, receive, keep)
+        await self._app({**scope, "query_string": b""}, receive, keep)  # nothing of one visitor's is kept for another
         if page and page[0].get("status") == 200 and page[-1]["type"] == "http.response.body":
             if len(self._pages) >= MAX_PAGES:
-                self._pages.clear()
+                del self._pages[next(iter(self._pages))]
             self._pages[key] = page
 
 
 def _is_special(scope: Scope) -> bool:
     """Whether the query asks Gradio for another page; links of this app are read in the browser."""
-    return any(name in scope["query_string"] for name in (b"deep_link", b"page"))
+    return bool({"deep_link", "page"} & QueryParams(scope["query_string"]).keys())
 
 
 def _copy(message: Message) -> Message:

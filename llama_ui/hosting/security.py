@@ -33,7 +33,7 @@ IMAGE_ROUTES = re.compile(rf"{STATIC_FILES.pattern}|/favicon\.ico|/pwa_icon")
 OPERATOR_ROUTES = ("/healthz", "/readyz", "/metrics")  # without limits: an operator can share a visitor's address
 REPLY_STREAMS = re.compile("/gradio_api/(queue/data|call/)")
 HEARTBEATS = "/gradio_api/heartbeat/"  # acts for a session, though by GET, and Gradio requires no login for it
-LANDINGS = ("/", "/login/callback")  # where links of other sites may lead
+LANDINGS = ("/", "/login/huggingface", "/login/callback")  # where links of other sites may lead
 UPLOAD, LOGIN = "/gradio_api/upload", "/login"
 MAX_BODY, MAX_UPLOAD_BODY, MAX_LOGIN_BODY = 40_000_000, 110_000_000, 10_000  # bytes; a conversation carries images
 # Requests and bytes a minute, for each message that an address may send in it; at least for `MIN_MESSAGES`.

@@ -13,6 +13,7 @@ from llama_ui.llama_stack.dialects import Dialect
 from llama_ui.llama_stack.error_replies import RequestContext, explain_event, find_error
 from llama_ui.llama_stack.exception_map import connection_lost, not_a_llama_stack, timed_out
 from llama_ui.transport.deadline import Deadline
+from llama_ui.transport.http import READ_SIZE
 from llama_ui.transport.sse import EventDecoder, ServerEvent
 
 USAGE_TIMEOUT = 2.0  # seconds that a stream may stay open after its finish reason, for the usage
@@ -60,14 +61,14 @@ class ReplyReader:
         """The next events, and whether they are the last. Bytes without events, such as pings, do not count."""
         try:
             while not self._decoder.done and (chunk := await self._deadline.wait(anext(self._body, None))) is not None:
-                events = self._merge(self._decoder.feed(chunk))
+                events = self._merge(self._decoder.feed(chunk), caught_up=len(chunk) < READ_SIZE)
                 if events or self._error:
                     return events, False
         except (TimeoutError, httpx.TransportError) as failure:
             error: Exception | None = timed_out(self._request) if isinstance(failure, TimeoutError) else failure
         else:
             error = None
-        events = self._merge(self._decoder.flush())
+        events = self._merge(self._decoder.flush(), caught_up=False)
         if self._half:
             events.append(Text("\ufffd"))
         if not self._finish_reason:  # else all of the reply has arrived
@@ -88,8 +89,8 @@ class ReplyReader:
         is_delimited = self._decoder.done or self._is_whole or {"transfer-encoding", "content-length"} & headers.keys()
         return None if is_delimited else connection_lost(request)
 
-    def _merge(self, server_events: Iterable[ServerEvent]) -> list[Event]:
-        """The events of some server events, with adjacent texts joined."""
+    def _merge(self, server_events: Iterable[ServerEvent], caught_up: bool) -> list[Event]:
+        """The events of some server events, with adjacent texts joined. `caught_up`: whether no more have arrived."""
         events: list[Event] = []
         try:
             for event in self._events(server_events):
@@ -99,7 +100,7 @@ class ReplyReader:
                     events.append(event)
         except errors.ServerError as error:
             self._error = error
-        if events and isinstance(last := events[-1], Text | Reasoning):
+        if caught_up and events and isinstance(last := events[-1], Text | Reasoning):
             events[-1] = type(last)(last.text, caught_up=True)
         if self._finish_reason and not self._is_finishing:
             self._is_finishing = True

@@ -4,7 +4,9 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from llama_ui.core.errors import InputError
 from llama_ui.llama_stack.connection import Connection
@@ -26,9 +28,9 @@ def run(settings: Settings) -> int:
     session = Session(settings, connection, output)
     try:
         if interactive:
-            asyncio.run(chat(session))
+            asyncio.run(_connected(connection, chat(session)))
         elif (text := _read_stdin(settings.max_message_chars)).strip().lower() not in EXIT_WORDS:
-            asyncio.run(session.send(text))
+            asyncio.run(_connected(connection, session.send(text)))
         return 0
     except BrokenPipeError:  # the reader has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at exit
@@ -40,6 +42,14 @@ def run(settings: Settings) -> int:
         return 1
     finally:
         connection.close()
+
+
+async def _connected(connection: Connection, chatting: Coroutine[Any, Any, object]) -> None:
+    """Chats, and then closes the connections in the event loop that has used them."""
+    try:
+        await chatting
+    finally:
+        await connection.disconnect()
 
 
 async def chat(session: Session) -> None:

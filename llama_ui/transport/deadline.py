@@ -28,10 +28,11 @@ class Deadline:
         """Its result. Raises TimeoutError at the deadline."""
         task = self._waiting = asyncio.current_task()
         assert task
+        cancelled = task.cancelling()
         try:
             return await awaitable
         except asyncio.CancelledError:
-            if self._expired and task.uncancel() == 0:
+            if self._expired and task.uncancel() <= cancelled:
                 raise TimeoutError from None
             raise
         finally:

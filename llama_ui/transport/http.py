@@ -8,6 +8,7 @@ from functools import partial
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
 
 from llama_ui.transport.environment import Proxy, is_canonical, tls_context
 
@@ -19,6 +20,11 @@ _KINDS: list[tuple[type[Exception], type[httpx.TransportError]]] = [
     (aiohttp.ClientConnectionError, httpx.ReadError),
     (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
 ]
+
+
+READ_SIZE = AiohttpResponseStream.CHUNK_SIZE  # bytes; a chunk of fewer is all that has arrived
+BUFFER_SIZE = 2**20  # what may arrive between two reads of a fast reply
+MAX_HEADER = 2**16  # gateways with single sign-on send long ones
 
 
 def http_client(url: httpx.URL, proxy: Proxy | None, environ: Mapping[str, str], connections: int) -> httpx.AsyncClient:
@@ -47,7 +53,13 @@ def http_client(url: httpx.URL, proxy: Proxy | None, environ: Mapping[str, str],
 
 def _session(context: ssl.SSLContext | None, connections: int) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(limit=connections, force_close=True, ssl=context or False)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=BUFFER_SIZE,
+        max_line_size=MAX_HEADER,
+        max_field_size=MAX_HEADER,
+    )
 
 
 class _DirectTransport(AiohttpTransport):

@@ -49,7 +49,14 @@ async def test_each_page_is_made_once_for_each_address(pages: Pages) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/other"), ("POST", "/config"), ("HEAD", "/"), ("GET", "/?deep_link=1"), ("GET", "/config?page=x")],
+    [
+        ("GET", "/other"),
+        ("POST", "/config"),
+        ("HEAD", "/"),
+        ("GET", "/?deep_link=1"),
+        ("GET", "/?deep%5Flink=1"),
+        ("GET", "/config?page=x"),
+    ],
 )
 async def test_everything_else_is_asked_each_time(pages: Pages, method: str, path: str) -> None:
     for _ in range(2):

@@ -613,6 +613,28 @@ async def test_any_form_of_a_reply_with_any_end_cut_anywhere_is_read(
     assert failure is None if last == end() else failure and "Out of memory" in failure
 
 
+async def test_a_text_tells_whether_more_has_arrived_already() -> None:
+    many = delta(content="word ") * 400
+    last = many[reader.READ_SIZE :]
+    for parts, flags in (
+        ([many[: reader.READ_SIZE], last], [False, True]),
+        ([many[: reader.READ_SIZE], last + end()], [False, False]),
+    ):
+        response = httpx.Response(200, headers={**SSE, "transfer-encoding": "chunked"}, content=_each([*parts, end()]))
+        events = ReplyReader(response, CHAT_COMPLETIONS, RequestContext("http://127.0.0.1", timeout=60.0)).events()
+        assert [found.caught_up async for found in events if isinstance(found, Text)] == flags
+
+
+async def test_a_fast_reply_is_not_slowed_down() -> None:
+    """It comes at once, so that only pauses between its reads would give it more than a few snapshots."""
+    async with raw_stack(Answer((delta(content="word ") * 5_000, end()))) as stack:
+        client = LlamaStackClient(stack.url)
+        replies = [reply async for reply in respond(client.stream, "m", MESSAGES, SamplingOptions())]
+        await client.aclose()
+    assert replies[-1].text == "word " * 5_000
+    assert len(replies) < 20
+
+
 async def _each(parts: list[bytes]) -> AsyncIterator[bytes]:
     for part in parts:
         yield part

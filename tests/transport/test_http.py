@@ -72,6 +72,14 @@ async def test_a_connection_that_is_lost_in_the_middle() -> None:
     assert type(error) is errors.ConnectionLost and "in the middle of the reply" in error.sentence
 
 
+async def test_a_long_header_is_taken() -> None:
+    headers = {"content-type": "text/event-stream", "set-cookie": "session=" + "x" * 12_000}
+    async with raw_stack(Answer((HELLO,), headers=headers)) as stack:
+        client = LlamaStackClient(stack.url, timeout=60)
+        assert [_ async for _ in client.stream("m", [Message("user", "Hi.")], SamplingOptions())]
+        await client.aclose()
+
+
 async def test_no_cookie_of_one_request_goes_with_another() -> None:
     async with raw_stack(Answer((HELLO,), headers={"set-cookie": "visitor=1"})) as stack:
         url = httpx.URL(stack.url)

@@ -1,6 +1,8 @@
 """Visitors who sign in with Hugging Face, as Gradio simulates it outside of a Space."""
 
+import importlib.util
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import gradio.oauth
 import httpx
@@ -8,6 +10,7 @@ import pytest
 from gradio_client import Client
 
 from llama_ui.hosting.logins import account
+from llama_ui.settings import load
 from tests.support.fake_stack import MODEL, FakeStack
 from tests.support.page import reply_text, served
 
@@ -48,6 +51,22 @@ def test_limits_count_for_each_account_and_for_the_address_of_those_without_one(
     assert ask(sign_in("bob")) == "Hello there."
     assert ask(sign_in("")) == "Hello there."
     assert "Your network may send 1 message a minute here." in ask(sign_in(""))
+
+
+def test_signing_in_may_begin_again_after_a_redirect_from_another_site(sign_in: Callable[[str], Client]) -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    again = httpx.get(f"{sign_in('ada').src}login/huggingface?_nb_redirects=1", headers=headers, timeout=60)
+    assert again.status_code == 307
+
+
+@pytest.mark.parametrize(("variables", "offered"), [({}, True), ({"LLAMA_UI_AUTH": "ada:secret"}, False)])
+def test_only_a_space_without_a_login_offers_it(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], offered: bool, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    space = {"SYSTEM": "spaces", "OAUTH_CLIENT_ID": "id", **variables}
+    assert load([], space, tmp_path / ".env").hf_oauth is offered
+    assert not load([], {"OAUTH_CLIENT_ID": "id"}, tmp_path / ".env").hf_oauth
 
 
 def test_the_page_offers_to_sign_in_and_out(sign_in: Callable[[str], Client]) -> None:
