@@ -614,7 +614,7 @@ async def test_any_form_of_a_reply_with_any_end_cut_anywhere_is_read(
 
 
 async def test_a_text_tells_whether_more_has_arrived_already() -> None:
-    many = delta(content="word ") * 400
+    many = delta(content="word ") * (reader.READ_SIZE // 60)
     last = many[reader.READ_SIZE :]
     for parts, flags in (
         ([many[: reader.READ_SIZE], last], [False, True]),
