@@ -16,11 +16,10 @@ from llama_ui.core.stats import MANY, Stats
 from llama_ui.core.text import as_code
 
 FRAME_SECONDS = 0.05  # the least time between two snapshots: more of them cost a browser more than they give the reader
-MAX_FRAME_SECONDS = 0.3  # the most: a page that shows nothing new for longer seems stuck
+MAX_FRAME_SECONDS = 0.3  # the most, below 150 replies at once: a page that shows nothing new for longer seems stuck
 FRAME_SHARE = 0.05  # of the time, that snapshots may take: the longer each of them takes, the fewer there are
 FRAMES_PER_SECOND = 500  # of all replies together: each costs the one thread that serves everybody a quarter of a ms
 SECONDS_PER_CHARACTER = 10e-6  # of a snapshot: the browser lays out the whole reply each time
-MAX_FRAMES_PER_SECOND = 800  # of all replies, whatever they show: newcomers would wait longer for their first text
 TICK_SECONDS = 0.5  # between two snapshots while nothing arrives: only at one, Gradio notices that a tab was closed
 BYTES_PER_TOKEN = 4  # of English text, for estimates where the server does not count tokens
 
@@ -89,9 +88,8 @@ async def respond(
 
 def next_frame_delay(cost: float, length: int) -> float:
     """The seconds until the next snapshot, after one that took `cost` seconds to send and has `length` characters."""
-    share = len(_in_progress) / FRAMES_PER_SECOND
-    longest = max(MAX_FRAME_SECONDS, len(_in_progress) / MAX_FRAMES_PER_SECOND)
-    return min(max(FRAME_SECONDS, share, cost / FRAME_SHARE, length * SECONDS_PER_CHARACTER), longest)
+    delay = min(max(cost / FRAME_SHARE, length * SECONDS_PER_CHARACTER), MAX_FRAME_SECONDS)
+    return max(FRAME_SECONDS, delay, len(_in_progress) / FRAMES_PER_SECOND)
 
 
 _in_progress: set["_Progress"] = set()
