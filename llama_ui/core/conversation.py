@@ -9,7 +9,7 @@ from llama_ui.core.messages import Image, Message, SamplingOptions, parse_sampli
 from llama_ui.core.stats import Stats
 
 # The names of the settings in a form, a file or a link, in the order in which the page shows them.
-SAMPLING = ("temperature", "top_p", "max_tokens", "seed", "reasoning_effort")
+SAMPLING = ("temperature", "top_p", "max_tokens", "seed", "reasoning_effort", "streaming")
 SETTINGS = ("system_prompt", "model", *SAMPLING)
 
 
@@ -34,6 +34,7 @@ class ChatSettings:
     def texts(self) -> dict[str, str]:
         """The settings as texts of a form, by the names in `SETTINGS`. An option that is not set is blank."""
         options = {name: getattr(self.options, name) for name in SAMPLING}
+        options["streaming"] = None if self.options.streaming else "off"
         texts = {name: "" if value is None else str(value).removesuffix(".0") for name, value in options.items()}
         return {"system_prompt": self.system_prompt, "model": self.model, **texts}
 

@@ -42,13 +42,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
-    """How the model samples, and how long it thinks. An option that is None is left to the server."""
+    """How the model samples, how long it thinks, and whether it streams. One that is None is left to the server."""
 
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
     reasoning_effort: str | None = None
+    streaming: bool = True
     app_limit: bool = False  # whether max_tokens is a limit of the app, which nobody has asked for
 
 
@@ -72,22 +73,30 @@ def sanitize_text(text: str) -> str:
 
 
 def parse_sampling_options(
-    temperature: str = "", top_p: str = "", max_tokens: str = "", seed: str = "", reasoning_effort: str = ""
+    temperature: str = "",
+    top_p: str = "",
+    max_tokens: str = "",
+    seed: str = "",
+    reasoning_effort: str = "",
+    streaming: str = "",
 ) -> SamplingOptions:
-    """Reads sampling options from the texts of a form. A blank one is left to the server.
+    """Reads sampling options from the texts of a form. A blank one is left to the server; `streaming` may be "off".
 
     Raises:
-        InputError: A value is not a number, or out of range.
+        InputError: A value is not a number, out of range, or no choice of its option.
     """
     effort = reasoning_effort.strip().lower()
     if effort and effort not in REASONING_EFFORTS:
         raise InputError(f"Reasoning effort must be {', '.join(REASONING_EFFORTS)}, or empty.", "")
+    if (stream := streaming.strip().lower()) not in ("", "off"):
+        raise InputError("Streaming must be off, or empty.", "")
     return SamplingOptions(
         temperature=_number("Temperature", temperature.strip(), 2),
         top_p=_number("Top p", top_p.strip(), 1),
         max_tokens=_whole_number("Max tokens", max_tokens.strip(), 1),
         seed=_whole_number("Seed", seed.strip(), 0),
         reasoning_effort=effort or None,
+        streaming=not stream,
     )
 
 

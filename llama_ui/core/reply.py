@@ -55,13 +55,11 @@ async def respond(
     try:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
-                    await progress.news.wait()
+                await asyncio.wait_for(progress.news.wait(), TICK_SECONDS)
             if progress.end.is_set():
                 break
-            has_news = progress.news.is_set()
+            has_news, started = progress.news.is_set(), loop.time()
             progress.news.clear()
-            started = loop.time()
             yield (reply := progress.snapshot(started))
             # Two iterations of the loop: the snapshot is sent, and everybody else has a turn, which counts as its cost.
             await asyncio.sleep(0)
@@ -70,15 +68,12 @@ async def respond(
                 delay = next_frame_delay(loop.time() - started, len(reply.text) + len(reply.reasoning))
                 progress.pause = delay if reply.text or reply.reasoning else 0.0
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(delay):
-                        await progress.end.wait()
-        reply = progress.snapshot(loop.time())
-        error = progress.error
-        if error is None or isinstance(error, ChatError):
-            yield finish(reply, error)
-        else:
+                    await asyncio.wait_for(progress.end.wait(), delay)
+        reply, error = progress.snapshot(loop.time()), progress.error
+        if not (error is None or isinstance(error, ChatError)):
             yield reply
             raise error
+        yield finish(reply, error, options.streaming)
     finally:
         _in_progress.discard(progress)
         reader.cancel()
@@ -187,10 +182,11 @@ def _estimate_tokens(text: str) -> int:
     return math.ceil(len(text.encode(errors="replace")) / BYTES_PER_TOKEN)
 
 
-def finish(reply: Reply, error: ChatError | None) -> Reply:
-    """The last snapshot of a reply, with why it ended unless that was as usual."""
+def finish(reply: Reply, error: ChatError | None, streaming: bool = True) -> Reply:
+    """The last snapshot of a reply, with why it ended unless that was as usual. `streaming`: as it was requested."""
     reason = reply.stats.finish_reason
     kind = "" if error else next((kind for kind, names in _FINISH_REASONS if names.search(reason or "")), "")
+    is_long = len(reply.text + reply.reasoning) >= MANY * BYTES_PER_TOKEN
     ending = ""
     if kind == "tool":
         error = BadReply("The model tried to call a tool; tools aren't available here.", "Ask it to answer without.")
@@ -206,7 +202,7 @@ def finish(reply: Reply, error: ChatError | None) -> Reply:
         error = BadReply("The server sent an empty reply.", "Try again, or choose another model.")
     elif not error and reason is None:
         ending = "The server ended the reply without a reason; it may not be complete."
-    elif not error and reply.stats.in_one_piece and len(reply.text + reply.reasoning) >= MANY * BYTES_PER_TOKEN:
+    elif not error and streaming and is_long and reply.stats.in_one_piece:
         ending = "The reply came in one piece: the server, or a proxy in between, held the stream back."
     refused = error is not None and error.refuses_message
     if refused:

@@ -28,6 +28,8 @@ CONNECT_TIMEOUT = 15.0
 LOOKUP_TIMEOUT = 60.0  # a server may ask each of its providers, and the local stack may be slow on a busy machine
 MAX_NAMES = 1000  # of models, that are remembered
 
+Refusals = dict[str, str | None]  # fields that an engine refuses, and the names that it asks for, if any
+
 
 class _VendorClient(AsyncLlamaStackClient):
     """The vendor's client without its version header, for which servers of another version answer 426."""
@@ -80,7 +82,7 @@ class LlamaStackClient:
         self._vendor.api_key = None  # it takes one from the environment
         self.discovery = Discovery(self.base_url, self._get)
         self._names: dict[str, str] = {}  # the server's own names for models that visitors name differently
-        self._refused: dict[str, dict[str, str | None]] = {}  # fields that a model's engine refuses, and other names
+        self._refused: dict[str, Refusals] = {}  # of the engine behind each model
 
     async def models(self) -> list[Model]:
         """The models that the server lists, in its order; none where it has no list."""
@@ -113,22 +115,18 @@ class LlamaStackClient:
         closes the request at once.
         """
         name, seen = self._names.get(model, model), model
-        refused: dict[str, str | None] = {}
-        lasting: dict[str, str | None] = {}  # those that are refused whatever the conversation
+        refused, lasting = Refusals(), Refusals()  # those for this conversation, and those for any
+        images = sum(len(message.images) for message in messages)
+        context = replace(self._context, timeout=self._timeout, images=images, has_system=messages[0].role == "system")
         while True:
             if name != seen:
                 yield Notice(f"This server's name for the model {as_code(model)} is {as_code(name)}.")
             seen = name
             yield RequestSent(name)
-            request = replace(
-                self._context,
-                model=name,
-                timeout=self._timeout,
-                images=sum(len(message.images) for message in messages),
-                has_system=messages[0].role == "system",
-            )
+            request = replace(context, model=name)
             try:
-                dialect, response = await self._open(request, messages, options, self._refused.get(name, {}) | refused)
+                left_out = self._refused.get(name, {}) | lasting | refused
+                dialect, response = await self._open(request, messages, options, left_out)
                 async with aclosing(response):
                     if missing := " and ".join(dialect.unsupported(options)):
                         route = as_code(dialect.route)
@@ -145,18 +143,16 @@ class LlamaStackClient:
                 name = await self._other_name(model, name, error)
             except (errors.FieldRefused, errors.TooLong) as error:
                 field, instead = getattr(error, "field", "max_tokens"), getattr(error, "instead", None)
-                if request.has_content or field in refused or not (instead or _is_ours(field, options)):
+                if request.has_content or field in refused | lasting or not (instead or _is_ours(field, options)):
                     raise
-                refused[field] = instead
-                if isinstance(error, errors.FieldRefused):
-                    lasting[field] = instead
+                (lasting if isinstance(error, errors.FieldRefused) else refused)[field] = instead
 
     async def _open(
         self,
         request: RequestContext,
         messages: Sequence[Message],
         options: SamplingOptions,
-        refused: Mapping[str, str | None],
+        refused: Refusals,
     ) -> tuple[Dialect, httpx.Response]:
         """Sends the request in the server's dialect, without the fields that the engine refuses.
 
@@ -226,7 +222,7 @@ class LlamaStackClient:
         await self._vendor.close()
 
 
-def _without(refused: Mapping[str, str | None], fields: Payload, options: SamplingOptions) -> Payload:
+def _without(refused: Refusals, fields: Payload, options: SamplingOptions) -> Payload:
     """The fields, and those of the legacy route's `sampling_params`, as an engine takes them that refuses some."""
     body: Payload = {}
     for name, value in fields.items():

@@ -31,12 +31,13 @@ class Dialect:
 
 
 def _chat_payload(model: str, messages: Sequence[Message], options: SamplingOptions) -> Payload:
+    ours = ("streaming", "app_limit")
     return {
         "model": model,
         "messages": [{"role": message.role, "content": _chat_content(message)} for message in messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        **{name: value for name, value in asdict(options).items() if value is not None and name != "app_limit"},
+        "stream": options.streaming,
+        **({"stream_options": {"include_usage": True}} if options.streaming else {}),
+        **{name: value for name, value in asdict(options).items() if value is not None and name not in ours},
     }
 
 
@@ -114,9 +115,8 @@ _FINISH_REASONS = {"end_of_turn": "stop", "end_of_message": "stop", "out_of_toke
 
 
 def _legacy_payload(model: str, messages: Sequence[Message], options: SamplingOptions) -> Payload:
-    payload = {"model_id": model, "messages": [_legacy_message(message) for message in messages], "stream": True}
-    sampling = _legacy_sampling(options)
-    return payload | {"sampling_params": sampling} if sampling else payload
+    fields = {"model_id": model, "messages": [*map(_legacy_message, messages)], "stream": options.streaming}
+    return fields | ({"sampling_params": sampling} if (sampling := _legacy_sampling(options)) else {})
 
 
 def _legacy_message(message: Message) -> Payload:

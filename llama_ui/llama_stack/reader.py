@@ -72,7 +72,8 @@ class ReplyReader:
         if self._half:
             events.append(Text("\ufffd"))
         if not self._finish_reason:  # else all of the reply has arrived
-            self._error = self._error or self._unfinished(error)
+            is_cut_off = error and isinstance(self._error, errors.NotALlamaStack)  # the rest of one JSON is missing
+            self._error = self._unfinished(error) if is_cut_off else self._error or self._unfinished(error)
         return events, True
 
     def _unfinished(self, error: Exception | None) -> Exception | None:

@@ -100,6 +100,7 @@ class Handlers(BaseHandlers):
         max_tokens: str | None = None,
         seed: str | None = None,
         reasoning_effort: str | None = None,
+        streaming: str | None = None,
         request: gr.Request | None = None,
     ) -> AsyncGenerator[list[ChatMessage], None]:
         """Yields the user message, and after it the reply as it grows. The parameters' names are a public API.
@@ -108,7 +109,7 @@ class Handlers(BaseHandlers):
         """
         messages = [message]
         try:
-            values = (system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort)
+            values = (system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort, streaming)
             settings = self.read_settings(values)
             conversation = parse([*history, message], settings.system_prompt)
             try:

@@ -58,7 +58,8 @@ def render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.Te
     effort = gr.Dropdown(
         [("Server default", ""), *REASONING_EFFORTS], label="Reasoning effort", info="Reasoning models only"
     )
-    return model, refresh, [*sampling, effort]
+    streaming = gr.Dropdown([("On", ""), ("Off", "off")], value="", label="Streaming")
+    return model, refresh, [*sampling, effort, streaming]
 
 
 def render_conversation_list(tabs: TabHandlers, chat: LlamaChatInterface, fields: Sequence[Component]) -> None:

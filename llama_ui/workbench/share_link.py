@@ -20,7 +20,7 @@ def read(query: Mapping[str, str], max_text_chars: int) -> tuple[dict[str, str],
     notes: list[str] = []
     for name in filter(query.__contains__, NAMES):
         value = sanitize_text(str(query[name]))
-        if name == "reasoning_effort":
+        if name in ("reasoning_effort", "streaming"):
             value = value.strip().lower()  # as in the list of choices
         limit = max_text_chars if name in ("system_prompt", "message") else MAX_CHARS
         try:

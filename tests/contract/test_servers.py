@@ -217,6 +217,22 @@ async def test_a_conversation_reaches_the_engine_and_the_reply_is_streamed(targe
     target.record("Text, history", True)
 
 
+async def test_a_reply_without_streaming_comes_in_one_piece(target: Target) -> None:
+    target.server.engine.enqueue(*TOKENS, finish_reason="length")
+    events = await target.reply(SamplingOptions(streaming=False))
+    assert [event for event in events if isinstance(event, Text)] == [Text("".join(TOKENS))]
+    assert [event for event in events if isinstance(event, Finished)] == [Finished("length")]
+    (body,) = [json.loads(request.content) for request in target.transport.requests if request.method == "POST"]
+    assert body["stream"] is False and "stream_options" not in body
+
+
+async def test_a_failing_engine_is_explained_without_streaming_too(target: Target) -> None:
+    for _ in range(3):  # the server may retry
+        target.server.engine.enqueue(status=500, body={"error": {"message": "Not like that."}})
+    error = await target.failure(options=SamplingOptions(streaming=False))
+    assert error.sentence.endswith(".") and error.fix
+
+
 @pytest.mark.parametrize(
     "settings", [{"temperature": 0.5, "top_p": 0.9, "max_tokens": 10}, {"temperature": 0.5}, {"top_p": 0.9}], ids=str
 )

@@ -89,10 +89,11 @@ def test_the_last_message_is_found_without_its_reply() -> None:
 
 
 def test_settings_are_read_from_texts_and_written_as_texts() -> None:
-    texts = dict(zip(SETTINGS, ("Be brief.\n", "m", "0,5", "1", "64", "", "low"), strict=True))
+    texts = dict(zip(SETTINGS, ("Be brief.\n", "m", "0,5", "1", "64", "", "low", "off"), strict=True))
     settings = ChatSettings.from_texts(texts)
-    assert settings == ChatSettings("Be brief.\n", "m", SamplingOptions(0.5, 1.0, 64, None, "low"))
+    assert settings == ChatSettings("Be brief.\n", "m", SamplingOptions(0.5, 1.0, 64, None, "low", streaming=False))
     assert settings.texts() == texts | {"temperature": "0.5"}
+    assert ChatSettings.from_texts(texts | {"streaming": ""}).texts()["streaming"] == ""
     assert ChatSettings.from_texts({}) == ChatSettings()
     with pytest.raises(InputError):
         ChatSettings.from_texts({"seed": "x"})

@@ -52,6 +52,18 @@ def test_a_blank_option_is_left_to_the_server() -> None:
     assert parse_sampling_options("", " ", "\n", "", " ") == SamplingOptions()
 
 
+@pytest.mark.parametrize(("text", "streaming"), [("", True), ("off", False), (" Off ", False)])
+def test_a_request_streams_unless_that_is_off(text: str, streaming: bool) -> None:
+    assert parse_sampling_options(streaming=text).streaming == streaming
+
+
+@pytest.mark.parametrize("text", ["on", "False", "no"])
+def test_streaming_has_no_other_value(text: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        parse_sampling_options(streaming=text)
+    assert str(refusal.value) == "Streaming must be off, or empty."
+
+
 def test_a_reasoning_effort_is_one_of_the_choices() -> None:
     assert parse_sampling_options("", "", "", "", " High ").reasoning_effort == "high"
     with pytest.raises(InputError) as refusal:

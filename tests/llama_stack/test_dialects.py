@@ -1,6 +1,7 @@
 """The wire formats: which one a server speaks, what is sent, and what is read from a chunk."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,30 @@ UNSET = SamplingOptions()
 
 def choice(delta: object, **more: object) -> dict[str, object]:
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": None, **more}]}
+
+
+# A reply without streaming, as OGX 1.4.1 sends it.
+WHOLE = {
+    "id": "chatcmpl-1",
+    "choices": [
+        {
+            "finish_reason": "stop",
+            "index": 0,
+            "logprobs": None,
+            "message": {
+                "content": "Hello.",
+                "role": "assistant",
+                "refusal": None,
+                "tool_calls": None,
+                "reasoning": "Hm.",
+            },
+        }
+    ],
+    "created": 0,
+    "model": "one/model",
+    "object": "chat.completion",
+    "usage": {"completion_tokens": 3, "prompt_tokens": 7, "total_tokens": 10},
+}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +89,15 @@ def test_a_payload_has_the_conversation_and_the_options_that_are_set() -> None:
     assert CHAT_COMPLETIONS.unsupported(EVERY_OPTION) == []
 
 
+@pytest.mark.parametrize("dialect", [CHAT_COMPLETIONS, OPENAI_COMPATIBLE, LEGACY], ids=lambda dialect: dialect.route)
+def test_a_payload_without_streaming_differs_in_nothing_else(dialect: Dialect) -> None:
+    streamed = dialect.payload("one/model", MESSAGES, EVERY_OPTION)
+    del streamed["stream"]
+    streamed.pop("stream_options", None)
+    whole = dialect.payload("one/model", MESSAGES, replace(EVERY_OPTION, streaming=False))
+    assert whole == streamed | {"stream": False}
+
+
 @pytest.mark.parametrize("text", ["What is it?", " "])
 @pytest.mark.parametrize(
     ("dialect", "parts"),
@@ -92,6 +126,7 @@ def test_images_follow_the_text_of_their_message_unless_it_is_blank(
         ({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}, [Usage(7, 3)]),
         ({"choices": [], "usage": None}, []),
         (choice({"role": "assistant", "content": ""}), []),
+        (WHOLE, [Reasoning("Hm."), Text("Hello."), Finished("stop"), Usage(7, 3)]),
         (
             choice({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}),
             [Finished("tool_calls")],
@@ -146,6 +181,18 @@ def metrics(prompt_tokens: object, completion_tokens: object) -> list[dict[str, 
     return [{"metric": name, "value": value, "unit": None} for name, value in counts.items()]
 
 
+LEGACY_WHOLE = {
+    "metrics": metrics(13, 3),
+    "completion_message": {
+        "role": "assistant",
+        "content": "Hello.",
+        "stop_reason": "out_of_tokens",
+        "tool_calls": [],
+    },
+    "logprobs": None,
+}
+
+
 @pytest.mark.parametrize(
     ("chunk", "events"),
     [
@@ -155,6 +202,7 @@ def metrics(prompt_tokens: object, completion_tokens: object) -> list[dict[str, 
         (legacy_chunk("", stop_reason="something_new"), [Finished("something_new")]),
         (legacy_chunk("", metrics(13, 3), stop_reason="end_of_turn"), [Finished("stop"), Usage(13, 3)]),
         (legacy_chunk(".", metrics(0, 0)), [Text(".")]),
+        (LEGACY_WHOLE, [Text("Hello."), Finished("length"), Usage(13, 3)]),
     ],
 )
 def test_a_legacy_chunk_becomes_events(chunk: dict[str, Any], events: list[Event]) -> None:

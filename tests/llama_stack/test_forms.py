@@ -1,8 +1,10 @@
 """Every form in which servers send a reply, or an error in it, is shown as what it is: on a real socket."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import cast
 
 import httpx
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_ui.core.conversation import Reply
-from llama_ui.core.errors import BadReply, Busy, ContentFiltered, NotALlamaStack, TimedOut, TooLong
+from llama_ui.core.errors import BadReply, Busy, ConnectionLost, ContentFiltered, NotALlamaStack, TimedOut, TooLong
 from llama_ui.core.events import Finished, Text
 from llama_ui.core.messages import Image, Message, SamplingOptions
 from llama_ui.core.reply import respond
@@ -21,6 +23,8 @@ from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS
 from llama_ui.llama_stack.error_replies import RequestContext
 from llama_ui.llama_stack.reader import ReplyReader
 from llama_ui.transport.sse import EventDecoder
+from tests.support import SECONDS
+from tests.support.fake_stack import MODEL, FakeStack, Hold
 from tests.support.raw_stack import SSE, Answer, RawStack, raw_stack
 
 pytestmark = pytest.mark.loopback
@@ -345,6 +349,75 @@ async def test_after_its_finish_reason_a_reply_is_whole_though_the_stream_stays_
         await stack.closed.wait()
     async with raw_stack(Answer((HELLO, end(), DONE), stays_open=True)) as stack:
         assert (await reply_of(stack)).text == "Hello."
+
+
+# Without streaming
+
+OFF = SamplingOptions(streaming=False)
+JSON = {"content-type": "application/json"}
+
+
+def completion(text: str, **more: object) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 7, "completion_tokens": 50, "total_tokens": 57}
+    return json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage, **more}).encode()
+
+
+LONG = "word " * 50
+
+
+async def test_a_whole_reply_that_was_asked_for_has_no_note() -> None:
+    async with raw_stack(Answer((completion(LONG),), headers=JSON)) as stack:
+        reply, streamed = await reply_of(stack, options=OFF), await reply_of(stack)
+    assert (reply.text, reply.ending, reply.error) == (LONG, "", None)
+    assert (reply.stats.prompt_tokens, reply.stats.completion_tokens, reply.stats.finish_reason) == (7, 50, "stop")
+    assert (reply.stats.estimated, reply.stats.tokens_per_second) == (False, None)
+    assert [json.loads(post.body)["stream"] for post in stack.posts] == [False, True]
+    assert "held the stream back" in streamed.ending
+
+
+async def test_a_whole_reply_that_ends_otherwise_says_how() -> None:
+    choice = {"message": {"role": "assistant", "content": LONG}, "finish_reason": "length"}
+    async with raw_stack(Answer((completion("", choices=[choice]),), headers=JSON)) as stack:
+        reply = await reply_of(stack, options=OFF)
+    assert reply.text == LONG and "stopped at the token limit" in reply.ending
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer((b'{"error": {"message": "Out of memory"}}',), "500 X", JSON), BadReply),
+        (Answer((b'{"error": {"message": "Out of memory"}}',), headers=JSON), BadReply),
+        (Answer((b'{"error": {"message": "busy"}}',), "429 X", JSON), Busy),
+        (Answer((completion("Hel")[:60],), headers=JSON, breaks=True), ConnectionLost),
+        (Answer((completion(" "),), headers=JSON), BadReply),
+    ],
+    ids=["status", "error", "busy", "broken off", "blank"],
+)
+async def test_a_whole_reply_that_fails_is_an_error(answer: Answer, kind: type[Exception]) -> None:
+    async with raw_stack(answer) as stack:
+        reply = await reply_of(stack, options=OFF)
+    assert isinstance(reply.error, kind) and not reply.text.strip(), repr(reply.error)
+
+
+async def test_all_of_a_whole_reply_has_to_come_in_time() -> None:
+    async with raw_stack(Answer((completion("Hel")[:60],), headers=JSON, stays_open=True)) as stack:
+        reply = await reply_of(stack, options=OFF, longest=0.05)
+        await stack.closed.wait()
+    assert isinstance(reply.error, TimedOut)
+
+
+async def test_stop_closes_the_request_for_a_whole_reply(stack: FakeStack) -> None:
+    hold = Hold()
+    played = stack.enqueue("Hel", hold, "lo.")
+    async with aclosing(LlamaStackClient(stack.url)) as client:
+        snapshots = respond(client.stream, MODEL, MESSAGES, OFF)
+        first = await anext(snapshots)
+        await asyncio.to_thread(hold.reached.wait, SECONDS)
+        await snapshots.aclose()
+        assert await asyncio.to_thread(played.ended.wait, SECONDS)
+        assert first.text == "" and first.waited is not None
+        assert [reply.text async for reply in respond(client.stream, MODEL, MESSAGES, OFF)][-1] == "Hello there."
 
 
 async def test_a_reply_that_came_in_one_piece_has_no_speed_and_says_why() -> None:

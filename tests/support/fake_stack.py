@@ -1,6 +1,7 @@
 """Scripted Llama Stack servers on real sockets."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -177,11 +178,51 @@ class FakeStack(ScriptedServer):
             return HTMLResponse(reply.body, reply.status, reply.headers)
         if reply.body is not None or reply.status != 200:
             return JSONResponse(reply.body, reply.status, reply.headers)
+        if not body.get("stream"):
+            return await _whole(request, reply, body["model"])
         return StreamingResponse(_stream(reply), media_type="text/event-stream")
 
 
 def _model(model_id: str, kind: str) -> dict[str, Any]:
     return {"id": model_id, "object": "model", "created": 0, "owned_by": "x", "custom_metadata": {"model_type": kind}}
+
+
+async def _whole(request: Request, reply: Reply, model: str) -> Response:
+    """Answer with a completion in one piece, which is sent when all of the reply has been played."""
+    playing = asyncio.ensure_future(_completion(reply))
+    leaving = asyncio.ensure_future(disconnected(request))
+    try:
+        await asyncio.wait([playing, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not playing.done():
+            return Response()  # which nobody receives
+        completion = playing.result()
+        return JSONResponse({"model": model, **completion}, 500 if "error" in completion else 200)
+    finally:
+        for task in (playing, leaving):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ConnectionAbortedError):
+            await playing
+        reply.ended.set()
+
+
+async def disconnected(request: Request) -> None:
+    """Wait until the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _completion(reply: Reply) -> dict[str, Any]:
+    """The deltas of the reply as one message, with the shape that OGX sends; or its error."""
+    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    async for item in reply.play():
+        if isinstance(item, dict) and "error" in item:
+            return item
+        deltas = [choice["delta"] for choice in item["choices"]] if isinstance(item, dict) else [{"content": item}]
+        for name, text in [pair for delta in deltas if not isinstance(item, Endless) for pair in delta.items()]:
+            message[name] = message.get(name, "") + text
+    usage = {"prompt_tokens": 7, "completion_tokens": len(reply.items), "total_tokens": 7 + len(reply.items)}
+    choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason, "logprobs": None}
+    return {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "choices": [choice], "usage": usage}
 
 
 async def _stream(reply: Reply) -> AsyncIterator[str]:

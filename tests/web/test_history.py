@@ -38,7 +38,7 @@ def test_a_reply_has_the_form_that_browsers_and_programs_rely_on() -> None:
     assert thinking["metadata"] == {"title": "Thinking", "status": "done", "duration": 3.2}
     assert {"role": "assistant", "content": [{"type": "text", "text": "Red."}]}.items() <= answer.items()
     log = json.loads(answer["metadata"]["log"])
-    unset = dict.fromkeys(("top_p", "max_tokens", "seed", "reasoning_effort"), "")
+    unset = dict.fromkeys(("top_p", "max_tokens", "seed", "reasoning_effort", "streaming"), "")
     assert log["sent"] == {"system_prompt": "Be brief.", "model": "fake/llama", "temperature": "0.5", **unset}
     times = {"waited": 0.1, "first": 0.314, "generating": 0.5}
     tokens = {"prompt_tokens": 13, "completion_tokens": 22, "estimated": False, "finish_reason": "stop"}

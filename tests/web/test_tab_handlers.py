@@ -22,7 +22,7 @@ from tests.core.test_conversation import ICON as PICTURE
 from tests.support.fake_stack import MODEL, FakeStack
 
 pytestmark = pytest.mark.loopback
-NOW = ("The prompt of now.", MODEL, "1.5", "", "", "", "")
+NOW = ("The prompt of now.", MODEL, "1.5", *[""] * 5)
 REQUEST = gr.Request(session_hash="a visitor", client={"host": "127.0.0.1"})
 THEN = ChatSettings("Be brief.", "fake/then", SamplingOptions(temperature=0.5))
 STATS = Stats(0.0, 0.5, 1.0, 7, 11, False, "stop")

@@ -19,7 +19,7 @@ from tests.support.fake_stack import MODEL, Endless, FakeStack, Hold
 from tests.support.page import ask, reply_event, reply_text, served, slow_reader
 
 pytestmark = pytest.mark.loopback
-UNSET = ("", MODEL, "", "", "", "", "")  # system prompt, model and sampling options
+UNSET = ("", MODEL, *[""] * 6)  # system prompt, model and sampling options
 
 
 def test_a_reply_is_streamed_in_partial_updates(client: Client, stack: FakeStack) -> None:
@@ -58,7 +58,17 @@ def test_only_what_was_set_is_sent_also_by_a_program_without_gradio_client(clien
 def test_the_endpoint_has_the_names_that_other_programs_rely_on(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert list(endpoints) == ["/chat"]
-    labels = ["Message", "System prompt", "Model", "Temperature", "Top p", "Max tokens", "Seed", "Reasoning effort"]
+    labels = [
+        "Message",
+        "System prompt",
+        "Model",
+        "Temperature",
+        "Top p",
+        "Max tokens",
+        "Seed",
+        "Reasoning effort",
+        "Streaming",
+    ]
     parameters = [(item["parameter_name"], item["label"]) for item in endpoints["/chat"]["parameters"]]
     assert parameters == [(label.lower().replace(" ", "_"), label) for label in labels]
 

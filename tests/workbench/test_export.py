@@ -26,6 +26,7 @@ ENTERED = UNSET | {
     "temperature": "0,5",
     "max_tokens": "200",
     "reasoning_effort": "low",
+    "streaming": "off",
 }
 REQUEST = ChatSettings.from_texts(ENTERED)
 STATS = Stats(0.1, 0.314, 0.5, 13, 22, estimated=False, finish_reason="stop")
@@ -61,7 +62,13 @@ def test_a_file_has_the_messages_in_the_form_of_openais_api() -> None:
         "format": "llama-ui conversation",
         "version": 1,
         "title": "Red",
-        "settings": {"model": "fake/llama", "temperature": "0,5", "max_tokens": "200", "reasoning_effort": "low"},
+        "settings": {
+            "model": "fake/llama",
+            "temperature": "0,5",
+            "max_tokens": "200",
+            "reasoning_effort": "low",
+            "streaming": "off",
+        },
         "messages": [
             {"role": "system", "content": "You are shakespeare.\n"},
             user([{"type": "text", "text": "Look:"}, {"type": "image_url", "image_url": {"url": RED.data_url}}]),
@@ -120,7 +127,7 @@ def test_markdown_is_for_people() -> None:
     settings = ENTERED | {"model": "a`b"}
     assert to_markdown(Conversation("You are shakespeare.\n", turns), settings, "On\nllamas") == (
         "# On llamas\n\n"
-        "- Model: `a'b`\n- Temperature: `0,5`\n- Max tokens: `200`\n- Reasoning effort: `low`\n\n"
+        "- Model: `a'b`\n- Temperature: `0,5`\n- Max tokens: `200`\n- Reasoning effort: `low`\n- Streaming: `off`\n\n"
         "## System\n\nYou are shakespeare.\n\n\n"
         "## User\n\n    indented\n# A heading\n\n*(2 pictures)*\n\n"
         "## Assistant\n\n<details><summary>Thought for 3.2 s</summary>\n\nHm.\n\n</details>\n\n"

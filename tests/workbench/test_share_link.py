@@ -13,6 +13,7 @@ COMPLETE = {
     "max_tokens": "200",
     "seed": "7",
     "reasoning_effort": "low",
+    "streaming": "off",
     "message": "A poem about <b>moons</b> </script> \x1b",
 }
 
@@ -28,10 +29,18 @@ def test_a_link_fills_in_every_setting_and_the_message() -> None:
         ({}, {}),
         ({"system_prompt": ""}, {"system_prompt": ""}),
         ({"reasoning_effort": " High "}, {"reasoning_effort": "high"}),
+        ({"streaming": "OFF"}, {"streaming": "off"}),
         ({"message": "a\0\ud83db"}, {"message": "a\ufffd\ufffdb"}),
         (dict.fromkeys(("__theme", "view", "logs", "ssr_mode", "deep_link", "utm_source"), "x"), {}),
     ],
-    ids=["no query", "a blank value", "an effort in other letters", "bad characters", "others' names"],
+    ids=[
+        "no query",
+        "a blank value",
+        "an effort in other letters",
+        "streaming in other letters",
+        "bad characters",
+        "others' names",
+    ],
 )
 def test_a_link_is_read_without_a_note(query: dict[str, str], values: dict[str, str]) -> None:
     assert read(query, MAX_CHARS) == (values, [])
@@ -42,6 +51,7 @@ def test_a_link_is_read_without_a_note(query: dict[str, str], values: dict[str, 
     [
         ("temperature", "warm\x1b]0;", "Temperature must be 0–2, or empty."),
         ("reasoning_effort", "no`ne", "Reasoning effort must be none, minimal, low, medium, high, xhigh, or empty."),
+        ("streaming", "on", "Streaming must be off, or empty."),
     ],
 )
 def test_a_bad_value_is_left_out_with_one_sentence(name: str, value: str, problem: str) -> None:

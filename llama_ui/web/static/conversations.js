@@ -1,7 +1,8 @@
 /* Conversations: saved in this browser, exported and imported as files, and shared as links. The app stores nothing. */
 const conversations = (() => {
   // The settings, in the order in which Gradio passes their values.
-  const FIELDS = ["system_prompt", "model", "temperature", "top_p", "max_tokens", "seed", "reasoning_effort"];
+  const SAMPLING = ["temperature", "top_p", "max_tokens", "seed", "reasoning_effort", "streaming"];
+  const FIELDS = ["system_prompt", "model", ...SAMPLING];
   const MAX_LINK_LENGTH = 8000; // characters: what servers and messengers accept
   const NO_CHANGE = {__type__: "update"};
   const NOT_SAVED = "This browser can't save the chat: its storage is full or blocked. Export the chat to keep it.";

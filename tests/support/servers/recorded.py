@@ -52,6 +52,8 @@ class RecordedServer(ScriptedServer):
         self.bodies.append(body)
         self.requests.append(_engine_request(body))
         reply = self.replies.popleft() if self.replies else Reply(["tok0 ", "tok1 ", "tok2 "])
+        if not body.get("stream"):
+            return await _whole(reply)
         return StreamingResponse(_stream(_recording_for(reply), reply), media_type="text/event-stream")
 
 
@@ -88,6 +90,22 @@ async def _stream(recording: str, reply: Reply) -> AsyncIterator[str]:
             yield frame
     finally:
         reply.ended.set()
+
+
+async def _whole(reply: Reply) -> Response:
+    """Answer without streaming: `ChatCompletionResponse` of llama-stack 0.1.9, from its code."""
+    try:
+        async for _ in reply.play():
+            pass
+    finally:
+        reply.ended.set()
+    if _recording_for(reply) not in ("reply", "length"):
+        return JSONResponse({"error": {"detail": "Internal server error: An unexpected error occurred."}}, 500)
+    stop_reason = "out_of_tokens" if reply.finish_reason == "length" else "end_of_turn"
+    message = {"role": "assistant", "content": "tok0 tok1 tok2 ", "stop_reason": stop_reason, "tool_calls": []}
+    counts = {"prompt_tokens": 13, "completion_tokens": 3, "total_tokens": 16}
+    metrics = [{"metric": name, "value": value, "unit": None} for name, value in counts.items()]
+    return JSONResponse({"metrics": metrics, "completion_message": message, "logprobs": None})
 
 
 def _engine_request(body: dict[str, Any]) -> dict[str, Any]:
