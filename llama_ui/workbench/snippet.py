@@ -1,4 +1,4 @@
-"""A chat request as Python, as a curl command, and as its JSON.
+"""A chat request as Python, as a curl command, and as its JSON; and a program that chats.
 
 All are made from the payload that the page sends. `make contract` checks the facts about the client's releases.
 """
@@ -9,7 +9,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pprint import pformat
+from typing import Any
 
+from llama_ui.core.conversation import Conversation
 from llama_ui.core.messages import Image, Message, SamplingOptions
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, Dialect, Payload
 from llama_ui.workbench.templates import render
@@ -28,17 +30,44 @@ _IMAGE_LITERAL = re.compile(r"'(data:image/\w+;base64,)?\\ud800(image-\d+\.\w+)\
 _CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
+# It stands in a payload for the place before and after the earlier messages; as JSON, and as a Python literal.
+_FOLD = "\ud801"
+_FOLD_LINE = re.compile("^ *(?:\"\ud801\"|'\\\\ud801'),\n", re.MULTILINE)
+MIN_FOLDED = 2  # messages
+
+type Parts = tuple[str, str, str]
+
+
 @dataclass(frozen=True)
 class Code:
     """One request in three forms. `json` has "<image-1.jpg in base64>" in place of the data of an image.
 
+    Each form has three parts: what comes before the earlier messages, the lines of these, and what comes after them.
+    The earlier messages are the `folded` ones between the system prompt and the last user message; if they are fewer
+    than `MIN_FOLDED`, their part is blank and `folded` is 0.
     `images` are the names and contents of the files that `python` and `curl` read. None of the three has the key.
     """
 
-    python: str
-    curl: str
-    json: str
+    python_parts: Parts
+    curl_parts: Parts
+    json_parts: Parts
+    folded: int
     images: tuple[tuple[str, Image], ...]
+
+    @property
+    def python(self) -> str:
+        """The whole program."""
+        return "".join(self.python_parts)
+
+    @property
+    def curl(self) -> str:
+        """The whole command."""
+        return "".join(self.curl_parts)
+
+    @property
+    def json(self) -> str:
+        """The whole body of the request."""
+        return "".join(self.json_parts)
 
 
 def code(
@@ -49,27 +78,66 @@ def code(
     messages: Sequence[Message],
     options: SamplingOptions,
 ) -> Code:
-    """The request for a server of this `version`, which is None for a plain engine."""
+    """The request for a server of this `version`, which is None for a plain engine. A user message is the last one."""
     names: dict[Image, str] = {}
     named = [replace(message, images=tuple(_named(image, names) for image in message.images)) for message in messages]
-    payload = dialect.payload(model, named, options)
-    client = _client(version, dialect)
-    arguments = dict(payload)
+    payload, folded = _marked(dialect.payload(model, named, options), has_system=messages[0].role == "system")
+    return Code(
+        _parts(_python("python.jinja", base_url, version, dialect, payload, bool(names))),
+        _parts(_curl(base_url.rstrip("/") + dialect.route, payload, bool(names))),
+        _parts(_IMAGE.sub(r"<\1 in base64>", _json(payload))),
+        folded,
+        tuple((name, image) for image, name in names.items()),
+    )
+
+
+def loop(
+    base_url: str,
+    version: str | None,
+    dialect: Dialect,
+    model: str,
+    system_prompt: str,
+    options: SamplingOptions,
+) -> str:
+    """A Python program that chats with a server of this `version`: the conversation loop of Llama Stack's guide."""
+    payload = dialect.payload(model, Conversation(system_prompt).messages(), options)
+    payload.pop("stream_options", None)  # the program shows no usage
+    return _python("loop.jinja", base_url, version, dialect, payload, has_images=False)
+
+
+def _marked(payload: Payload, has_system: bool) -> tuple[Payload, int]:
+    """The payload with `_FOLD` before and after the earlier messages, and their number."""
+    messages: Any = payload["messages"]
+    start, end = int(has_system), len(messages) - 1
+    if end - start < MIN_FOLDED:
+        end = start
+    marked = [*messages[:start], _FOLD, *messages[start:end], _FOLD, *messages[end:]]
+    return payload | {"messages": marked}, end - start
+
+
+def _parts(text: str) -> Parts:
+    before, earlier, after = _FOLD_LINE.split(text)
+    return before, earlier, after
+
+
+def _python(
+    template: str, base_url: str, version: str | None, dialect: Dialect, payload: Payload, has_images: bool
+) -> str:
+    client, arguments = _client(version, dialect), dict(payload)
     if client in _WITHOUT_EFFORT and "reasoning_effort" in arguments:
         arguments["extra_body"] = {"reasoning_effort": arguments.pop("reasoning_effort")}
-    python = render(
-        "python.jinja",
+    return render(
+        template,
         literal=_literal,
         client=client,
         base_url=base_url,
+        method="inference.chat_completion" if dialect == LEGACY else "chat.completions.create",
         arguments=arguments,
-        has_images=bool(names),
+        streams=payload["stream"],
+        has_images=has_images,
         is_legacy=dialect == LEGACY,
         has_error_chunks=client != _LATEST,  # the others give a failure as a chunk, and raise nothing
     )
-    curl = _curl(base_url.rstrip("/") + dialect.route, payload, bool(names))
-    json_text = _IMAGE.sub(r"<\1 in base64>", _json(payload))
-    return Code(python, curl, json_text, tuple((name, image) for image, name in names.items()))
 
 
 def _named(image: Image, names: dict[Image, str]) -> Image:
@@ -95,7 +163,7 @@ def _curl(url: str, payload: Payload, has_images: bool) -> str:
     body = _json(payload)
     if has_images:
         body = _IMAGE.sub(r"$(base64 < \1 | tr -d '\\n')", re.sub(r"[\\$`]", r"\\\g<0>", body))
-    return render("curl.jinja", url=shlex.quote(url), body=body, has_images=has_images)
+    return render("curl.jinja", url=shlex.quote(url), body=body, has_images=has_images, streams=payload["stream"])
 
 
 def _literal(value: object) -> str:

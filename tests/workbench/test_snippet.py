@@ -8,11 +8,13 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock, patch
 
@@ -20,12 +22,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from llama_ui.core.conversation import Conversation, Reply, Turn
 from llama_ui.core.messages import REASONING_EFFORTS, Image, Message, SamplingOptions
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, OPENAI_COMPATIBLE, Dialect
-from llama_ui.workbench.snippet import Code, code
+from llama_ui.terminal.repl import EXIT_WORDS
+from llama_ui.workbench.snippet import MIN_FOLDED, Code, code, loop
 from tests.support import SECONDS
 from tests.support.app_process import clean
-from tests.support.fake_stack import FakeStack
+from tests.support.fake_stack import MODEL, FakeStack, Hold
 from tests.support.pictures import picture
 from tests.support.servers import RealServer
 from tests.support.servers.install import install_client
@@ -38,7 +42,7 @@ HOSTILE = [
     '"', "'", '"""', "'''", "\\", "\\n", "\n", "\r\n", "\nEOF\n", "EOF", "$(rm -rf /)", "`rm`", "$HOME ${x}", "!!",
     " !x ", "\0", "\x1b[31m", "\x7f\x85", "\u2028\u2029\u202e", "</script>", "👩\u200d💻 ü 漢字", "{arguments}{{}}",
     "%s #{x}", '"\n)\nimport os\nos.abort()\n(', "<image-1.png in base64>", 'base64_of("image-1.png")', "\t",
-    "word " * 30,
+    "word " * 30, "'\\ud801',\n", '\n    "\\ud801",\n',
 ]  # fmt: skip
 
 texts = st.lists(st.sampled_from(HOSTILE) | st.text(st.characters(exclude_categories=["Cs"])), min_size=1).map("".join)
@@ -62,6 +66,7 @@ choices = st.builds(
     st.none() | st.integers(1, 2**31),
     st.none() | st.integers(0, 2**31),
     st.none() | st.sampled_from(REASONING_EFFORTS),
+    st.booleans(),
 )
 servers = st.sampled_from(
     [
@@ -223,6 +228,167 @@ def test_equal_images_share_a_file() -> None:
     assert made.images == (("image-1.png", PICTURE), ("image-2.jpg", PHOTO))
 
 
+# The earlier messages
+
+
+@given(requests)
+@example((URL, "0.2.12", LEGACY, "m", CONVERSATION, SamplingOptions()))
+@example((URL, "1.5.0", CHAT_COMPLETIONS, "m", CONVERSATION, SamplingOptions()))
+def test_the_earlier_messages_are_a_part_of_each_form(arguments: Arguments) -> None:
+    made, sent = code(*arguments), payload(arguments)["messages"]
+    start = int(sent[0]["role"] == "system")
+    earlier = sent[start:-1] if len(sent) - start > MIN_FOLDED else []
+    assert made.folded == len(earlier)
+    for before, between, after in (made.python_parts, made.curl_parts, made.json_parts):
+        assert before.endswith("\n") and (between.endswith("\n") if earlier else not between) and after
+    files = {name: image.data for name, image in made.images}
+    assert eval(f"[{made.python_parts[1]}]", {"base64_of": files.get}) == earlier
+    in_json = made.json_parts[1]
+    for name, image in made.images:
+        in_json = in_json.replace(f"<{name} in base64>", image.data)
+    if "in base64>" not in made.json_parts[1]:  # else a text may have the same words as the name of an image
+        assert json.loads(f"[{in_json.rstrip().removesuffix(',')}]") == earlier
+        assert made.curl_parts[1].replace("\\", "") == in_json.replace("\\", "")
+
+
+def test_the_lines_of_the_earlier_messages_are_whole() -> None:
+    messages = [Message("system", "Be brief."), *PLAIN, Message("assistant", "Hello."), Message("user", "And?")]
+    made = code(URL, None, CHAT_COMPLETIONS, "m", messages, SamplingOptions())
+    assert made.python_parts[1] == (
+        "        {'role': 'user', 'content': 'Hi.'},\n        {'role': 'assistant', 'content': 'Hello.'},\n"
+    )
+    assert made.json_parts[0].endswith('"Be brief."\n    },\n')
+    assert made.json_parts[2].startswith('    {\n      "role": "user",\n      "content": "And?"\n    }\n  ],\n')
+    assert code(URL, None, CHAT_COMPLETIONS, "m", messages[:2], SamplingOptions()).json_parts[1] == ""
+
+
+# Without streaming
+
+OFF = SamplingOptions(streaming=False)
+
+
+@pytest.mark.parametrize("dialect", [CHAT_COMPLETIONS, OPENAI_COMPATIBLE, LEGACY], ids=lambda dialect: dialect.route)
+def test_without_streaming_the_whole_reply_is_printed(dialect: Dialect, capsys: pytest.CaptureFixture[str]) -> None:
+    made = code(URL, "0.2.12", dialect, "m", PLAIN, OFF)
+    message = SimpleNamespace(content="Hello.")
+    response = SimpleNamespace(choices=[SimpleNamespace(message=message)], completion_message=message)
+    client = MagicMock()
+    client().inference.chat_completion.return_value = client().chat.completions.create.return_value = response
+    with patch.dict(sys.modules, llama_stack_client=MagicMock(LlamaStackClient=client)):
+        exec(made.python, {})
+    assert capsys.readouterr().out == "Hello.\n"
+    assert made.curl.startswith("curl --fail-with-body ")
+    assert code(URL, "0.2.12", dialect, "m", PLAIN, SamplingOptions()).curl.startswith("curl -N --fail-with-body ")
+
+
+@pytest.mark.loopback
+def test_the_installed_client_prints_the_whole_reply(stack: FakeStack, tmp_path: Path) -> None:
+    made = code(stack.url, "1.5.0", CHAT_COMPLETIONS, MODEL, PLAIN, OFF)
+    ended = run([sys.executable, "-c", made.python], tmp_path)
+    assert (ended.returncode, ended.stdout) == (0, "Hello there.\n"), ended.stderr
+    assert stack.requests == [CHAT_COMPLETIONS.payload(MODEL, PLAIN, OFF)]
+
+
+# The conversation loop
+
+LINES = ["hello", "", "what did I say?", "BYE"]
+
+
+def loop_payloads(
+    dialect: Dialect, model: str, system_prompt: str, options: SamplingOptions, reply: str
+) -> list[dict[str, Any]]:
+    """The requests of the loop for `LINES`, if each is answered by `reply`."""
+    first, second = Turn(LINES[0], replies=(Reply(reply),)), Turn(LINES[2])
+    expected = []
+    for turns in [(replace(first, replies=()),), (first, second)]:
+        expected.append(dialect.payload(model, Conversation(system_prompt, turns).messages(), options))
+        expected[-1].pop("stream_options", None)
+    return expected
+
+
+@given(addresses, servers, texts, texts, choices)
+@example(URL, ("1.5.0", CHAT_COMPLETIONS), "m", " \n", SamplingOptions())
+def test_the_loop_sends_the_conversation_and_no_text_becomes_code(
+    url: str, server: tuple[str | None, Dialect], model: str, system_prompt: str, options: SamplingOptions
+) -> None:
+    version, dialect = server
+    python = loop(url, version, dialect, model, system_prompt, options)
+    assert all(character.isprintable() or character == "\n" for character in python)
+    deltas = [SimpleNamespace(type="text", text=text, content=text) for text in ("Hel", "lo.")]
+    chunks = [
+        SimpleNamespace(event=SimpleNamespace(delta=delta), choices=[SimpleNamespace(delta=delta)]) for delta in deltas
+    ]
+    message = SimpleNamespace(content="Hello.")
+    whole = SimpleNamespace(choices=[SimpleNamespace(message=message)], completion_message=message)
+    client = MagicMock()
+    create = client().inference.chat_completion if dialect is LEGACY else client().chat.completions.create
+    create.return_value = chunks if options.streaming else whole
+    with (
+        patch.dict(os.environ, LLAMA_STACK_CLIENT_API_KEY=KEY),
+        patch.dict(sys.modules, llama_stack_client=MagicMock(LlamaStackClient=client)),
+        patch("builtins.input", side_effect=LINES),
+    ):
+        exec(python, {})
+    assert client.call_args.kwargs == {"base_url": url, "api_key": KEY}
+    sent = [call.kwargs | call.kwargs.get("extra_body", {}) for call in create.call_args_list]
+    for body in sent:
+        body.pop("extra_body", None)
+    assert sent == loop_payloads(dialect, model, system_prompt, options, "Hello.")
+
+
+def test_the_loop_is_short_and_ends_on_the_words_of_the_terminal() -> None:
+    python = loop(URL, "1.5.0", CHAT_COMPLETIONS, "m", "Be brief.", SamplingOptions())
+    assert python.count("\n") <= 35
+    assert json.dumps(EXIT_WORDS)[1:-1] in python
+
+
+def start_loop(stack: FakeStack) -> subprocess.Popen[str]:
+    """The loop with the installed client."""
+    python = loop(stack.url, "1.5.0", CHAT_COMPLETIONS, MODEL, "Be brief.", SamplingOptions())
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", python]
+    environ = clean(os.environ) | {"NO_PROXY": "127.0.0.1"}
+    return subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8")
+
+
+@pytest.mark.loopback
+def test_the_loop_keeps_the_history_until_a_word_ends_it(stack: FakeStack) -> None:
+    with start_loop(stack) as process:
+        out, err = process.communicate("\n".join([*LINES, "not sent"]), timeout=SECONDS)
+    assert (process.returncode, err.replace("INFO", "").count("Traceback")) == (0, 0)
+    assert out == "User> Hello there.\nUser> User> Hello there.\nUser> "
+    assert stack.requests == loop_payloads(CHAT_COMPLETIONS, MODEL, "Be brief.", SamplingOptions(), "Hello there.")
+
+
+@pytest.mark.loopback
+def test_the_loop_goes_on_after_a_failure_without_its_message(stack: FakeStack) -> None:
+    stack.enqueue(status=400, body={"error": {"message": "Not like that."}})
+    stack.enqueue("Hel", {"error": {"message": "Out of memory."}})
+    stack.enqueue("Hello.")
+    with start_loop(stack) as process:
+        out, _ = process.communicate("refused\nbroken off\nhello\nagain\n", timeout=SECONDS)
+    assert process.returncode == 0, "the end of the input ends the loop"
+    assert "Error: " in out and "Not like that." in out and "Hel\nError: " in out and "Out of memory." in out
+    contents = [[message["content"] for message in request["messages"]] for request in stack.requests]
+    assert contents[-2:] == [["Be brief.", "hello"], ["Be brief.", "hello", "Hello.", "again"]]
+
+
+@pytest.mark.loopback
+def test_ctrl_c_ends_the_loop_in_the_middle_of_a_reply(stack: FakeStack) -> None:
+    hold = Hold()
+    stack.enqueue("Hel", hold)
+    with start_loop(stack) as process:
+        assert process.stdin
+        process.stdin.write("hello\n")
+        process.stdin.flush()
+        assert hold.reached.wait(SECONDS)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=SECONDS)
+        hold.release.set()
+    assert process.returncode == 0
+    assert out.startswith("User> ") and "Traceback" not in err
+
+
 # The code, run
 
 
@@ -247,11 +413,15 @@ type Run = Callable[[Code, Path], subprocess.CompletedProcess[str]]
 
 
 def run_python(made: Code, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Installs the client of the first line, and runs the code."""
     write_images(made, folder)
-    (folder / "ask.py").write_text(made.python, encoding="utf-8")
-    environment = install_client(*made.python.splitlines()[0].removeprefix("# pip install ").split())
-    return run([str(environment / "bin" / "python"), "ask.py"], folder)
+    return run_program(made.python, folder)
+
+
+def run_program(python: str, folder: Path, lines: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Installs the client of the first line, and runs the program with these lines as its input."""
+    (folder / "ask.py").write_text(python, encoding="utf-8")
+    environment = install_client(*python.splitlines()[0].removeprefix("# pip install ").split())
+    return run([str(environment / "bin" / "python"), "ask.py"], folder, "".join(f"{line}\n" for line in lines))
 
 
 def run_curl(made: Code, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -260,9 +430,10 @@ def run_curl(made: Code, folder: Path) -> subprocess.CompletedProcess[str]:
     return run(["sh", "ask.sh"], folder)
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run(command: list[str], folder: Path, text: str = "") -> subprocess.CompletedProcess[str]:
+    options: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "timeout": SECONDS}
     environ = clean(os.environ) | {"LLAMA_STACK_CLIENT_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
-    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, encoding="utf-8", timeout=SECONDS)
+    return subprocess.run(command, cwd=folder, env=environ, input=text, **options)
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +468,49 @@ def test_the_code_sends_the_payload_and_prints_the_reply(
         words = ["tok0 ", "tok1 ", "tok2 "]
     assert all(word in ended.stdout for word in words)
     assert run_code is run_curl or ended.stdout == "".join(words) + "\n"
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("run_code", [run_python, run_curl])
+@EACH_GENERATION
+def test_the_code_without_streaming_prints_the_whole_reply(
+    server: FakeStack | RecordedServer, version: str | None, dialect: Dialect, run_code: Run, tmp_path: Path
+) -> None:
+    ended = run_code(code(server.url, version, dialect, "tiny", CONVERSATION, OFF), tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    bodies = server.bodies if isinstance(server, RecordedServer) else server.requests
+    assert bodies == [dialect.payload("tiny", CONVERSATION, OFF)]
+    text = "tok0 tok1 tok2 " if isinstance(server, RecordedServer) else "Hello there."
+    assert f'"{text}"' in ended.stdout if run_code is run_curl else ended.stdout == f"{text}\n"
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("options", [SET, OFF], ids=["streaming", "whole"])
+@EACH_GENERATION
+def test_the_loop_keeps_the_history(
+    server: FakeStack | RecordedServer, version: str | None, dialect: Dialect, options: SamplingOptions, tmp_path: Path
+) -> None:
+    ended = run_program(loop(server.url, version, dialect, "tiny", "Be brief.", options), tmp_path, LINES)
+    assert ended.returncode == 0, ended.stderr
+    is_recorded = isinstance(server, RecordedServer)
+    text = "tok0 tok1 tok2 " if is_recorded else "Hello there."
+    assert ended.stdout == f"User> {text}\nUser> User> {text}\nUser> "
+    bodies = server.bodies if isinstance(server, RecordedServer) else server.requests
+    assert bodies == loop_payloads(dialect, "tiny", "Be brief.", options, text)
+
+
+@pytest.mark.contract
+@EACH_GENERATION
+def test_the_loop_goes_on_after_a_failure_in_the_stream(
+    server: FakeStack | RecordedServer, version: str | None, dialect: Dialect, tmp_path: Path
+) -> None:
+    server.enqueue("tok0 ", {"error": {"message": "An unexpected error occurred."}})
+    python = loop(server.url, version, dialect, "tiny", "", SamplingOptions())
+    ended = run_program(python, tmp_path, ["fails", "hello"])
+    assert ended.returncode == 0, ended.stderr
+    assert "tok0 \nError: " in ended.stdout and "An unexpected error occurred." in ended.stdout
+    bodies = server.bodies if isinstance(server, RecordedServer) else server.requests
+    assert [message["content"] for message in bodies[-1]["messages"]] == ["hello"]
 
 
 @pytest.mark.contract
