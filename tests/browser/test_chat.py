@@ -141,6 +141,16 @@ def test_settings_apply_to_the_next_message(chat: Chat, stack: FakeStack) -> Non
     assert "top_p" not in request and "seed" not in request
 
 
+def test_without_streaming_the_reply_comes_in_one_piece(chat: Chat, stack: FakeStack) -> None:
+    stack.enqueue(*["word "] * 50)
+    chat.page.get_by_label("Streaming").click()
+    chat.page.get_by_role("option", name="Off", exact=True).click()
+    chat.ask("one")
+    assert stack.requests[-1].keys() == {"model", "messages", "stream"} and stack.requests[-1]["stream"] is False
+    expect(chat.replies.last).to_contain_text("word word")
+    expect(chat.page.get_by_text("held the stream back")).to_have_count(0)
+
+
 def test_models_can_be_refreshed_and_an_id_typed(chat: Chat, stack: FakeStack) -> None:
     expect(chat.status).to_contain_text(f"OGX 1.5.0 at {stack.url}, 1 chat model")
     stack.models.append(stack.models[0] | {"id": "fake/new"})

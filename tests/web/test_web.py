@@ -52,6 +52,8 @@ def test_only_what_was_set_is_sent_also_by_a_program_without_gradio_client(clien
     assert "Hello there." in ask(client.src, "Hi")
     assert stack.requests[1].keys() == {"model", "messages", "stream", "stream_options"}
     assert "Hello there." in ask(client.src, {"text": "Hi", "files": []}, system_prompt="", seed="7")
+    assert "Hello there." in reply_text(client.predict("Hi", streaming="off", api_name="/chat"))
+    assert stack.requests.pop()["stream"] is False
     assert stack.requests[2]["seed"] == 7 and stack.requests[2]["messages"] == [{"role": "user", "content": "Hi"}]
 
 

@@ -355,7 +355,7 @@ def start_loop(stack: FakeStack) -> subprocess.Popen[str]:
 def test_the_loop_keeps_the_history_until_a_word_ends_it(stack: FakeStack) -> None:
     with start_loop(stack) as process:
         out, err = process.communicate("\n".join([*LINES, "not sent"]), timeout=SECONDS)
-    assert (process.returncode, err.replace("INFO", "").count("Traceback")) == (0, 0)
+    assert (process.returncode, err) == (0, "")
     assert out == "User> Hello there.\nUser> User> Hello there.\nUser> "
     assert stack.requests == loop_payloads(CHAT_COMPLETIONS, MODEL, "Be brief.", SamplingOptions(), "Hello there.")
 
