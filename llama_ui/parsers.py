@@ -12,6 +12,7 @@ import httpx
 import platformdirs
 
 Logins = tuple[tuple[str, str], ...]
+NAMED_LOCAL_MODELS = ("smollm2-360m", "smollm2-1.7b")  # the keys of local_stack.catalog.BETTER_MODELS
 
 
 def parse_url(value: str) -> str:
@@ -114,7 +115,9 @@ def user_folder(kind: Literal["cache", "state"]) -> Path:
 
 
 def local_model(value: str) -> str:
-    """The local stack's model: the absolute path of a GGUF file, or `hf://owner/repo/[folder/]file.gguf`."""
+    """The local stack's model: a name, `hf://owner/repo/[folder/]file.gguf`, or the absolute path of a GGUF file."""
+    if (name := value.strip().lower()) in NAMED_LOCAL_MODELS:
+        return name
     if value.startswith("hf://"):
         valid = re.fullmatch(r"hf://[\w.-]+/[\w.-]+/[^?#\\]+\.gguf", value)
         if not valid or {"", ".", ".."} & set(value.removeprefix("hf://").split("/")):

@@ -115,9 +115,10 @@ class Settings:
     local_model: LocalModel | None = _option(
         None,
         "MODEL",
-        "model of the local stack: a GGUF file or hf://owner/repo/file.gguf; if unset, SmolLM2-135M-Instruct",
+        "model of the local stack: smollm2-360m, smollm2-1.7b, a GGUF file or hf://owner/repo/file.gguf; "
+        "if unset, the one chosen in the page, else SmolLM2-135M-Instruct",
     )
-    cache: Path = _option(parsers.user_folder("cache"), "DIR", "folder for the local stack's model")
+    cache: Path = _option(parsers.user_folder("cache"), "DIR", "folder for the local stack's models")
     max_message_chars: Count = _option(32_000, "N", "maximum characters in a message or a system prompt")
     max_image_side: UpTo10000 = _option(
         1568, "N", "maximum picture width and height in pixels; larger ones are resized"

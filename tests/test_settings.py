@@ -112,6 +112,11 @@ def test_the_path_of_a_model_file_becomes_absolute(tmp_path: Path, monkeypatch: 
     assert load(["--local-model", "mine.gguf"], {}).local_model == str(tmp_path / "mine.gguf")
 
 
+def test_a_better_model_is_given_by_its_name() -> None:
+    assert load(["--local-model", "smollm2-360m"], {}).local_model == "smollm2-360m"
+    assert load([], {"LLAMA_UI_LOCAL_MODEL": "SmolLM2-1.7B"}).local_model == "smollm2-1.7b"
+
+
 def test_flags_need_no_value_and_can_be_switched_off(env_file: Path) -> None:
     assert load([*map(flag_name, FLAGS)], {}, env_file) == Settings(**dict.fromkeys(FLAGS, True))
     assert load(["--share", "false"], {"GRADIO_SHARE": "true"}, env_file).share is False

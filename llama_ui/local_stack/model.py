@@ -1,5 +1,6 @@
 """The local stack's model file: the demonstration model, a person's own GGUF file, or one from the Hugging Face Hub."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -9,12 +10,13 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from llama_ui.core.errors import LocalStackError
+from llama_ui.local_stack.catalog import BETTER_MODELS, DEMONSTRATION_NAME, BetterModel
 
-DEMONSTRATION_NAME = "SmolLM2-135M-Instruct"
 CONNECT_FIX = "Connect a Llama Stack server with --base-url URL."
 OTHER_WAYS = "Check the network, or connect a Llama Stack server with --base-url URL, or give --local-model FILE.gguf."
 PIP_DOWNLOAD = ["download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--no-cache-dir", "--no-input"]
@@ -45,8 +47,11 @@ def send(messages: TextIO, **fields: object) -> None:
 def fetch(model: str | None, download: Path, messages: TextIO) -> Path:
     """Returns the path of the model file, after fetching it where necessary. Raises LocalStackError.
 
-    `model` is a value of `--local-model`; None is the demonstration model, stored beside the temporary `download`.
+    `model` is a value of `--local-model`; None is the demonstration model. What is fetched for the cache is stored
+    beside `download`, a directory that exists only meanwhile.
     """
+    if better := BETTER_MODELS.get(model or ""):
+        return _fetch_better(better, download, messages)
     if model is not None:
         return _fetch_from_hub(model, messages) if model.startswith("hf://") else Path(model)
     try:
@@ -60,46 +65,112 @@ def fetch(model: str | None, download: Path, messages: TextIO) -> Path:
 def _fetch_from_hub(place: str, messages: TextIO) -> Path:
     """Returns the path of `hf://owner/repo/file` in the Hub's own cache. Raises LocalStackError."""
     owner, repository, file = place.removeprefix("hf://").split("/", 2)
-    send(messages, report=f"Fetching {file} from the Hugging Face Hub (once)")
-    from huggingface_hub import errors, hf_hub_download  # late, since the app itself imports this module, too
+    send(messages, report=f"Fetching {file} from the Hugging Face Hub (once)", part="The download")
+    with _hub_errors(place, "HF_HOME"):
+        return _download_from_hub(f"{owner}/{repository}", file, messages)
+
+
+def _fetch_better(model: BetterModel, download: Path, messages: TextIO) -> Path:
+    """Returns the path of the model file in the cache, after comparing its hash. Raises LocalStackError."""
+    target = download.with_name(model.file)
+    if _is_whole(target):
+        return target
+    send(messages, report=f"Fetching {model.label} from the Hugging Face Hub (once)", part="The download")
+    with _hub_errors(model.label, "LLAMA_UI_CACHE"), _exclusive(download):
+        if _is_whole(target):
+            return target
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        remote = get_hf_file_metadata(hf_hub_url(model.repository, model.file))
+        if shutil.disk_usage(download).free < (remote.size or 0):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        options = {"revision": remote.commit_hash, "local_dir": download}
+        path = _download_from_hub(model.repository, model.file, messages, **options)
+        if _sha256(path) != remote.etag:
+            raise LocalStackError(f"{model.label} was refused: its download is not what was expected.", "Try again.")
+        target.with_suffix(".sha256").write_text(remote.etag)
+        return path.replace(target)
+
+
+def _download_from_hub(repository: str, file: str, messages: TextIO, **options: Any) -> Path:
+    """Downloads a file with the Hub's client, unless it is there, and sends the progress."""
+    from huggingface_hub import constants, hf_hub_download  # late, since the app itself imports this module, too
+    from tqdm import tqdm
+
+    class Progress(tqdm):  # type: ignore[type-arg] # which limits how often it is displayed
+        monitor_interval = 0  # no thread of its own
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options | {"mininterval": 0.25, "leave": False, "file": sys.stderr})
+
+        def display(self, *_: object, **__: object) -> None:
+            if total := self.total:
+                done = min(self.n, total)
+                sentence = f"Downloading {file} ({total / 1e6:.0f} MB, once): {100 * done // total} %"
+                send(messages, report=sentence, done=done, total=total)
+
+        def update_transfer(self, *_: object, **__: object) -> None:
+            """Called with the bytes that came over the network, which may be fewer than those of the file."""
+
+        set_transfer_postfix_str = update_transfer
+
+    constants.DOWNLOAD_CHUNK_SIZE = 1_000_000  # else there is progress each 10 MB only
+    return Path(hf_hub_download(repository, file, tqdm_class=Progress, **options))
+
+
+@contextlib.contextmanager
+def _hub_errors(what: str, variable: str) -> Iterator[None]:
+    """Turns the errors of the Hub's client into LocalStackError. `variable` sets where `what` is stored."""
+    from huggingface_hub import errors
 
     try:
-        return Path(hf_hub_download(f"{owner}/{repository}", file))
+        yield
+        return
+    except LocalStackError:
+        raise
     except errors.GatedRepoError:
-        sentence, fix = f"{place} needs permission.", "Request access on the model's page, and set HF_TOKEN."
+        sentence, fix = f"{what} needs permission.", "Request access on the model's page, and set HF_TOKEN."
     except (errors.RepositoryNotFoundError, errors.RemoteEntryNotFoundError):
-        sentence, fix = f"There is no {place}.", "Check the name; a private model also needs HF_TOKEN."
+        sentence, fix = f"There is no {what}.", "Check the name; a private model also needs HF_TOKEN."
     except Exception as error:  # the Hub's client lets through whatever its parts raise
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sentence, fix = f"{place} could not be fetched.", "Check the network, or give a GGUF file with --local-model."
+        sentence, fix = f"{what} could not be fetched.", "Check the network, or give a GGUF file with --local-model."
         if _is_disk_full(str(error)):
-            sentence, fix = f"The disk has no room for {place}.", "Make room, or set HF_HOME to another directory."
+            sentence, fix = f"The disk has no room for {what}.", f"Make room, or set {variable} to another directory."
     raise LocalStackError(sentence, fix)
+
+
+@contextlib.contextmanager
+def _exclusive(download: Path) -> Iterator[None]:
+    """Waits until no other app fetches into this cache, and has the directory `download` meanwhile. Raises OSError."""
+    from filelock import FileLock  # late for the same reason
+
+    cache = download.parent
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / "fetch.lock"):
+        for leftover in cache.glob("llama-ui-fetch-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        download.mkdir()
+        try:
+            yield
+        finally:
+            shutil.rmtree(download, ignore_errors=True)
 
 
 def fetch_pinned(pinned: Pinned, download: Path, messages: TextIO) -> Path:
     """Returns the path of the pinned file, fetched by one app at a time. Raises LocalStackError, OSError."""
-    from filelock import FileLock  # late for the same reason
-
     target = download.with_name(pinned.file)
     if _sha256(target) == pinned.sha256:
         return target
     send(messages, report="Fetching the demonstration model (once)")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name("fetch.lock")):
-        for leftover in target.parent.glob("llama-ui-pip-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+    with _exclusive(download):
         if _sha256(target) == pinned.sha256:
             return target
-        download.mkdir()
-        try:
-            _download(pinned.requirements, download, messages)
-            (wheel,) = download.glob("*.whl")
-            with zipfile.ZipFile(wheel) as archive:
-                (name,) = (name for name in archive.namelist() if Path(name).name == pinned.file)
-                return Path(archive.extract(name, download)).replace(target)
-        finally:
-            shutil.rmtree(download, ignore_errors=True)
+        _download(pinned.requirements, download, messages)
+        (wheel,) = download.glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            (name,) = (name for name in archive.namelist() if Path(name).name == pinned.file)
+            return Path(archive.extract(name, download)).replace(target)
 
 
 def _download(requirements: Path, directory: Path, messages: TextIO) -> None:
@@ -144,3 +215,9 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return ""
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file from the Hub still has the hash with which it was fetched."""
+    stored = path.with_suffix(".sha256")
+    return stored.is_file() and stored.read_text() == _sha256(path)

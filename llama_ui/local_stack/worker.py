@@ -1,11 +1,11 @@
-"""The child process of the local stack: `python -m llama_ui.local_stack.worker SCRATCH DOWNLOAD [MODEL]`.
+"""The child process of the local stack: `python -m llama_ui.local_stack.worker SCRATCH DOWNLOAD [MODEL [fetch]]`.
 
 It fetches the model in DOWNLOAD, then starts the engine (llama.cpp's server) and in front of it the OGX server, both in
-this process: a crash of one ends the other. SCRATCH becomes the working directory.
+this process: a crash of one ends the other. SCRATCH becomes the working directory. With `fetch`, it only fetches.
 
 When stdin ends, the parent (`launcher.py`) is gone: the worker removes its directories and ends its process group. It
 prints lines of JSON, each with some of `report` (a sentence), `part` (what starts now), `done` and `total` (bytes of a
-download), and at last `ready` (a URL) or `error` (a sentence and a fix).
+download), and at last `ready` (a URL, or the path of what was fetched) or `error` (a sentence and a fix).
 """
 
 import importlib
@@ -23,7 +23,8 @@ from typing import Any, TextIO
 import yaml
 
 from llama_ui.core.errors import LocalStackError
-from llama_ui.local_stack.model import DEMONSTRATION_NAME, fetch, send
+from llama_ui.local_stack.catalog import real_name
+from llama_ui.local_stack.model import fetch, send
 from llama_ui.scratch import lock
 
 START_TIMEOUT = 180  # seconds for the engine to load the model, and again for the OGX server to start
@@ -67,6 +68,7 @@ def main() -> None:
     """Runs the stack until it fails or the parent is gone."""
     scratch, download = map(Path, sys.argv[1:3])
     model = sys.argv[3] if len(sys.argv) > 3 else None
+    only_fetch = len(sys.argv) > 4
     scratch.mkdir(mode=0o700)
     _lock = lock(scratch)  # held until this process ends
     os.chdir(scratch)
@@ -76,9 +78,12 @@ def main() -> None:
     try:
         threading.Thread(target=_end_with_parent, args=[scratch, download], daemon=True).start()
         path = fetch(model, download, messages)
+        if only_fetch:
+            send(messages, ready=str(path))
+            return
         forget_fetch_variables()
         os.environ |= SERVER_VARIABLES | dict.fromkeys(("TMPDIR", "TEMP", "TMP", "OGX_CONFIG_DIR"), str(scratch))
-        _serve(path, path.stem if model else DEMONSTRATION_NAME, messages)
+        _serve(path, real_name(model), messages)
     except LocalStackError as error:
         send(messages, error=[error.sentence, error.fix])
     except BaseException:

