@@ -31,6 +31,7 @@ class FakeLocalStack:
 
     def __init__(self) -> None:
         self.url: str | None = None  # None: it cannot start
+        self.model: str | None = None
         self.starts = 0
         self.running = False
         self.starting = threading.Event()
@@ -38,7 +39,7 @@ class FakeLocalStack:
         self.may_start.set()
 
     def __call__(self, cache: Path, model: str | None, report: Callable[[str], None]) -> "FakeLocalStack":
-        self.report = report
+        self.model, self.report = model, report
         return self
 
     def start(self) -> str:
@@ -160,10 +161,23 @@ async def test_without_any_server_the_local_stack_is_started_and_gets_no_key(
     assert local.starts == 1
     assert set(stack.keys) == {None}
     info = await connection.server_info()
-    assert info.local and info.text_only == [MODEL]
-    assert "local stack" in connection.summary() and "--base-url" in connection.summary()
+    assert info.local and info.demo and info.text_only == [MODEL]
+    assert "demo model" in connection.summary() and "--base-url" in connection.summary()
     connection.close()
     assert not local.running
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("smollm2-1.7b", "SmolLM2-1.7B-Instruct"), ("hf://owner/repo/mine.gguf", "mine")]
+)
+async def test_only_the_demonstration_model_is_called_one(
+    model: str, name: str, stack: FakeStack, defaults: Defaults, local: FakeLocalStack
+) -> None:
+    local.url = stack.url
+    connection = Connection(Settings(local_model=model))
+    assert not (await connection.server_info()).demo
+    assert f"the local stack with {name}. " in connection.summary()
+    assert not connection.better_models()
 
 
 async def test_without_any_server_and_no_local_stack_the_addresses_are_named(
