@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
-import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import platformdirs
@@ -23,7 +26,7 @@ from llama_ui.local_stack.launcher import LocalStack
 from llama_ui.parsers import NAMED_LOCAL_MODELS
 from llama_ui.settings import Settings
 from tests.support import SECONDS
-from tests.support.app_process import free_port
+from tests.support.app_process import ROOT, free_port
 from tests.support.fake_stack import FakeStack
 from tests.support.hub import FakeHub
 from tests.support.received import received
@@ -251,6 +254,37 @@ async def test_the_end_of_the_app_ends_a_download(hub: FakeHub, connect: UseMode
     assert cached(cache) == set()
 
 
+APP = f"""
+import asyncio, sys
+from pathlib import Path
+from llama_ui.local_stack.launcher import LocalStack
+
+async def main():
+    async for _ in LocalStack(Path(sys.argv[1])).fetch("{NAME}"):
+        pass
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_signal_that_ends_the_app_ends_a_download(
+    end: int, hub: FakeHub, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    hub.holds_at = 2_500_000
+    with subprocess.Popen([sys.executable, "-c", APP, str(cache)], cwd=ROOT, stderr=subprocess.DEVNULL) as app:
+        assert hub.held.wait(SECONDS)
+        processes = psutil.Process(app.pid).children(recursive=True)
+        assert len(processes) == 1
+        app.send_signal(end)
+        app.wait(SECONDS)
+        assert not psutil.wait_procs(processes, timeout=SECONDS)[1]
+    assert cached(cache) == set()
+    assert not list((tmp_path / "scratch").iterdir())
+
+
 async def test_one_model_is_fetched_at_a_time(hub: FakeHub, connect: UseModels) -> None:
     hub.holds_at = 2_500_000
     connection = connect()
@@ -378,13 +412,12 @@ async def test_a_choice_that_cannot_be_stored_is_not_an_error(
 
 
 @pytest.fixture
-def demonstration(cache: Path, tmp_path: Path) -> Path:
-    """The demonstration model in this test's cache, copied from the user's, where it is fetched once."""
-    users = platformdirs.user_cache_path("llama-ui")
-    with (tmp_path / "messages").open("w") as messages:
-        path = model.fetch(None, users / "llama-ui-fetch-tests", messages)
+def demonstration(cache: Path) -> Path:
+    """The demonstration model in this test's cache, linked from the user's, where it is fetched once."""
+    path = model.fetch(None, platformdirs.user_cache_path("llama-ui") / "llama-ui-fetch-tests", StringIO())
     cache.mkdir()
-    return Path(shutil.copy(path, cache))
+    (cache / path.name).symlink_to(path)
+    return path
 
 
 @pytest.mark.real_stack

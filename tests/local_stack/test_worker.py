@@ -54,10 +54,11 @@ def test_a_broken_model_file_is_refused_and_the_console_says_why(
 
 
 @pytest.fixture(scope="module")
-def cache() -> Path:
-    """The user's own cache, with the demonstration model in it, so that it is fetched once and not for each run."""
-    cache = platformdirs.user_cache_path("llama-ui")
-    model.fetch(None, cache / "llama-ui-fetch-tests", StringIO())
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the demonstration model of the user's own, which is fetched once and not for each run."""
+    path = model.fetch(None, platformdirs.user_cache_path("llama-ui") / "llama-ui-fetch-tests", StringIO())
+    cache = tmp_path_factory.mktemp("cache")  # the user may have chosen another model
+    (cache / path.name).symlink_to(path)
     return cache
 
 
