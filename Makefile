@@ -6,7 +6,7 @@ UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 # In parallel, each test file in one process, so that its servers are started once.
 PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile
 
-.PHONY: help run check test test-slow contract contract-some screenshot bench clean
+.PHONY: help run check test test-slow contract contract-some screenshot icons page-report bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -34,6 +34,9 @@ contract-some: .venv/dev  ## the same with the newest and the oldest Llama Stack
 
 screenshot: .venv/dev  ## rewrite the screenshots in docs/
 	$(BIN)/python -m pytest -m screenshots
+
+icons: .venv/dev  ## render the PNG icons from llama_ui/web/static/icon.svg
+	$(BIN)/python -m tests.render_icons
 
 bench: .venv/dev .venv/peers/installed  ## how fast it is beside other UIs: 20 minutes, writes bench/RESULTS.md
 	$(BIN)/python bench/run.py
