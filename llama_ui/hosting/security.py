@@ -22,14 +22,14 @@ from llama_ui.settings import Settings
 
 # What the page and gradio_client use. Gradio's other routes serve files, fetch URLs or list requests: they are closed.
 ROUTES = re.compile(
-    r"/|/config|/assets/.+|/static/.+|/svelte/.+|/theme\.css|/favicon\.ico|/manifest\.json|/pwa_icon(/\w+)?|/robots\.txt"
+    r"/|/config|/assets/.+|/static/.+|/svelte/.+|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt"
     r"|/login(/huggingface|/callback)?|/logout|/healthz|/readyz|/metrics"
     r"|/gradio_api/(info|openapi\.json|theme\.css|startup-events|app_id|login_check|user|heartbeat/[\w-]+|queue/(join|data)"
     r"|cancel|reset|run/predict|call/(v2/)?\w+(/[\w-]+)?|upload|upload_progress)"
 )
 STATIC_FILES = re.compile(r"/(assets|static|svelte)/")
 # All that an image in a reply may load. Other routes could log the reader out or keep connections open.
-IMAGE_ROUTES = re.compile(rf"{STATIC_FILES.pattern}|/favicon\.ico|/pwa_icon")
+IMAGE_ROUTES = re.compile(rf"{STATIC_FILES.pattern}|/favicon\.ico")
 OPERATOR_ROUTES = ("/healthz", "/readyz", "/metrics")  # without limits: an operator can share a visitor's address
 REPLY_STREAMS = re.compile("/gradio_api/(queue/data|call/)")
 HEARTBEATS = "/gradio_api/heartbeat/"  # acts for a session, though by GET, and Gradio requires no login for it

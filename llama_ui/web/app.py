@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from llama_ui.core.images import MAX_IMAGES
@@ -18,7 +18,7 @@ from llama_ui.hosting.security import SecurityMiddleware
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
-from llama_ui.web import gradio_patches, html, layout
+from llama_ui.web import gradio_patches, html, identity, layout
 from llama_ui.web.chat_interface import LlamaChatInterface
 from llama_ui.web.handlers import Handlers
 from llama_ui.web.tab_handlers import TabHandlers
@@ -88,18 +88,16 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     demo.queue(api_open=False, default_concurrency_limit=None, max_size=10 * demo.max_threads)
     demo.max_threads = 40  # Gradio's default; read at startup: threads
     demo.has_launched = True  # otherwise Gradio hands out any local file that a caller names (`_check_allowed`)
-    gradio_patches.apply(demo)
+    gradio_patches.apply(demo, identity.head(TITLE))
     limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.js")))
     script = f"const LIMITS = {limits};\n{scripts}"
     security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
     middleware = [security, *([] if settings.logins else [Middleware(PageCache)])]
-    routes = health.routes(connection, turns)
+    routes = [*health.routes(connection, turns), *identity.routes(TITLE, settings)]
     for name, text in gradio_patches.edited_scripts().items():
         # A response for each request: the middleware that compresses it changes its headers.
         routes.append(Route(f"/assets/{name}", lambda _, text=text: Response(text, media_type="text/javascript")))
-    if settings.share:
-        routes.append(Route("/robots.txt", lambda _: PlainTextResponse("User-agent: *\nDisallow: /")))
     app = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         app,
@@ -109,10 +107,11 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
         auth=Logins(settings.logins).check if settings.logins else None,
         auth_message="After several wrong passwords wait a minute." if settings.logins else None,
         css=(STATIC / "style.css").read_text(encoding="utf-8"),
+        favicon_path=str(identity.FAVICON),
         footer_links=["api", "settings"],
         head=f"<script>{script}</script>",
         max_file_size=MAX_UPLOAD,
-        pwa=settings.space,
+        pwa=True,
         run_history=False,  # a public list of what visitors sent
         show_error=False,
         ssr_mode=False,

@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 
 import gradio as gr
 from annotated_types import MaxLen
-from gradio import data_classes, processing_utils, state_holder
+from gradio import data_classes, processing_utils, routes, state_holder
 from gradio.exceptions import InvalidPathError
 from gradio.state_holder import SessionState
 from gradio.utils import LRUCache
+from jinja2 import ChoiceLoader, DictLoader, FileSystemLoader
 from pydantic import ValidationError
 
 from llama_ui.core.logs import log_unexpected
@@ -22,9 +23,12 @@ log = logging.getLogger(__name__)
 TEXT = "e.trimEnd().replace(/&/g,'&amp;').replace(/</g,'&lt;')"
 HTML_HOOK = f"""html(e){{return '<span class="as-written">'+{TEXT}+'</span>'}},"""
 
+TEMPLATES, PAGE = Path(gr.__file__).parent / "templates", "frontend/index.html"
+IDENTITY = re.compile(r'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>\s*|<link rel="manifest"[^>]*>\s*')
 
-def apply(demo: gr.Blocks) -> None:
-    """Apply the workarounds. Call it after `demo.queue()`, before Gradio is mounted."""
+
+def apply(demo: gr.Blocks, head: str) -> None:
+    """Apply the workarounds. Call it after `demo.queue()`, before Gradio is mounted. `head`: of the page, from `identity`."""
     # Gradio keeps a session's hash, which the caller chooses, as long as the session. Until models limit its length.
     for body in (data_classes.SimplePredictBody, data_classes.PredictBody):
         body.model_fields["session_hash"].metadata = [MaxLen(64)]
@@ -39,6 +43,7 @@ def apply(demo: gr.Blocks) -> None:
     state_holder.SessionState = Session  # type: ignore[misc] # same interface
     demo._queue.pending_messages_per_session = Mailboxes(2 * demo._queue.max_thread_count)
     _explain_errors(demo)
+    _replace_identity(head)
 
 
 class Session(SessionState):
@@ -77,6 +82,22 @@ def _explain_errors(demo: gr.Blocks) -> None:
             raise gr.Error(str(error), print_exception=False) from None
 
     demo.process_api = process_api  # type: ignore[method-assign] # same arguments
+
+
+def _replace_identity(head: str) -> None:
+    """Put this HTML into the page's head, in place of Gradio's tags for previews of links and for installing.
+
+    Gradio's template has `og:title` "Gradio", `og:url` "{url}" and a manifest at the root of the host, below which
+    there may be other sites. Tried: `head`, which the browser adds, and those who show previews run no scripts;
+    `Blocks(title=…)`, which fills only the second `og:title`; `favicon_path` and `pwa`, whose manifest has no path.
+    Until these tags are parameters.
+    """
+    page = (TEMPLATES / PAGE).read_text(encoding="utf-8")
+    if not (first := IDENTITY.search(page)):
+        log.warning("This version of Gradio has another page: previews of links may not show this app.")
+        return
+    page = page[: first.start()] + head + IDENTITY.sub("", page[first.start() :])
+    routes.templates.env.loader = ChoiceLoader([DictLoader({PAGE: page}), FileSystemLoader(TEMPLATES)])
 
 
 class Mailboxes(LRUCache[str, Any]):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -381,6 +383,10 @@ def test_the_page_works_below_a_path(start_app: StartApp, stack: FakeStack, tmp_
         with launch() as browser, open_chat(browser, url) as chat:
             chat.ask("Hi")
             expect(chat.replies.last).to_contain_text("Hello there.")
+            manifest = chat.page.context.new_cdp_session(chat.page).send("Page.getAppManifest")
+            assert (manifest["url"], manifest["errors"]) == (f"{url}manifest.json", [])
+            for icon in ("favicon.ico", *(icon["src"] for icon in json.loads(manifest["data"])["icons"])):
+                assert httpx.get(urljoin(url, icon)).headers["content-type"].startswith("image/")
         assert httpx.get(url.rstrip("/")).headers["location"].endswith("/llama-stack-chat/")
         assert httpx.get(f"{url}metrics").status_code == 404
 
