@@ -28,7 +28,7 @@ IDENTITY = re.compile(r'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>\s*|<lin
 
 
 def apply(demo: gr.Blocks, head: str) -> None:
-    """Apply the workarounds. Call it after `demo.queue()`, before Gradio is mounted. `head`: of the page, from `identity`."""
+    """Apply the workarounds. Call it after `demo.queue()`, before Gradio is mounted. `head`: HTML from `identity`."""
     # Gradio keeps a session's hash, which the caller chooses, as long as the session. Until models limit its length.
     for body in (data_classes.SimplePredictBody, data_classes.PredictBody):
         body.model_fields["session_hash"].metadata = [MaxLen(64)]
