@@ -170,7 +170,7 @@ class _Progress:
         return Stats(
             waited=sent - self._started,
             first=None if first is None else first - sent,
-            generating=0.0 if first is None else last - first,
+            generating=now - (first or sent) if self.error else last - (first or last),
             prompt_tokens=self._prompt_tokens if usage.prompt_tokens is None else usage.prompt_tokens,
             completion_tokens=completion if usage.completion_tokens is None else usage.completion_tokens,
             estimated=None in (usage.prompt_tokens, usage.completion_tokens),
@@ -207,4 +207,5 @@ def finish(reply: Reply, error: ChatError | None, streaming: bool = True) -> Rep
     refused = error is not None and error.refuses_message
     if refused:
         ending = REFUSED
-    return replace(reply, waited=None, ended=True, ending=ending, error=error, refused=refused)
+    stats = replace(reply.stats, finish_reason="failed") if error else reply.stats
+    return replace(reply, waited=None, ended=True, ending=ending, error=error, refused=refused, stats=stats)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 MAX_SPEED = 5_000  # tokens per second; the fastest hardware generates 3,000 of a reply
+ENDED_EARLY = ("stopped", "failed")  # finish reasons of this app
 MANY = 20  # tokens, which no server sends at once
 
 
@@ -40,6 +41,8 @@ def format_stats(stats: Stats) -> str:
         parts.append(f"{about}{stats.tokens_per_second:.1f} tokens/s")
     if (stats.prompt_tokens or stats.completion_tokens) and not (stats.estimated and stats.first is None):
         parts.append(f"{about}{stats.prompt_tokens:,} tokens in, {about}{stats.completion_tokens:,} out")
-    if stats.finish_reason:  # the server's own text: one printable line of it
+    if stats.finish_reason in ENDED_EARLY:
+        parts.append(f"{stats.finish_reason} after {stats.waited + (stats.first or 0) + stats.generating:.2f} s")
+    elif stats.finish_reason:  # the server's own text: one printable line of it
         parts.append("".join(char if char.isprintable() else " " for char in stats.finish_reason[:40]).strip())
     return " · ".join(filter(None, parts))

@@ -17,7 +17,7 @@ from llama_ui.core.events import Event, Queued
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.llama_stack.models import first_choice, text_only_model
 from llama_ui.llama_stack.queue import AdmissionQueue
-from llama_ui.local_stack.catalog import BETTER_MODELS, BetterModel, not_offered, real_name
+from llama_ui.local_stack.catalog import real_name
 from llama_ui.local_stack.launcher import LocalStack
 from llama_ui.settings import Settings
 
@@ -29,6 +29,7 @@ DEFAULT_URLS = ("http://localhost:8321", "http://localhost:5000")
 PROBE_TIMEOUT = 1.0
 # Seconds after which `check_ready` repeats an attempt that failed; a visitor's message repeats it at once.
 RETRY = 60.0
+DEMO = "a tiny demo model, fine for a tour, not for answers"
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ class ServerInfo:
     demo: bool = False  # whether that runs with the demonstration model
 
 
-class _Server:
+class Connection:
     """Finds or starts the server in the background. An attempt that failed is repeated for the next caller."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._local = LocalStack(settings.cache, settings.local_model, partial(setattr, self, "progress"))
+        self.settings = settings
+        self.local = LocalStack(settings.cache, settings.local_model, partial(setattr, self, "progress"))
         self._lock = threading.Lock()
         self._attempt: Future[LlamaStackClient] | None = None
         self._attempted_at = 0.0
@@ -71,43 +72,12 @@ class _Server:
         """Whether there is a server: the attempt has succeeded, and a local stack that it started still runs."""
         attempt = self._attempt
         succeeded = attempt is not None and attempt.done() and attempt.exception() is None
-        return succeeded and (not self.uses_local or self._local.alive())
+        return succeeded and (not self.uses_local or self.local.alive())
 
     async def client(self) -> "LlamaStackClient":
         """The server's client, as soon as it is ready; raises `ChatError` if no server can be used."""
         # Shielded: a caller that is cancelled does not end the attempt for the others.
         return await asyncio.shield(asyncio.wrap_future(self.start()))
-
-    async def disconnect(self) -> None:
-        """Closes the connections to the server; call it in the event loop that has used them."""
-        if (attempt := self._attempt) and attempt.done() and not attempt.exception():
-            await attempt.result().aclose()
-
-    def close(self) -> None:
-        """Stops the local stack, if it was started."""
-        self._local.stop()
-
-    def _connect(self) -> "LlamaStackClient":
-        from llama_ui.llama_stack.client import LlamaStackClient  # takes 0.8 s, which the page need not wait for
-
-        settings = self._settings
-        url = settings.base_url or next(filter(_is_llama_stack, DEFAULT_URLS), None)
-        if url is None and settings.no_local:
-            sentence = f"No Llama Stack server is configured, and none answers at {' or '.join(DEFAULT_URLS)}."
-            raise NoServer(sentence, "Start the app with --base-url URL.")
-        self.uses_local = url is None
-        return LlamaStackClient(
-            url or self._local.start(),
-            None if self.uses_local else settings.api_key,
-            timeout=settings.timeout,
-            visitors=settings.max_visitors,
-            environ=settings.environ,
-            provider_data=None if self.uses_local else settings.provider_data,
-        )
-
-
-class Connection(_Server):
-    """The server, and what the app asks of it."""
 
     async def stream(
         self, model: str, messages: Sequence[Message], options: SamplingOptions
@@ -131,7 +101,7 @@ class Connection(_Server):
 
     async def resolve_model(self, model: str) -> str:
         """The model itself; if it is blank, the configured one or else the first choice of those listed."""
-        if chosen := model.strip() or self._settings.model:
+        if chosen := model.strip() or self.settings.model:
             return chosen
         return first_choice(await (await self.client()).chat_models())
 
@@ -151,33 +121,8 @@ class Connection(_Server):
         chat = {model.id: model for model in listed if model.chats}
         # The engine of the local stack takes no images, whatever the model.
         self._text_only = [name for name, model in chat.items() if model.supports_vision is False or self.uses_local]
-        demo = self.uses_local and self._local.model is None
+        demo = self.uses_local and self.local.model is None
         return ServerInfo(client.base_url, identity.name, list(chat), self._text_only, self.uses_local, demo)
-
-    def better_models(self) -> Sequence[BetterModel]:
-        """The models that visitors may change the local stack to; none when the page is public or the model is set."""
-        if not (self.uses_local and self.ready) or self._settings.public or self._settings.local_model:
-            return ()
-        return [model for model in BETTER_MODELS.values() if model.name != self._local.model]
-
-    async def use_local_model(self, name: str) -> AsyncGenerator[tuple[int, int], None]:
-        """Fetches a better model, and restarts the local stack with it. Yields the bytes so far and in all.
-
-        Closing it cancels the download. If the new model cannot be started, the present one is; raises `ChatError`.
-        """
-        await self.client()
-        if name not in [model.name for model in self.better_models()]:
-            raise not_offered(name, self.uses_local)
-        async with aclosing(self._local.fetch(name)) as progress:
-            async for step in progress:
-                yield step
-        previous = await self.client()  # again, since it may have been restarted meanwhile
-        self._local.choose(name)
-        try:
-            await self.client()
-        finally:
-            await previous.aclose()
-        self._local.check_choice(name)
 
     def summary(self) -> str:
         """One line about the server in use. Raises what the last attempt raised; call it after one has ended."""
@@ -185,9 +130,35 @@ class Connection(_Server):
         url = self._attempt.result().base_url
         if not self.uses_local:
             return f"Server: {url}"
-        demo = "a tiny demo model, fine for a tour, not for answers"
-        model = demo if self._local.model is None else real_name(self._local.model)
-        return f"Server: {url}, the local stack with {model}. Connect yours: --base-url URL"
+        name = self.local.model and real_name(self.local.model)
+        return f"Server: {url}, the local stack with {name or DEMO}. Connect yours: --base-url URL"
+
+    async def disconnect(self) -> None:
+        """Closes the connections to the server; call it in the event loop that has used them."""
+        if (attempt := self._attempt) and attempt.done() and not attempt.exception():
+            await attempt.result().aclose()
+
+    def close(self) -> None:
+        """Stops the local stack, if it was started."""
+        self.local.stop()
+
+    def _connect(self) -> "LlamaStackClient":
+        from llama_ui.llama_stack.client import LlamaStackClient  # takes 0.8 s, which the page need not wait for
+
+        settings = self.settings
+        url = settings.base_url or next(filter(_is_llama_stack, DEFAULT_URLS), None)
+        if url is None and settings.no_local:
+            sentence = f"No Llama Stack server is configured, and none answers at {' or '.join(DEFAULT_URLS)}."
+            raise NoServer(sentence, "Start the app with --base-url URL.")
+        self.uses_local = url is None
+        return LlamaStackClient(
+            url or self.local.start(),
+            None if self.uses_local else settings.api_key,
+            timeout=settings.timeout,
+            visitors=settings.max_visitors,
+            environ=settings.environ,
+            provider_data=None if self.uses_local else settings.provider_data,
+        )
 
 
 def _complete[T](future: Future[T], function: Callable[[], T]) -> None:

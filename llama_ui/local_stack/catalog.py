@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llama_ui.core.errors import LocalStackError
-from llama_ui.core.text import as_code
-
 DEMONSTRATION_NAME = "SmolLM2-135M-Instruct"
 CHOICE = "local-model"  # the file with the name of the chosen model
 
@@ -40,14 +37,6 @@ def real_name(model: str | None) -> str:
     if model is None:
         return DEMONSTRATION_NAME
     return BETTER_MODELS[model].label if model in BETTER_MODELS else Path(model).stem
-
-
-def not_offered(name: str, local: bool) -> LocalStackError:
-    """Why the app does not change to this model."""
-    if not local:
-        return LocalStackError("The app does not use the local stack.", "Choose one of the server's models.")
-    fix = "Start the app with --local-model to choose another model."
-    return LocalStackError(f"The local stack does not offer to change to {as_code(name)}.", fix)
 
 
 def read_choice(cache: Path) -> str | None:

@@ -37,41 +37,57 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
     """The page. What it shows of the server is looked up for each visitor."""
     uploads.folder()  # sets the folder that Gradio puts uploads in
     page, tabs = Handlers(settings, connection, turns), TabHandlers(settings, connection, turns)
-    demo = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(uploads.SWEEP_INTERVAL, uploads.MAX_AGE))
+    demo = gr.Blocks(
+        title=TITLE,
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(uploads.SWEEP_INTERVAL, uploads.MAX_AGE),
+    )
     with demo:
-        gr.Markdown(f"# 🦙 {TITLE}", elem_id="title")
-        status = gr.HTML(html.render("status", state="wait", sentence="Connecting…"), elem_id="status")
-        if settings.unreachable:
-            gr.HTML(html.render("alert", sentences=[settings.unreachable]), elem_id="unreachable")
-        if settings.hf_oauth:
-            gr.LoginButton(visible=False)  # with it, Gradio has the routes to sign in
-            demo.load(page.show_account, None, gr.HTML("", elem_id="account"))
-        with gr.Accordion("Check the connection", open=False, elem_id="connection-check") as details:
-            findings = gr.HTML("", elem_id="check-results")
-        with gr.Row(elem_id="main"):  # style.css puts the chat right after the prompt on a narrow page
-            with gr.Column(elem_id="prompt"):
-                system_prompt = layout.render_system_prompt(settings)
-            with gr.Column(elem_id="settings"):
-                model, refresh, options = layout.render_model(settings)
-            chats = gr.Column(elem_id="chats")
-            fields = [system_prompt, model, *options]
-            with gr.Column(elem_id="chat"), gr.Tabs(elem_id="tabs"):
-                with gr.Tab("Chat"):
-                    chat = LlamaChatInterface(page, fields)
-                conversation = [chat.chatbot, *fields]
-                layout.render_code(tabs, conversation)
-                with gr.Tab("Time") as time_tab:
-                    time_tab.select(None, chat.chatbot, gr.HTML("", elem_id="timings"), js="timings")
-                layout.render_compare(tabs, conversation)
-            with chats:
-                layout.render_conversation_list(tabs, chat, fields)
-        details.expand(page.check, [model], [findings])
-        demo.load(None, js="chat.init")
+        skip = '<button class="plain skip" data-do="page.focusBox">Skip to the message box</button>'
+        gr.HTML(skip, elem_id="skip", apply_default_css=False)
+        with gr.Row(elem_id="app"):
+            with gr.Column(elem_id="chats"):
+                gr.HTML(html.render("chats"), apply_default_css=False)
+            middle, inspect = gr.Column(elem_id="chat"), gr.Column(elem_id="inspect")
+        with inspect:
+            gr.HTML(html.render("inspect"), apply_default_css=False)
+            with gr.Tabs():
+                with gr.Tab("Settings"):
+                    fields = layout.render_settings(settings)
+                with gr.Tab("Code", render_children=True):
+                    code = layout.render_code()
+                with gr.Tab("Time", render_children=True):
+                    gr.HTML('<div id="timings"></div>', apply_default_css=False)
+        with middle:
+            with gr.Row(elem_id="header"):
+                gr.HTML(html.render("header"), apply_default_css=False)
+                status = gr.HTML(
+                    html.render("server_status", state="wait", title="Connecting…"),
+                    elem_id="status",
+                    apply_default_css=False,
+                )
+                gr.HTML(html.render("header_end"), apply_default_css=False)
+            if settings.unreachable:
+                gr.HTML(html.render("alert", sentences=[settings.unreachable]), elem_id="unreachable")
+            if settings.hf_oauth:
+                gr.LoginButton(visible=False)  # with it, Gradio has the routes to sign in
+                demo.load(page.show_account, None, gr.HTML("", elem_id="account"))
+            chat = LlamaChatInterface(page, fields)
+            gr.HTML(html.render("guide"), elem_id="guide", apply_default_css=False)
+            layout.render_compare(tabs, chat)
+            details = layout.render_server_panel(page, fields)
+        layout.connect_inspect(tabs, chat, code)
+        layout.render_files(tabs, chat)
+        conversation = [chat.chatbot, *fields]
         query = gr.JSON(visible=False)  # of a share link
-        outputs = [status, model, system_prompt, *options, chat.textbox, chat.message_error]
-        refresh.click(page.arrive, [model, query], outputs)
-        restored = demo.load(None, None, conversation, js="conversations.restoreTab")
-        restored.then(page.arrive, [model, query], outputs, js="conversations.linkQuery")
+        outputs = [status, details, *fields, chat.textbox, chat.message_error]
+        refresh = gr.Button(visible="hidden", elem_id="refresh")
+        refresh.click(page.arrive, [fields[1], query], outputs)
+        gr.Button(visible="hidden", elem_id="restore").click(None, None, conversation, js="conversations.fill")
+        demo.load(None, js="page.init")
+        restored = demo.load(None, conversation, conversation, js="conversations.restoreTab")
+        restored.then(page.arrive, [fields[1], query], outputs, js="conversations.linkQuery")
     for event in demo.fns.values():  # other programs can call /chat alone
         event.show_progress = "hidden"
         event.api_visibility = "public" if event.api_name == "chat" else "private"
@@ -88,7 +104,8 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     demo.queue(api_open=False, default_concurrency_limit=None, max_size=10 * demo.max_threads)
     demo.max_threads = 40  # Gradio's default; read at startup: threads
     demo.has_launched = True  # otherwise Gradio hands out any local file that a caller names (`_check_allowed`)
-    gradio_patches.apply(demo, identity.head(TITLE))
+    style = (STATIC / "style.css").read_text(encoding="utf-8")
+    gradio_patches.apply(demo, identity.head(TITLE, style))
     limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.js")))
     script = f"const LIMITS = {limits};\n{scripts}"
@@ -106,15 +123,14 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
         app_kwargs={"middleware": middleware, "routes": routes},
         auth=Logins(settings.logins).check if settings.logins else None,
         auth_message="After several wrong passwords wait a minute." if settings.logins else None,
-        css=(STATIC / "style.css").read_text(encoding="utf-8"),
         favicon_path=str(identity.FAVICON),
-        footer_links=["api", "settings"],
+        footer_links=["api"],  # style.css hides it, and the menu presses it
         head=f"<script>{script}</script>",
         max_file_size=MAX_UPLOAD,
         pwa=True,
         run_history=False,  # a public list of what visitors sent
         show_error=False,
         ssr_mode=False,
-        theme=gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=layout.FONTS, font_mono=layout.MONO),
+        theme=layout.THEME,
     )
     return app

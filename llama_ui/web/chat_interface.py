@@ -11,7 +11,7 @@ from gradio.components.multimodal_textbox import MultimodalData
 from gradio.data_classes import GradioRootModel
 from pydantic import BeforeValidator, ConfigDict, model_validator
 
-from llama_ui.core.conversation import Turn
+from llama_ui.core.conversation import SETTINGS, Turn
 from llama_ui.core.errors import InputError
 from llama_ui.web.handlers import Handlers
 from llama_ui.web.history import ChatMessage, error_note, render_user, sanitize_history
@@ -24,12 +24,6 @@ LATEX: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
-]
-# From Llama Stack's text generation guide.
-EXAMPLES = [
-    "Write a two-sentence poem about llama.",
-    "Explain recursion in programming in simple terms.",
-    "hello world, write me a 2 sentence poem about the moon",
 ]
 
 
@@ -62,45 +56,50 @@ class LlamaChatInterface(gr.ChatInterface):
 
     def __init__(self, page: Handlers, fields: list[Any]) -> None:
         self._page = page
-        chatbot, textbox = _components()
+        chatbot = make_chatbot("Conversation", buttons=["copy"], placeholder=" ", elem_id="conversation")
         # Why a message is not sent, or a file not accepted.
         self.message_error = gr.HTML("", elem_id="message-error", render=False)
         super().__init__(
             page.reply,
             multimodal=True,
             chatbot=chatbot,
-            textbox=textbox,
+            textbox=_make_box(),
             additional_inputs=fields,
-            examples=[[{"text": text}] for text in EXAMPLES],
-            cache_examples=False,  # a Space would call the model when it is built
             editable=True,
             analytics_enabled=False,
         )
         self.message_error.render()
 
+    @property
+    def conversation(self) -> list[Any]:
+        """The components with the history and the settings."""
+        return [self.chatbot, *self.additional_inputs]
+
     def _setup_events(self) -> None:
         box, chat = self.textbox, [self.textbox, self.chatbot]
-        conversation = [self.chatbot, *self.additional_inputs]
+        conversation = self.conversation
         self._setup_files()
-        message = [box, self.chatbot, self.additional_inputs[1]]
+        message = [box, *conversation]
         # It has no outputs: Gradio would cover them with the word "Error" when the message is refused.
         checked = box.submit(None, message, None, js="chat.validate")
         checked.failure(None, message, self.message_error, js="chat.showProblem")
         submitted = checked.success(None, [box, *conversation], [*chat, self.message_error], js="chat.addMessage")
-        retried = self.chatbot.retry(None, self.chatbot, [self.chatbot, box], js="chat.retry")
+        again = gr.Button(visible="hidden", elem_id="retry")
+        retried = gr.on([self.chatbot.retry, again.click], None, conversation, [self.chatbot, box], js="chat.retry")
         edited = self.chatbot.edit(_apply_edit, self.chatbot, self.chatbot, queue=False, **RAW)
-        example = self.chatbot.example_select(_send_example, None, self.chatbot, queue=False, **RAW)
+        prepared = gr.Button(visible="hidden", elem_id="send-prepared").click(
+            None, conversation, [*chat, *self.additional_inputs], js="chat.sendPrepared"
+        )
         replies = []
-        for event in (submitted, retried, edited, example):
+        for event in (submitted, retried, edited, prepared):
             reply = event.success(self._reply_to_page, conversation, self.chatbot, **RAW)
-            if event in (edited, example):
-                event.success(None, self.chatbot, box, js="chat.lock")  # until the reply begins
+            if event is edited:
+                event.success(None, conversation, box, js="chat.lockForEdit")  # until the reply begins
             reply.then(None, conversation, chat, js="chat.onReplyEnd")
             reply.failure(None, conversation, chat, js="chat.onReplyEnd")
             replies.append(reply)
         box.stop(None, conversation, self.chatbot, js="chat.onStop", cancels=replies)
         self.chatbot.undo(None, conversation, chat, js="chat.undo")
-        self.chatbot.clear(None, None, None, js="chat.onClear", cancels=replies)
         self.fake_api_btn.click(  # the endpoint that other programs call
             gr.ChatInterface._api_wrapper(self, self.fn, self._reply_to_program),
             [self.textbox, self.chatbot_state, *self.additional_inputs],
@@ -132,6 +131,18 @@ class LlamaChatInterface(gr.ChatInterface):
             async for messages in updates:
                 yield [*before, *messages]
 
+    async def reply_again(self, form: object, request: gr.Request) -> AsyncGenerator[list[ChatMessage], None]:
+        """Yields the last message of a history with another reply to it.
+
+        `form` has the `history`, which ends with that message, and the `settings` as texts by their names.
+        """
+        if not isinstance(form, dict) or not isinstance(settings := form.get("settings"), dict):
+            return  # a program's doing
+        history = sanitize_history(form.get("history"))
+        async with aclosing(self._reply_to_page(history, request, *map(settings.get, SETTINGS))) as conversations:
+            async for conversation in conversations:
+                yield conversation[len(history) - 1 :]
+
     async def _reply_to_program(
         self, message: object, history: list[ChatMessage], *settings_and_request: Any
     ) -> AsyncGenerator[tuple[list[ChatMessage], list[ChatMessage]], None]:
@@ -155,30 +166,32 @@ def _apply_edit(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessa
     return [*history[:index], render_user(Turn(edit.value))]
 
 
-def _send_example(example: gr.SelectData) -> list[ChatMessage]:
-    return [render_user(Turn(example.value["text"]))]
-
-
-def _components() -> tuple[gr.Chatbot, gr.MultimodalTextbox]:
-    """The conversation and the message box."""
+def make_chatbot(label: str, **options: Any) -> gr.Chatbot:
+    """A conversation, which shows messages as they are sanitized."""
     chatbot = gr.Chatbot(
-        label="Conversation",
+        label=label,
         show_label=False,
-        height="var(--conversation-height)",
-        buttons=["copy", "copy_all"],
+        height="100%",
+        layout="panel",
+        autoscroll=False,  # page.js follows a reply, unless the reader has scrolled up
+        group_consecutive_messages=False,  # so that Copy takes the answer alone
         latex_delimiters=LATEX,
-        placeholder="**What would you like to try?**",
-        elem_id="conversation",
+        **options,
     )
+    # Not a subclass: for each one, Gradio writes a .pyi file beside this one (gradio/component_meta.py).
+    chatbot.data_model = ChatHistory  # type: ignore[assignment] # another model, of the same JSON
+    return chatbot
+
+
+def _make_box() -> gr.MultimodalTextbox:
     box = gr.MultimodalTextbox(
-        placeholder="Type a message…",
+        placeholder="Message…",
         label="Message",
+        show_label=False,
         file_count="multiple",
         max_lines=8,
         max_plain_text_length=10**9,  # Gradio would turn a long pasted text into a file
         elem_id="message",
     )
-    # Not subclasses: for each one, Gradio writes a .pyi file beside this one (gradio/component_meta.py).
-    chatbot.data_model = ChatHistory  # type: ignore[assignment] # another model, of the same JSON
     box.data_model = MessageInput
-    return chatbot, box
+    return box

@@ -22,11 +22,12 @@ from llama_ui.hosting.logins import account
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection, ServerInfo
 from llama_ui.llama_stack.models import first_choice, same_model
+from llama_ui.local_stack.catalog import BETTER_MODELS
 from llama_ui.settings import Settings
 from llama_ui.web import html
 from llama_ui.web.attachments import read_attachment
 from llama_ui.web.history import ChatMessage, Receipts, error_note, note, parse, render_reply, with_request
-from llama_ui.workbench import share_link
+from llama_ui.workbench import better_models, share_link
 from llama_ui.workbench.check import CheckResult, check_connection
 
 MAX_MODEL_CHARS = 300
@@ -158,37 +159,55 @@ class Handlers(BaseHandlers):
         return results
 
     async def arrive(self, model: str | None, query: Mapping[str, str] | None) -> AsyncGenerator[list[Any], None]:
-        """Yields the status line and the models, until the server is ready or unavailable, and what a link fills in:
-        the fields in the order of `share_link.NAMES` without the model, and the notes on what was left out.
+        """Yields the server's status and details until it is ready or unavailable, the values of a link in the order of
+        `share_link.NAMES`, and notes on what was left out of it.
         """
         values, notes = share_link.read(query or {}, self._settings.max_message_chars)
-        linked = values.pop("model", "")
-        fields = [values.get(name, gr.skip()) for name in share_link.NAMES if name not in ("model", "message")]
+        linked = values.get("model", "")
+        fields = [values.get(name, gr.skip()) for name in SETTINGS]
         fields.append({"text": values["message"], "files": []} if "message" in values else gr.skip())
-        model_field = gr.Dropdown(value=linked) if linked else gr.skip()
         async with aclosing(self._server_status()) as updates:
-            async for status, server in updates:
+            async for status, details, server in updates:
                 if server and linked and not same_model(linked, server.models):
                     notes.append(f"The link's model {as_code(linked)} is not on this server.")
                     linked = ""
-                choice = _model_choice(server, linked or model or self._settings.model) if server else model_field
-                yield [status, choice, *fields, html.render("alert", sentences=notes) or gr.skip()]
-                fields, model_field = [gr.skip()] * len(fields), gr.skip()
+                # Only where it changes: another one may have been chosen since.
+                if server and (chosen := _choose(server, linked or model or self._settings.model)) != model:
+                    fields[SETTINGS.index("model")] = chosen
+                yield [status, details, *fields, html.render("alert", sentences=notes) or gr.skip()]
+                fields = [gr.skip()] * len(fields)
 
-    async def _server_status(self) -> AsyncGenerator[tuple[str, ServerInfo | None], None]:
-        """Yields the status line, and in the end the server if there is one."""
+    async def _server_status(self) -> AsyncGenerator[tuple[str, str, ServerInfo | None], None]:
+        """Yields the server's status and its details, and in the end the server if there is one."""
         looking = asyncio.ensure_future(self._connection.server_info())
         try:
             while not (await asyncio.wait([looking], timeout=TICK_SECONDS))[0]:
-                yield html.render("status", state="wait", sentence=f"{self._connection.progress}…"), None
+                yield *html.server("wait", "Connecting…", f"{self._connection.progress}…"), None
             server = await looking
-            yield html.render("server_status", server=server), server
+            name = f"Local stack, {server.name}" if server.local else server.name
+            models = better_models.offered(self._connection)
+            yield *html.server("ready", name, html.describe(server), server, models), server
         except ChatError as error:
-            yield html.render("status", state="error", sentence=error), None
+            yield *html.server("error", "No server", error), None
         except Exception:
-            yield html.render("status", state="error", sentence=log_unexpected("looking at the server")), None
+            yield *html.server("error", "No server", log_unexpected("looking at the server")), None
         finally:
             looking.cancel()
+
+    async def use_local_model(self, name: object) -> AsyncGenerator[str, None]:
+        """Yields the progress of a download, after which the local stack uses the model; or why it does not."""
+        known = BETTER_MODELS.get(str(name))
+        label = known.label if known else ""
+        try:
+            yield html.render("download", label=label, done=0, total=0)
+            async with aclosing(better_models.use(self._connection, str(name))) as steps:
+                async for done, total in steps:
+                    yield html.render("download", label=label, done=done, total=total)
+            yield ""
+        except ChatError as error:
+            yield html.render("alert", sentences=[error])
+        except Exception:
+            yield html.render("alert", sentences=[log_unexpected("changing the model")])
 
     def show_account(self, request: gr.Request) -> str:
         """Who is signed in, or the link to sign in."""
@@ -230,9 +249,8 @@ def visitor_of(request: gr.Request | None) -> Visitor:
     return Visitor((request and request.session_hash) or "", network(client.host if client and client.host else ""))
 
 
-def _model_choice(server: ServerInfo, model: str | None) -> gr.Dropdown:
-    """The list of models with this one chosen, by the server's name for it; without one, the server's first choice."""
-    chosen = model
+def _choose(server: ServerInfo, model: str | None) -> str:
+    """The server's name for this model; without one, the server's first choice, which is blank where none chats."""
     with suppress(UnknownModel):
-        chosen = model or first_choice(server.models)
-    return gr.Dropdown(choices=server.models, value=chosen and (same_model(chosen, server.models) or chosen))
+        model = model or first_choice(server.models)
+    return (model and same_model(model, server.models)) or model or ""

@@ -7,6 +7,8 @@ from jinja2 import Environment, PackageLoader
 from llama_ui.core.conversation import Turn
 from llama_ui.core.errors import ChatError
 from llama_ui.core.stats import format_stats
+from llama_ui.llama_stack.connection import ServerInfo
+from llama_ui.local_stack.catalog import BetterModel
 from llama_ui.workbench.compare import Variant, diff_words
 
 
@@ -23,6 +25,28 @@ _TEMPLATES.globals["format_stats"] = format_stats
 def render(name: str, **values: object) -> str:
     """The HTML of a template. Sentences are in Markdown, or errors."""
     return _TEMPLATES.get_template(f"{name}.jinja").render(values)
+
+
+def server(
+    state: str,
+    name: str,
+    sentence: ChatError | str,
+    server: ServerInfo | None = None,
+    better_models: Sequence[BetterModel] = (),
+) -> tuple[str, str]:
+    """The server's status for the header, and what it is for the panel that opens there."""
+    status = render("server_status", state=state, title=name, server=server)
+    return status, render("server", state=state, title=name, sentence=sentence, better_models=better_models)
+
+
+def describe(server: ServerInfo) -> str:
+    """A sentence about the server."""
+    if server.demo:
+        return "Demo model, running locally. Fine for a tour, not for answers. Connect yours: `--base-url URL`"
+    if server.local:
+        return "Running locally. Connect yours: `--base-url URL`"
+    count = len(server.models)
+    return f"{server.url}, {count or 'no'} chat model{'s' * (count != 1)}"
 
 
 def comparison(questions: Sequence[Turn], columns: Sequence[Variant], mark_differences: bool = False) -> str:

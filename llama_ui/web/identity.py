@@ -13,7 +13,7 @@ DESCRIPTION = (
     "how long it took, and the Python code that does the same."
 )
 SHORT_NAME = "Llama Chat"  # at most 12 characters, which phones show below an icon
-BACKGROUND, ACCENT = "#ffffff", "#4f46e5"
+BACKGROUND, ACCENT = "#ffffff", "#0f766e"
 FOLDER = Path(__file__).with_name("static")
 FAVICON = FOLDER / "icon-192.png"  # not the SVG file, which not every browser shows in a tab
 # Name of each file -> media type. `make icons` renders the PNG files.
@@ -26,9 +26,12 @@ ICONS = {
 CACHE = {"cache-control": "public, max-age=86400"}
 
 
-def head(title: str) -> str:
-    """The tags at the beginning of the page's head. Gradio renders the page's own address into them."""
-    return html.render("head", title=title, description=DESCRIPTION)
+def head(title: str, style: str) -> str:
+    """The tags at the beginning of the page's head. Gradio renders the page's own address into them.
+
+    The style is here, and no parameter of Gradio, which would apply it late and add a prefix to its selectors.
+    """
+    return html.render("head", title=title, description=DESCRIPTION, style=style)
 
 
 def manifest(title: str) -> dict[str, object]:

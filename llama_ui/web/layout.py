@@ -1,117 +1,192 @@
-"""The components of the page, with their texts."""
-
-import json
-from collections.abc import Sequence
-from typing import Any, Literal
+"""The components of the page, with their texts. `templates/` has what is plain HTML; style.css arranges it all."""
 
 import gradio as gr
-from gradio.components import Component
 
 from llama_ui.core.messages import REASONING_EFFORTS
 from llama_ui.settings import Settings
-from llama_ui.web.chat_interface import RAW, LlamaChatInterface
+from llama_ui.web import html
+from llama_ui.web.chat_interface import RAW, LlamaChatInterface, make_chatbot
+from llama_ui.web.handlers import Handlers
 from llama_ui.web.tab_handlers import TabHandlers
 
-PRESETS = {
-    "Friendly": "You are a friendly assistant.",
-    "Shakespeare": "You are shakespeare.",
-    "Explainer": "You are a friendly assistant that explains complex topics simply.",
-}
+type Field = gr.Textbox | gr.Dropdown
 # Fonts that every system has: a web font would be requested from another server.
 FONTS, MONO = ["ui-sans-serif", "system-ui", "sans-serif"], ["ui-monospace", "Consolas", "monospace"]
-REPLAY = (
-    "**Replay** answers the messages of the conversation again, with the current settings: change the system prompt, "
-    "the model or the sampling first. **Ask both** sends one message to two models."
+THEME = gr.themes.Base(primary_hue="teal", neutral_hue="stone", font=FONTS, font_mono=MONO).set(
+    body_background_fill="#ffffff",
+    body_background_fill_dark="#1a1917",
+    body_text_color="#1c1917",
+    body_text_color_dark="#f1efec",
+    body_text_color_subdued="#5f5a55",
+    body_text_color_subdued_dark="#b0aaa4",
+    background_fill_primary="#ffffff",
+    background_fill_primary_dark="#1a1917",
+    background_fill_secondary="#f5f4f2",
+    background_fill_secondary_dark="#262422",
+    border_color_primary="#e3e0dc",
+    border_color_primary_dark="#3b3835",
+    border_color_accent="#0f766e",
+    border_color_accent_dark="#5eead4",
+    color_accent="#0f766e",
+    color_accent_soft="#f1efec",
+    color_accent_soft_dark="#2b2926",
+    link_text_color="#0f766e",
+    link_text_color_dark="#5eead4",
+    link_text_color_visited="#0f766e",
+    link_text_color_visited_dark="#5eead4",
+    link_text_color_hover="#115e59",
+    link_text_color_hover_dark="#99f6e4",
+    block_background_fill="transparent",
+    block_background_fill_dark="transparent",
+    block_border_width="0px",
+    block_border_width_dark="0px",
+    block_info_text_color="*body_text_color_subdued",
+    block_info_text_color_dark="*body_text_color_subdued",
+    block_label_text_color="*body_text_color",
+    block_label_text_color_dark="*body_text_color",
+    block_padding="0px",
+    block_shadow="none",
+    block_shadow_dark="none",
+    block_title_text_color="*body_text_color",
+    block_title_text_color_dark="*body_text_color",
+    block_title_text_size="*text_sm",
+    block_title_text_weight="500",
+    chatbot_text_size="16px",
+    input_background_fill="#ffffff",
+    input_background_fill_dark="#262422",
+    input_border_color="#8f8983",
+    input_border_color_dark="#7d7771",
+    input_border_width="1px",
+    input_border_width_dark="1px",
+    input_placeholder_color="#6d6762",
+    input_placeholder_color_dark="#a39d97",
+    layout_gap="12px",
+    button_primary_background_fill="#0f766e",
+    button_primary_background_fill_dark="#5eead4",
+    button_primary_background_fill_hover="#115e59",
+    button_primary_background_fill_hover_dark="#99f6e4",
+    button_primary_text_color="#ffffff",
+    button_primary_text_color_dark="#134e4a",
+    button_secondary_background_fill="#f1efec",
+    button_secondary_background_fill_dark="#2f2c2a",
+    button_secondary_background_fill_hover="#e7e4e0",
+    button_secondary_background_fill_hover_dark="#3b3835",
 )
 
 
-def render_system_prompt(settings: Settings) -> gr.Textbox:
+def render_settings(settings: Settings) -> list[Field]:
+    """The system prompt with its presets, the model and the sampling options, in the order of `SETTINGS`."""
     system_prompt = gr.Textbox(
-        settings.system_prompt, label="System prompt", placeholder="No system prompt", lines=2, max_lines=10
+        settings.system_prompt,
+        label="System prompt",
+        placeholder="No system prompt",
+        lines=4,
+        max_lines=12,
+        elem_id="system-prompt",
     )
-    with gr.Row(elem_id="presets"):
-        for label, prompt in PRESETS.items():
-            # Only in the browser: no request, and no endpoint for programs.
-            _button(label).click(None, None, system_prompt, js=f"() => {json.dumps(prompt)}")
-    return system_prompt
-
-
-def _button(label: str, **options: Any) -> gr.Button:
-    return gr.Button(label, size="sm", min_width=60, **options)
-
-
-def render_model(settings: Settings) -> tuple[gr.Dropdown, gr.Button, list[gr.Textbox | gr.Dropdown]]:
-    model = gr.Dropdown(
-        value=settings.model,
-        label="Model",
-        info="Search models or paste an ID",
-        allow_custom_value=True,
-        elem_id="model",
-    )
-    refresh = gr.Button("Refresh models", size="sm", elem_id="refresh")
-    with gr.Accordion("Sampling", open=False), gr.Row():
+    gr.HTML(html.render("presets"), apply_default_css=False)
+    model = gr.Textbox(settings.model, label="Model", visible="hidden")  # the header has a picker for it
+    with gr.Row(elem_id="sampling"):
         # Text boxes, because an empty number box sends 0 (Gradio 6.31).
         sampling = [
-            gr.Textbox(label=label, placeholder="Server default", max_lines=1, min_width=110)
-            for label in ("Temperature", "Top p", "Max tokens", "Seed")
+            gr.Textbox(
+                label=name.replace("_", " ").capitalize(),
+                placeholder="Server default",
+                max_lines=1,
+                min_width=110,
+                elem_id=f"field-{name}",
+            )
+            for name in ("temperature", "top_p", "max_tokens", "seed")
         ]
     effort = gr.Dropdown(
         [("Server default", ""), *REASONING_EFFORTS], label="Reasoning effort", info="Reasoning models only"
     )
     streaming = gr.Dropdown([("On", ""), ("Off", "off")], value="", label="Streaming")
-    return model, refresh, [*sampling, effort, streaming]
+    fields: list[Field] = [system_prompt, model, *sampling, effort, streaming]
+    gr.on([field.change for field in fields], None, fields, None, js="form.onChange")
+    _hidden("reset").click(None, None, fields, js="form.reset")
+    return fields
 
 
-def render_conversation_list(tabs: TabHandlers, chat: LlamaChatInterface, fields: Sequence[Component]) -> None:
-    """The list of saved conversations, and the actions on the current one."""
-    conversation = [chat.chatbot, *fields]
+def render_code() -> list[gr.HTML]:
+    """The code of a request in three forms, and links to its images."""
+    gr.HTML('<div id="code-caption"></div>')
+    with gr.Tabs(elem_id="code"):
+        forms = [_render_form(label) for label in ("Python", "curl", "JSON")]
+    return [*forms, _html("code-pictures")]
+
+
+def _render_form(label: str) -> gr.HTML:
+    with gr.Tab(label, render_children=True):
+        return _html(f"code-{label.lower()}")
+
+
+def connect_inspect(tabs: TabHandlers, chat: LlamaChatInterface, code: list[gr.HTML]) -> None:
+    """Shows the code of a request when inspect.js asks for it."""
+    form = gr.JSON(visible=False)
+    _hidden("show-code").click(
+        tabs.code, [form, chat.textbox, *chat.conversation], code, js="inspect.requestCode", **RAW
+    )
+
+
+def render_compare(tabs: TabHandlers, chat: LlamaChatInterface) -> None:
+    """A second answer beside the first, and the whole conversation answered again."""
+    with gr.Column(elem_id="compare"):
+        gr.HTML(html.render("compare"), apply_default_css=False)
+        with gr.Row(elem_id="compared"):
+            first = make_chatbot("First answer", elem_id="first-answer", buttons=["copy"])
+            second = make_chatbot("Second answer", elem_id="second-answer", buttons=["copy"])
+        differences = _html("differences")
+    form = gr.JSON(visible=False)
+    both = [first, second]
+    started = _hidden("compare-run").click(None, chat.conversation, [form, *both, differences], js="compare.start")
+    answered = started.success(chat.reply_again, [form], second, **RAW)
+    answered.then(None, second, None, js="compare.onEnd")
+    _hidden("compare-words").click(tabs.differences, both, differences, **RAW)
+    replayed = _hidden("replay").click(tabs.replay, chat.conversation, differences, js="compare.startReplay", **RAW)
+    replayed.then(None, second, None, js="compare.onEnd")
+    _hidden("stop-compare").click(None, second, second, js="compare.onStop", cancels=[answered, replayed])
+    _hidden("keep").click(None, [second, *chat.conversation], chat.chatbot, js="compare.keep")
+
+
+def render_server_panel(page: Handlers, fields: list[Field]) -> gr.HTML:
+    """What the server is, and the connection check."""
+    with gr.Column(elem_id="server-panel"):
+        details = _html("server-details")
+        download = _html("download")
+        check = gr.Button("Check the connection", size="sm", elem_id="check")
+        results = _html("check-results")
+    model = fields[1]
+    check.click(page.check, [model], [results])
+    name = gr.JSON(visible=False)
+    changed = _hidden("use-model").click(page.use_local_model, name, download, js="picker.localModel", **RAW)
+    changed.success(None, None, model, js="picker.onLocalModel")  # of which the new server knows nothing
+    _hidden("cancel-model").click(None, None, download, js="() => ''", cancels=[changed])
+    return details
+
+
+def render_files(tabs: TabHandlers, chat: LlamaChatInterface) -> None:
+    """Links, export and import. The page's menu presses these buttons."""
     file = gr.JSON(visible=False)
-    export: dict[str, Any] = {"fn": tabs.export_file, "inputs": [file, *conversation], "outputs": file}
-    gr.HTML('<h2>Conversations</h2><ul id="chat-list"></ul>', elem_id="saved-chats")
-    with gr.Row(elem_id="chat-actions"):
-        _button("New").click(None, js="conversations.startNew")
-        _button("Copy link").click(None, [chat.chatbot, chat.textbox, *fields], js="conversations.copyLink")
-        upload = gr.UploadButton("Import", size="sm", min_width=60, file_types=[".json"])
-        imported = upload.upload(tabs.import_file, upload, file, **RAW)
-        markdown = _button("Export Markdown").click(**export, js="conversations.exportMarkdown", **RAW)
-        exported = _button("Export JSON").click(**export, js="conversations.exportJson", **RAW)
-        gr.Button(visible="hidden", elem_id="restore").click(None, None, conversation, js="conversations.fill")
-    for event, function in ((imported, "showImport"), (markdown, "download"), (exported, "download")):
+    _hidden("copy-link").click(
+        None, [chat.chatbot, chat.textbox, *chat.additional_inputs], None, js="conversations.copyLink"
+    )
+    upload = gr.UploadButton("Import", visible="hidden", file_types=[".json"], elem_id="import")
+    events = [upload.upload(tabs.import_file, upload, file, **RAW)]
+    for kind in ("Markdown", "Json"):
+        export = _hidden(f"export-{kind.lower()}")
+        inputs = [file, *chat.conversation]
+        events.append(export.click(tabs.export_file, inputs, file, js=f"conversations.export{kind}", **RAW))
+    for event, function in zip(events, ("showImport", "download", "download"), strict=True):
         event.success(None, file, js=f"conversations.{function}")
         event.failure(None, js="conversations.onFileError")
 
 
-def render_code(tabs: TabHandlers, conversation: Sequence[Component]) -> None:
-    """The request of the last turn as code."""
-    with gr.Tab("View code", elem_id="code") as tab:
-        with gr.Tabs():
-            python, curl, body = _code("Python", "python"), _code("curl", "shell"), _code("JSON", "json")
-        images = gr.HTML("", elem_id="code-pictures")
-    tab.select(tabs.code, conversation, [python, curl, body, images], preprocess=False)
+def _html(name: str, content: str = "") -> gr.HTML:
+    """HTML of our own, without Gradio's style for it."""
+    return gr.HTML(content, elem_id=name, apply_default_css=False)
 
 
-def _code(label: str, language: Literal["python", "shell", "json"]) -> gr.Code:
-    with gr.Tab(label, render_children=True):
-        return gr.Code(language=language, show_label=False, wrap_lines=True, elem_id=f"code-{label.lower()}")
-
-
-def render_compare(tabs: TabHandlers, conversation: Sequence[Component]) -> None:
-    """Two answers to the same messages, side by side."""
-    with gr.Tab("Compare", elem_id="compare") as tab:
-        gr.Markdown(REPLAY)
-        with gr.Row(equal_height=True):
-            message = gr.Textbox(
-                label="Message to both", placeholder="Empty: the messages of the conversation", scale=3, min_width=250
-            )
-            second = gr.Dropdown(
-                label="Second model", allow_custom_value=True, scale=2, min_width=200, elem_id="compare-second"
-            )
-        with gr.Row():
-            replay = _button("Replay", variant="primary")
-            ask_both = _button("Ask both", variant="primary")
-            stop = _button("Stop", elem_id="compare-stop")
-        result = gr.HTML("", elem_id="comparison")
-    tab.select(tabs.second_models, None, second)
-    replayed = replay.click(tabs.replay, conversation, result, **RAW)
-    both = ask_both.click(tabs.ask_both, [message, second, *conversation], result, **RAW)
-    stop.click(None, cancels=[replayed, both])
+def _hidden(name: str) -> gr.Button:
+    """A button that the page's own HTML and scripts press, to have Gradio pass them the values of components."""
+    return gr.Button(visible="hidden", elem_id=name)

@@ -23,8 +23,13 @@ from llama_ui.workbench.compare import Variant, replay
 class TabHandlers(BaseHandlers):
     """The event handlers of the other tabs. `values` are the page's settings in the order of `SETTINGS`."""
 
-    async def code(self, history: list[ChatMessage], *values: Any) -> tuple[str, str, str, str]:
-        """The request of the last message as Python, curl and JSON, and the links to its images as HTML."""
+    async def code(
+        self, form: object, _: object, history: list[ChatMessage], *values: Any
+    ) -> tuple[str, str, str, str]:
+        """The request of the last message as Python, curl and JSON, and the links to its images, all as HTML.
+
+        Where `form` is `{"loop": True}`, the Python is the guide's conversation loop with the current settings.
+        """
         conversation = parse(history)
         try:
             request = conversation.until_last_message()
@@ -36,10 +41,16 @@ class TabHandlers(BaseHandlers):
             stack = await self._connection.client()
             lookup = stack.discovery.identity(or_last=True)
             identity, model = await asyncio.gather(lookup, self._connection.resolve_model(sent.model))
-            code = snippet.code(stack.base_url, identity.version, identity.dialect, model, messages, sent.options)
+            server = stack.base_url, identity.version, identity.dialect, model
+            code = snippet.code(*server, messages, sent.options)
+            python = code.python_parts
+            if isinstance(form, dict) and form.get("loop"):
+                python = (snippet.loop(*server, sent.system_prompt, sent.options), "", "")
         except ChatError as error:
-            return f"# {error}", f"# {error}", "", ""
-        return code.python, code.curl, code.json, html.render("download_links", files=code.images)
+            return html.render("alert", sentences=[error]), "", "", ""
+        texts = (python, code.curl_parts, code.json_parts)
+        forms = [html.render("code", parts=parts, folded=code.folded) for parts in texts]
+        return forms[0], forms[1], forms[2], html.render("download_links", files=code.images)
 
     def export_file(self, form: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:
         """The conversation as a file. `form` has its `kind`, "json" or "md", and the conversation's `title`."""
@@ -59,56 +70,32 @@ class TabHandlers(BaseHandlers):
         settings = [chat.settings[name] for name in SETTINGS]
         return {"title": chat.title, "settings": settings, "history": render(chat.conversation)}
 
-    async def second_models(self) -> Any:
-        """The models that can be chosen as the second one."""
-        try:
-            return gr.Dropdown(choices=(await self._connection.server_info()).models)
-        except ChatError:  # the status line explains it
-            return gr.skip()
-
     async def replay(self, history: list[ChatMessage], request: gr.Request, *values: Any) -> AsyncGenerator[str, None]:
         """Yields the conversation as it was, beside its messages answered again with the current settings."""
         conversation = parse(history, form_texts(values)["system_prompt"])
-        compared = self._compare(request, _questions(conversation), [values], [before(conversation)])
-        async with aclosing(compared) as tables:
-            async for table in tables:
-                yield table
-
-    async def ask_both(
-        self, message: str, second: str, history: list[ChatMessage], request: gr.Request, *values: Any
-    ) -> AsyncGenerator[str, None]:
-        """Yields the answers of two models to the message; where it is blank, to those of the conversation."""
-        if not second:
-            yield html.render("alert", sentences=["No second model is chosen. Choose one."])
-            return
-        questions = [Turn(message)] if message.strip() else _questions(parse(history))
-        forms = [values, (values[0], second, *values[2:])]
-        async with aclosing(self._compare(request, questions, forms, [])) as tables:
-            async for table in tables:
-                yield table
-
-    async def _compare(
-        self, request: gr.Request, questions: list[Turn], forms: list[tuple[Any, ...]], columns: list[Variant]
-    ) -> AsyncGenerator[str, None]:
-        """Yields the answers with each form's settings, beside `columns`."""
+        questions, old = _questions(conversation), before(conversation)
         try:
             if not questions:
                 raise InputError("Nothing to replay yet.", "Send a message first.")
             self.check_message(questions[-1])
             await self.check_images(questions)
-            variants = []
-            for settings in map(self.read_settings, forms):
-                model = await self._connection.resolve_model(settings.model)
-                variants.append(Variant(model, replace(settings, model=model)))
+            settings = self.read_settings(values)
+            new = Variant(await self._connection.resolve_model(settings.model), settings)
             respond = partial(self._turns.respond, visitor_of(request))
-            async with aclosing(replay(respond, variants, questions)) as news:
+            async with aclosing(replay(respond, [new], questions)) as news:
                 async for _ in news:
-                    yield html.comparison(questions, [*columns, *variants])
-            yield await asyncio.to_thread(html.comparison, questions, [*columns, *variants], mark_differences=True)
+                    yield html.comparison(questions, [old, new])
+            yield await asyncio.to_thread(html.comparison, questions, [old, new], mark_differences=True)
         except ChatError as error:
             yield html.render("alert", sentences=[error])
         except Exception:
             yield html.render("alert", sentences=[log_unexpected("comparing")])
+
+    def differences(self, first: list[ChatMessage], second: list[ChatMessage]) -> str:
+        """Two answers to the same message, with the words that differ marked."""
+        turns = [parse(history).turns for history in (first, second)]
+        columns = [Variant("", ChatSettings(), list(turn[:1])) for turn in turns]
+        return html.comparison(_questions(parse(first))[:1], columns, mark_differences=True)
 
 
 def _questions(conversation: Conversation) -> list[Turn]:

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support import SECONDS
 from tests.support.chromium import Chat, file, open_chat, png
-from tests.support.fake_stack import Endless, FakeStack, Hold
+from tests.support.fake_stack import FakeStack, Hold
 
 pytestmark = pytest.mark.browser
 HOSTILE = '“quotes” """ \' \\ `$(id)` </script><b>x</b> 🦙\n\n    indented\n!! EOF'
@@ -16,7 +16,7 @@ HOSTILE = '“quotes” """ \' \\ `$(id)` </script><b>x</b> 🦙\n\n    indented
 
 def converse(chat: Chat) -> None:
     """Two turns, with an image, text that breaks formats, and settings."""
-    chat.system_prompt.fill("Be brief.\n" + HOSTILE)
+    chat.set_system_prompt("Be brief.\n" + HOSTILE)
     chat.set_sampling("Temperature", "0.5")
     chat.set_sampling("Seed", "7")
     chat.send(HOSTILE)
@@ -29,12 +29,14 @@ def converse(chat: Chat) -> None:
 
 def export(chat: Chat, kind: str) -> str:
     with chat.page.expect_download() as download:
-        chat.button(f"Export {kind}").click()
+        chat.choose_in_menu(f"Export as {kind}")
     return Path(download.value.path()).read_text(encoding="utf-8")
 
 
 def import_file(chat: Chat, content: str) -> None:
-    chat.page.locator("#chat-actions input[type=file]").set_input_files([file("chat.json", content.encode())])
+    with chat.page.expect_file_chooser() as chooser:
+        chat.choose_in_menu("Import a chat…")
+    chooser.value.set_files([file("chat.json", content.encode())])
 
 
 @pytest.fixture
@@ -49,20 +51,19 @@ def expected(browser: Browser, url: str, stack: FakeStack) -> dict[str, Any]:
 def test_an_exported_conversation_continues_after_its_import(
     chat: Chat, stack: FakeStack, expected: dict[str, Any]
 ) -> None:
-    chat.button("Export JSON").click()
+    chat.choose_in_menu("Export as JSON")
     expect(chat.toast).to_contain_text("There is no conversation to export yet.")
     converse(chat)
     assert "Hello there." in export(chat, "Markdown")
     import_file(chat, '{"format": "llama-ui conversation", "version": 99}')
     expect(chat.toast).to_contain_text("The file is not")
     exported = export(chat, "JSON")
-    chat.press("Clear")
-    expect(chat.questions).to_have_count(0)
-    chat.system_prompt.fill("Something else.")
+    chat.start_new_chat()
+    chat.set_system_prompt("Something else.")
     chat.set_sampling("Seed", "")
     import_file(chat, exported)
     expect(chat.replies).to_have_count(2)
-    expect(chat.questions.last.locator("img")).to_be_visible()
+    expect(chat.conversation.locator(".user-row img")).to_be_visible()
     expect(chat.saved_chats).to_have_count(2)
     chat.ask("Go on.")
     assert stack.requests[-1] == expected
@@ -77,8 +78,9 @@ def test_a_saved_conversation_continues_after_a_reload_and_in_another_tab(
     expect(chat.saved_chats).to_have_count(1)
     tab = Chat(chat.page.context.new_page(), chat.page.url)
     expect(tab.questions).to_have_count(0)
+    tab.open_tab("Settings")
     expect(tab.system_prompt).to_have_value("You are a friendly assistant.")
-    tab.saved_chats.get_by_role("button", name="Open").click()
+    tab.saved_chats.get_by_role("button").first.click()
     for page in (chat, tab):
         expect(page.conversation.locator("[data-stats*='7 tokens in']")).to_have_count(2)
         page.wait_until_idle()
@@ -98,72 +100,68 @@ def test_a_reload_during_a_reply_keeps_the_message(chat: Chat, stack: FakeStack)
 
 def test_conversations_can_be_opened_renamed_and_deleted(chat: Chat, stack: FakeStack) -> None:
     chat.ask("About llamas")
-    chat.button("New").click()
-    expect(chat.questions).to_have_count(0)
+    expect(chat.page).to_have_title("About llamas · Llama Stack Chat")
+    chat.start_new_chat()
+    expect(chat.page).to_have_title("Llama Stack Chat")
     chat.ask("About <b>moons</b>")
-    expect(chat.saved_chats).to_have_text(["About <b>moons</b>✎✕", "About llamas✎✕"])
+    expect(chat.saved_chats).to_have_text(["About <b>moons</b>", "About llamas"])
+    chat.saved_chats.last.hover()
     chat.button("Rename About llamas").click()
     title = chat.page.locator("#chat-list input")
     title.fill("Wool")
     title.press("Enter")
-    chat.button("Open Wool").click()
+    expect(chat.button("Wool", exact=True)).to_be_focused()
+    chat.button("Wool", exact=True).click()
     expect(chat.questions).to_have_text(["About llamas"])
     chat.ask("More")
     expect(chat.saved_chats.first).to_contain_text("Wool")
-    chat.page.once("dialog", lambda dialog: dialog.dismiss())
-    chat.button("Delete Wool").click()
-    expect(chat.saved_chats).to_have_count(2)
-    chat.page.once("dialog", lambda dialog: dialog.accept())
+    expect(chat.page.locator("#chat-list [aria-current=true]")).to_have_text("Wool")
+    chat.saved_chats.first.hover()
     chat.button("Delete Wool").click()
     expect(chat.saved_chats).to_have_count(1)
     expect(chat.questions).to_have_count(0)
+    chat.button("Undo", exact=True).click()
+    expect(chat.saved_chats).to_have_count(2)
+    chat.button("Wool", exact=True).click()
+    expect(chat.questions).to_have_count(2)
+    chat.saved_chats.first.hover()
+    chat.button("Delete Wool").click()
+    expect(chat.saved_chats).to_have_count(1)
     chat.page.reload()
-    expect(chat.saved_chats).to_have_text(["About <b>moons</b>✎✕"])
+    expect(chat.saved_chats).to_have_text(["About <b>moons</b>"])
 
 
 def test_during_a_reply_a_conversation_can_be_renamed_and_no_other_opened(chat: Chat, stack: FakeStack) -> None:
     chat.ask("One")
     stack.enqueue("Once", hold := Hold())
-    chat.button("New").click()
-    expect(chat.questions).to_have_count(0)
+    chat.start_new_chat()
     chat.send("Two")
     assert hold.reached.wait(SECONDS)
-    chat.button("Open One").click()
+    chat.button("One", exact=True).click()
     expect(chat.toast).to_contain_text("Stop it first")
+    chat.saved_chats.first.hover()
     chat.button("Rename Two").click()
     chat.page.locator("#chat-list input").fill("Wool")
     hold.release.set()
     chat.wait_until_idle()
     chat.page.locator("#chat-list input").press("Enter")
     chat.ask("Three")
-    expect(chat.saved_chats).to_have_text(["Wool✎✕", "One✎✕"])
+    expect(chat.saved_chats).to_have_text(["Wool", "One"])
     expect(chat.replies).to_have_text(["Once", "Hello there."])
-    chat.button("Open One").click()
+    chat.button("One", exact=True).click()
     expect(chat.questions).to_have_text(["One"])
-
-
-def test_clear_during_a_reply_stops_it_and_keeps_the_saved_conversation(chat: Chat, stack: FakeStack) -> None:
-    reply = stack.enqueue("Once", Endless())
-    chat.send("Tell me a story.")
-    expect(chat.replies.last).to_contain_text("Once")
-    chat.press("Clear")
-    assert reply.ended.wait(SECONDS)
-    expect(chat.questions).to_have_count(0)
-    chat.wait_until_idle()
-    chat.ask("Something else")
-    expect(chat.saved_chats).to_have_text(["Something else✎✕", "Tell me a story.✎✕"])
 
 
 def test_a_conversation_continued_in_two_tabs_becomes_two(chat: Chat, stack: FakeStack) -> None:
     chat.ask("One")
     tab = Chat(chat.page.context.new_page(), chat.page.url)
-    tab.button("Open One").click()
+    tab.button("One", exact=True).click()
     expect(tab.questions).to_have_count(1)
     tab.ask("Two")
     chat.ask("Three")
     expect(chat.saved_chats).to_have_count(2)
     for row, last in ((0, "Three"), (1, "Two")):
-        chat.saved_chats.nth(row).get_by_role("button", name="Open").click()
+        chat.saved_chats.nth(row).get_by_role("button").first.click()
         expect(chat.questions.last).to_have_text(last)
 
 
@@ -190,20 +188,21 @@ def test_a_link_fills_in_settings_and_message_but_sends_nothing(browser: Browser
     message = "hi & bye=?#%20\n" + HOSTILE
     with open_chat(browser, url) as chat:
         chat.allow_clipboard()
-        chat.system_prompt.fill(HOSTILE)
+        chat.set_system_prompt(HOSTILE)
         chat.set_sampling("Temperature", "0.5")
         chat.choose_model("fake/other")
         chat.send(message)
         expect(chat.replies).to_have_count(1)
         chat.wait_until_idle()
         chat.ask("A second message")
-        chat.button("Copy link").click()
+        chat.button("Share").click()
         expect(chat.toast).to_have_text("Link copied, with settings and first message.")
         link = chat.clipboard()
     with open_chat(browser, link) as chat:
         expect(chat.box).to_have_value(message)
+        chat.open_tab("Settings")
         expect(chat.system_prompt).to_have_value(HOSTILE)
-        expect(chat.model).to_have_value("fake/other")
+        expect(chat.model).to_have_text("fake/other")
         assert len(stack.requests) == 2
         chat.box.press("Enter")
         expect(chat.replies).to_have_count(1)
@@ -216,18 +215,19 @@ def test_a_link_fills_in_settings_and_message_but_sends_nothing(browser: Browser
 def test_parts_of_a_link_that_are_ignored_are_named(browser: Browser, url: str, stack: FakeStack) -> None:
     query = f"temperature=9&foo=1&model=nope%3Cb%3E&system_prompt=Be+brief.&message={'x' * 33_000}"
     with open_chat(browser, f"{url}/?{query}") as chat:
+        chat.open_tab("Settings")
         expect(chat.system_prompt).to_have_value("Be brief.")
         expect(chat.box).to_have_value("")
         for name in ("Temperature", "foo", "nope<b>", "message"):
             expect(chat.error).to_contain_text(name)
-        expect(chat.model).to_have_value("fake/llama")
+        expect(chat.model).to_have_text("fake/llama")
 
 
 def test_a_link_is_shown_where_there_is_no_clipboard(chat: Chat, stack: FakeStack) -> None:
     chat.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
     chat.box.fill("Not sent yet")
-    chat.button("Copy link").click()
+    chat.choose_in_menu("Copy link")
     expect(chat.toast).to_contain_text("message=Not+sent+yet")
     chat.box.fill("x" * 9_000)
-    chat.button("Copy link").click()
+    chat.choose_in_menu("Copy link")
     expect(chat.toast).to_contain_text("too long")

@@ -47,10 +47,13 @@ def test_after_a_failure_retry_and_the_next_message_work(
         chat.ask("zero")
         stack.enqueue(*items, **options)
         chat.ask("one")
-        expect(chat.replies.last).to_contain_text(re.compile(f"^{partial}.*{re.escape(error)}", re.DOTALL))
+        expect(chat.replies.last).to_contain_text(error)
+        expect(chat.conversation.locator("[data-kind=error]")).to_have_count(1)
+        if partial:
+            expect(chat.replies.nth(-2)).to_have_text(partial.strip())
         expect(chat.conversation.locator("img, b, strong")).to_have_count(0)
         stack = address.put(FakeStack)
-        chat.press("Retry")
+        chat.button("Retry").last.click()
         expect(chat.conversation).not_to_contain_text(error)
         chat.wait_until_idle()
         expect(chat.replies.last).to_have_text("Hello there.")
@@ -70,15 +73,17 @@ def test_the_status_line_follows_the_server(browser: Browser, impatient_app: tup
     address.clear()
     with open_chat(browser, url) as chat:
         error, ready = chat.status.locator(".error"), chat.status.locator(".ready")
-        expect(error).to_contain_text(address.url)
+        expect(error).to_have_text("No server")
+        expect(chat.server).to_contain_text(address.url)
         address.put(FakeStack)
         chat.ask("one")
-        expect(ready).to_contain_text(f"OGX 1.5.0 at {address.url}")
+        expect(ready).to_have_text("OGX 1.5.0")
+        expect(chat.server).to_contain_text(address.url)
         address.clear()
         chat.ask("two")
-        expect(error).to_contain_text(address.url)
+        expect(error).to_be_visible()
         address.put(FakeStack).models[0]["id"] = "engine/tiny"
-        chat.button("Refresh models").click()
+        chat.refresh()
         expect(ready).to_contain_text("OGX 1.5.0")
         # A server of another generation at the same address.
         chat.choose_model("engine/tiny")
@@ -92,13 +97,12 @@ def test_the_connection_check_shows_each_step(browser: Browser, impatient_app: t
     url, address = impatient_app
     address.put(FakeStack)
     with open_chat(browser, url) as chat:
-        check, results = chat.button("Check the connection"), chat.page.locator("#check-results li")
-        check.click()
+        results = chat.page.locator("#check-results li")
+        chat.status.get_by_role("button").click()
         steps = ["Address", "Name", "Connection", "HTTP", "Server", "Models", "Key", "Reply"]
         expect(results).to_have_text([re.compile(step) for step in steps])
         expect(chat.page.locator("#check-results li.ready")).to_have_count(len(steps))
         address.clear()
-        check.click()  # closes the check
-        check.click()
+        chat.button("Check the connection").click()
         expect(results).to_have_text([re.compile(step) for step in steps[:3]])
         expect(results.last).to_have_class(re.compile("error"))

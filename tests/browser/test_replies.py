@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from tests.support import SECONDS
 from tests.support.chromium import SYSTEM, Chat, messages
-from tests.support.fake_stack import FakeStack, Hold
+from tests.support.fake_stack import Break, FakeStack, Hold
 
 pytestmark = pytest.mark.browser
 REASONING = [{"choices": [{"delta": {"reasoning_content": text}}]} for text in ("The user ", "wants *x*.")]
@@ -122,13 +122,37 @@ def test_statistics_are_shown_below_a_reply_but_not_copied_or_sent(chat: Chat, s
     expect(stats).to_have_count(2)
 
 
-def test_the_time_tab_has_a_bar_for_each_turn(chat: Chat, stack: FakeStack) -> None:
+def test_the_time_tab_has_a_row_for_each_reply_that_leads_to_it(chat: Chat, stack: FakeStack) -> None:
     chat.open_tab("Time")
     expect(chat.page.locator("#timings")).to_have_text("Timings appear after your first message.")
-    chat.open_tab("Chat")
+    stack.enqueue("A long reply.\n\n" * 60)
     chat.ask("One")
     chat.ask("Two")
+    rows = chat.page.locator("#timings button")
+    expect(rows).to_contain_text(["One", "Two"])
+    expect(rows.first.locator("i.first")).to_have_attribute("title", re.compile(r"First token: \d+\.\d\d s"))
+    expect(chat.replies.first.get_by_text("A long reply.").first).not_to_be_in_viewport()
+    rows.first.click()
+    expect(chat.replies.first.get_by_text("A long reply.").first).to_be_in_viewport()
+    chat.open_tab("Code")
+    expect(chat.page.locator("#code-caption")).to_contain_text("The request for “One”.")
+
+
+def test_a_reply_that_was_stopped_or_failed_says_so_with_its_time(chat: Chat, stack: FakeStack) -> None:
+    stack.enqueue("half ", Hold())
+    chat.send("one")
+    expect(chat.replies.last).to_contain_text("half")
+    chat.stop_button.click()
+    chat.wait_until_idle()
+    line = chat.conversation.locator("[data-stats*='stopped after']")
+    expect(line).to_have_attribute(
+        "data-stats", re.compile(r"^\d+\.\d\d s to first token · stopped after \d+\.\d\d s$")
+    )
+    stack.enqueue("half ", Break())
+    chat.ask("two")
+    line = chat.conversation.locator("[data-stats*='failed after']")
+    expect(line).to_have_attribute("data-stats", re.compile(r"failed after \d+\.\d\d s$"))
     chat.open_tab("Time")
-    expect(chat.page.locator("#timings .bar")).to_have_count(2)
-    first = chat.page.locator("#timings .bar i.first").first
-    expect(first).to_have_attribute("title", re.compile(r"First token: \d+\.\d\d s"))
+    expect(chat.page.locator("#timings button")).to_contain_text(["stopped after", "failed after"])
+    chat.page.reload()
+    expect(chat.conversation.locator("[data-stats*='stopped after']")).to_have_count(1)

@@ -143,7 +143,7 @@ def test_a_long_link_to_the_page_works(url: str) -> None:
     """Gradio's page repeats the link's query whenever it sends something."""
     link = {"message": "é" * 1300}
     assert httpx.get(url, params=link).is_success
-    join = {"data": [], "fn_index": event_id(url, "second_models"), "session_hash": "linked"}
+    join = {"data": [[], []], "fn_index": event_id(url, "differences"), "session_hash": "linked"}
     assert httpx.post(f"{url}/gradio_api/queue/join", params=link, json=join, timeout=SECONDS).is_success
 
 

@@ -30,7 +30,7 @@ from tests.hosting.test_load import until
 from tests.support import SECONDS
 from tests.support.fake_stack import MODEL, FakeStack, Hold
 from tests.support.page import ask, reply_event, reply_text, served
-from tests.web.test_tab_handlers import NOW, REQUEST, conversation, last
+from tests.web.test_tab_handlers import ANSWERED, NOW, REQUEST, conversation, last
 
 pytestmark = pytest.mark.loopback
 HI = [Message("system", "my prompt"), Message("user", "my secret")]
@@ -342,8 +342,8 @@ def test_a_program_s_conversation_is_kept_up_to_a_size(
 async def test_a_comparison_costs_as_many_messages_as_it_sends(stack: FakeStack) -> None:
     with running(stack, messages_per_minute=3, max_tokens=50) as turns:
         tabs = TabHandlers(turns._settings, turns._connection, turns)
-        await last(tabs.ask_both("Hi", MODEL, [], REQUEST, *NOW))
-        html = await last(tabs.ask_both("Hi", MODEL, [], REQUEST, *NOW))
+        await last(tabs.replay(conversation(ANSWERED, ANSWERED), REQUEST, *NOW))
+        html = await last(tabs.replay(conversation(ANSWERED, ANSWERED), REQUEST, *NOW))
         assert "You may send 3 messages a minute here." in html
         assert "a minute here." in await last(tabs.replay(conversation(), REQUEST, *NOW))
     assert [request["max_tokens"] for request in stack.requests] == [50] * 3

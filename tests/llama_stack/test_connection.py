@@ -177,7 +177,6 @@ async def test_only_the_demonstration_model_is_called_one(
     connection = Connection(Settings(local_model=model))
     assert not (await connection.server_info()).demo
     assert f"the local stack with {name}. " in connection.summary()
-    assert not connection.better_models()
 
 
 async def test_without_any_server_and_no_local_stack_the_addresses_are_named(

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,12 +56,13 @@ class Chat:
         self.error = page.locator("#message-error")
         self.toast = page.locator("#toast")
         self.status = page.locator("#status")
+        self.server = page.locator("#server-details")
         self.system_prompt = page.get_by_role("textbox", name="System prompt")
-        self.model = page.locator("#model input")
+        self.model = page.locator("#model-name")
         self.conversation = page.locator("#conversation")
         self.questions = page.locator("#conversation .user.message")
         self.replies = page.locator("#conversation .bot.message")
-        self.saved_chats = page.locator("#chat-list li")
+        self.saved_chats = page.locator("#chat-list li:not(.group)")
         expect(self.box).to_be_visible()
         expect(self.status).not_to_contain_text("Connecting")
 
@@ -72,7 +74,7 @@ class Chat:
     def ask(self, text: str) -> None:
         """Send a message, and wait for the end of the reply."""
         self.send(text)
-        expect(self.questions.last).to_contain_text(text)  # the message is shown and the box locked in one update
+        expect(self.questions.filter(has_text=text).last).to_be_visible()  # together with Stop
         self.wait_until_idle()
 
     def wait_until_idle(self) -> None:
@@ -88,18 +90,57 @@ class Chat:
     def button(self, name: str, exact: bool = False) -> Locator:
         return self.page.get_by_role("button", name=name, exact=exact)
 
+    def open_panel(self, panel: str) -> None:
+        """Open "chats" or "inspect"."""
+        expect(self.page.locator(f"#{panel}-toggle")).to_have_attribute("aria-expanded", re.compile("true|false"))
+        if not self.page.locator(f"#{panel}").is_visible():
+            self.page.locator(f"#{panel}-toggle").click()
+
+    def close_panel(self, panel: str) -> None:
+        if self.page.locator(f"#{panel}").is_visible():
+            self.button(f"Close {panel.replace('inspect', 'Inspect')}").click()
+
     def open_tab(self, name: str) -> None:
+        """Open Inspect at Settings, Code or Time; or one of the forms of the code."""
+        self.open_panel("inspect")
         self.page.get_by_role("tab", name=name, exact=True).click()
 
     def choose_model(self, name: str) -> None:
-        self.model.fill(name)
-        self.model.press("Enter")
+        self.page.locator("#model-button").click()
+        self.page.keyboard.type(name)
+        self.page.keyboard.press("Enter")
+        expect(self.model).to_have_text(name)
+
+    def refresh(self) -> None:
+        """Have the page look at the server again, as each opening of the list of models does."""
+        self.page.locator("#model-button").click()
+        self.page.keyboard.press("Escape")
+
+    def set_system_prompt(self, text: str) -> None:
+        self.open_tab("Settings")
+        self.system_prompt.fill(text)
+
+    def compare(self, choice: str) -> None:
+        """Compare the last reply with a preset, another model or "Same again"."""
+        self.press("Compare this reply")
+        self.page.locator("#picker").get_by_role("option", name=choice, exact=True).click()
+
+    def choose_preset(self, name: str) -> None:
+        self.open_tab("Settings")
+        self.page.get_by_label("Preset", exact=True).select_option(name)
 
     def set_sampling(self, label: str, value: str) -> None:
-        field = self.page.get_by_role("textbox", name=label)
-        if not field.is_visible():
-            self.page.get_by_text("Sampling").click()
-        field.fill(value)
+        self.open_tab("Settings")
+        self.page.get_by_role("textbox", name=label).fill(value)
+
+    def choose_in_menu(self, name: str) -> None:
+        self.page.locator("#menu-button").click()
+        self.page.locator("#menu").get_by_text(name).click()
+
+    def start_new_chat(self) -> None:
+        self.open_panel("chats")
+        self.page.locator("#new-chat").click()
+        expect(self.questions).to_have_count(0)
 
     def add_files(self, *files: FilePayload) -> None:
         self.page.locator("#message input[type=file]").set_input_files(list(files))

@@ -98,9 +98,9 @@ async def test_an_evicted_session_does_not_stop_the_replies_of_others(url: str, 
     async with httpx.AsyncClient(timeout=SECONDS, trust_env=False) as http:
         await http.post(call, json={"message": "nobody reads the reply"})
         await asyncio.to_thread(hold.reached.wait, SECONDS)
-        event = await asyncio.to_thread(event_id, url, "second_models")
+        event = await asyncio.to_thread(event_id, url, "differences")
         for number in range(220):
-            join = {"data": [], "fn_index": event, "session_hash": f"made up {number}"}
+            join = {"data": [[], []], "fn_index": event, "session_hash": f"made up {number}"}
             await http.post(f"{url}/gradio_api/queue/join", json=join)
         hold.release.set()
         assert await asyncio.to_thread(reply.ended.wait, SECONDS)
@@ -110,7 +110,7 @@ async def test_an_evicted_session_does_not_stop_the_replies_of_others(url: str, 
 def test_a_session_without_a_name_and_one_that_does_not_exist_break_nothing(
     url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    join = {"data": [], "fn_index": event_id(url, "second_models"), "session_hash": ""}
+    join = {"data": [[], []], "fn_index": event_id(url, "differences"), "session_hash": ""}
     assert httpx.post(f"{url}/gradio_api/queue/join", json=join, timeout=SECONDS).is_success
     answer = httpx.get(f"{url}/gradio_api/queue/data?session_hash=nobody", timeout=SECONDS).text
     assert '"session_not_found":true' in answer

@@ -1,7 +1,6 @@
 """The event handlers of the other tabs, against a scripted server."""
 
 import contextlib
-import json
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,24 +54,24 @@ async def last(tables: AsyncGenerator[str, None]) -> str:
 
 async def test_the_code_is_shown_after_the_server_went_away() -> None:
     with FakeStack() as stack, tabs(base_url=stack.url) as handlers:
-        before = await handlers.code(conversation(), *NOW)
+        before = await handlers.code({}, None, conversation(), *NOW)
         stack.stop()
-        assert await handlers.code(conversation(), *NOW) == before
+        assert await handlers.code({}, None, conversation(), *NOW) == before
 
 
 async def test_the_code_of_a_message_that_was_not_sent_has_the_current_settings(handlers: TabHandlers) -> None:
     failed = Turn("Hi.", (PICTURE,), (Reply(error=NotListening("No server answers.", ""), ended=True),))
-    python, _, body, pictures = await handlers.code(conversation(failed), *NOW)
-    assert json.loads(body)["messages"][0]["content"] == "The prompt of now."
+    python, _, body, pictures = await handlers.code({}, None, conversation(failed), *NOW)
+    assert "The prompt of now." in body
     assert 'download="image-1.png"' in pictures and PICTURE.data in pictures
     assert PICTURE.data not in python + body
 
 
 async def test_without_a_message_or_a_server_the_code_says_why(stack: FakeStack) -> None:
     with tabs(base_url=stack.url) as handlers:
-        assert (await handlers.code([], *NOW))[0] == "# Send a message to see its code."
+        assert "Send a message to see its code." in (await handlers.code({}, None, [], *NOW))[0]
     with tabs(base_url="http://127.0.0.1:9") as handlers:
-        assert "Can't reach" in (await handlers.code(conversation(Turn("Hi.")), *NOW))[0]
+        assert "Can&#39;t reach" in (await handlers.code({}, None, conversation(Turn("Hi.")), *NOW))[0]
 
 
 def test_a_bad_file_is_refused_with_a_sentence(handlers: TabHandlers, tmp_path: Path) -> None:
@@ -82,13 +81,24 @@ def test_a_bad_file_is_refused_with_a_sentence(handlers: TabHandlers, tmp_path: 
     assert handlers.import_file(None).keys() == {"error"}
 
 
+async def test_the_loop_is_a_program_with_the_current_settings(handlers: TabHandlers) -> None:
+    python, _, body, _ = await handlers.code({"loop": True}, None, conversation(Turn("Hi.")), *NOW)
+    assert "input(" in python and "The prompt of now." in python and "quit" in python
+    assert "input(" not in body
+
+
+async def test_earlier_messages_are_folded_and_part_of_the_code(handlers: TabHandlers) -> None:
+    for form in (await handlers.code({}, None, conversation(ANSWERED, ANSWERED, Turn("Bye.")), *NOW))[:3]:
+        before, _, folded = form.partition("<details>")
+        earlier, _, after = folded.partition("</details>")
+        assert "4 earlier messages" in earlier and earlier.count("Hello.") == 2
+        assert "Bye." in after and "Hello." not in before + after
+
+
 async def test_a_comparison_that_is_impossible_is_explained(stack: FakeStack) -> None:
     hot = (*NOW[:2], "9", *NOW[3:])
     with tabs(base_url=stack.url, max_message_chars=30) as handlers:
         assert "Nothing to replay" in await last(handlers.replay([], REQUEST, *NOW))
-        assert "Nothing to replay" in await last(handlers.ask_both(" ", MODEL, [], REQUEST, *NOW))
-        assert "No second model is chosen" in await last(handlers.ask_both("Hi", "", [], REQUEST, *NOW))
         assert "Temperature" in await last(handlers.replay(conversation(), REQUEST, *hot))
         assert "31 characters" in await last(handlers.replay(conversation(), REQUEST, "x" * 31, *NOW[1:]))
-        assert "31 characters" in await last(handlers.ask_both("x" * 31, MODEL, [], REQUEST, *NOW))
     assert stack.requests == []

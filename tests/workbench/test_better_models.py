@@ -25,6 +25,7 @@ from llama_ui.local_stack.catalog import BETTER_MODELS, DEMONSTRATION_NAME, read
 from llama_ui.local_stack.launcher import LocalStack
 from llama_ui.parsers import NAMED_LOCAL_MODELS
 from llama_ui.settings import Settings
+from llama_ui.workbench import better_models
 from tests.support import SECONDS
 from tests.support.app_process import ROOT, free_port
 from tests.support.fake_stack import FakeStack
@@ -95,7 +96,7 @@ async def reply(connection: Connection) -> str:
 
 
 async def change(connection: Connection, name: str = NAME) -> list[tuple[int, int]]:
-    return [step async for step in connection.use_local_model(name)]
+    return [step async for step in better_models.use(connection, name)]
 
 
 async def until_held(hub: FakeHub, changing: asyncio.Task[list[tuple[int, int]]]) -> None:
@@ -123,9 +124,9 @@ async def test_a_better_model_is_fetched_while_the_present_one_serves_and_then_u
     hub: FakeHub, connect: UseModels, cache: Path
 ) -> None:
     connection = connect()
-    assert list(connection.better_models()) == []  # nothing has been started
+    assert list(better_models.offered(connection)) == []  # nothing has been started
     assert (await connection.server_info()).demo
-    assert [better.name for better in connection.better_models()] == list(BETTER_MODELS)
+    assert [better.name for better in better_models.offered(connection)] == list(BETTER_MODELS)
     assert "tiny demo model" in connection.summary()
     hub.holds_at = 2_500_000
     changing = asyncio.create_task(change(connection))
@@ -137,7 +138,7 @@ async def test_a_better_model_is_fetched_while_the_present_one_serves_and_then_u
     assert all(before <= after for before, after in itertools.pairwise(steps))
     assert not (await connection.server_info()).demo
     assert connection.summary().count(f"the local stack with {LABEL}.") == 1
-    assert [better.name for better in connection.better_models()] == ["smollm2-360m"]
+    assert [better.name for better in better_models.offered(connection)] == ["smollm2-360m"]
     assert await reply(connection) == "Hello there."
     assert (cache / FILE).read_bytes() == CONTENT
     assert cached(cache) == {FILE, Path(FILE).with_suffix(".sha256").name, "local-model"}
@@ -215,7 +216,7 @@ async def test_cancel_ends_the_download_and_leaves_the_stack_as_it_was(
     connection = connect()
     await connection.client()
     process = psutil.Process().children()
-    changing = connection.use_local_model(NAME)
+    changing = better_models.use(connection, NAME)
     assert await anext(changing) == (0, len(CONTENT))
     assert await asyncio.to_thread(hub.held.wait, SECONDS)
     assert is_downloading(cache)
@@ -328,7 +329,7 @@ async def test_only_what_is_offered_can_be_used(
     connection = connect(**settings)
     with pytest.raises(LocalStackError, match=sentence):
         await change(connection, name)
-    assert (list(connection.better_models()) == []) == bool(settings)
+    assert (list(better_models.offered(connection)) == []) == bool(settings)
 
 
 # At the start

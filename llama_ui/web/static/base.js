@@ -1,0 +1,23 @@
+/* What the scripts share. They make one script, in the order of their names, behind LIMITS, the app's limits of a message. */
+const $ = (selector) => document.querySelector(selector);
+const $$ = (selector) => [...document.querySelectorAll(selector)];
+const root = document.documentElement; // its data attributes say what is open
+const NO_CHANGE = {__type__: "update"}; // of a component
+const create = (name, properties, ...children) => {
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children);
+  return element;
+};
+const icon = (name) => `<svg class="icon" aria-hidden="true"><use href="#icon-${name}"/></svg>`;
+const iconButton = (label, name, onclick) =>
+  create("button", {className: "quiet", innerHTML: icon(name), title: label, ariaLabel: label, onclick});
+/* Presses one of Gradio's hidden buttons: Gradio then calls a function of these scripts with the values of components. */
+const press = (id) => $(`#${id}`)?.click();
+/* The result of a function that may fail: browsers block storage, and files and histories have any content. */
+const attempt = (action) => {
+  try {
+    return action();
+  } catch {}
+};
+const load = (key, storage = "localStorage") => attempt(() => JSON.parse(window[storage].getItem(key)));
+const store = (key, value, storage = "localStorage") => attempt(() => window[storage].setItem(key, JSON.stringify(value)));

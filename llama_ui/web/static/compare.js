@@ -1,0 +1,74 @@
+/* A second answer to one message beside the first, or the whole conversation answered again. */
+const compare = (() => {
+  let wanted = null; // {index of a message of the reply, changes to its settings}
+  let place = null; // of the reply in the history: [begin, end]
+  let started = 0;
+  const isRunning = () => "running" in root.dataset;
+  const setRunning = (value) => root.toggleAttribute("data-running", value);
+  const open = (mode, first = "", second = "") => {
+    root.dataset.compare = mode; // "reply" or "replay"
+    $("#compare-differences").checked = false;
+    root.removeAttribute("data-differences");
+    [$("#first-answer").dataset.caption, $("#second-answer").dataset.caption] = [first, second];
+    started = performance.now();
+    setRunning(true);
+    $("#compare-stop").focus();
+  };
+  const close = () => {
+    if (isRunning()) press("stop-compare");
+    delete root.dataset.compare;
+    page.focusBox();
+  };
+  const run = (index, changes) => {
+    if (chat.isReplying() || isRunning()) return page.toast("A reply is being written. Stop it first.");
+    wanted = {index, changes};
+    press("compare-run");
+  };
+  const describe = ({model, system_prompt}) => [model, system_prompt || "No system prompt"].filter(Boolean).join(" · ");
+  document.addEventListener("change", ({target}) => {
+    if (target.id !== "compare-differences") return;
+    root.toggleAttribute("data-differences", target.checked);
+    if (target.checked) press("compare-words");
+  });
+  return {
+    run, close,
+    isOpen: () => "compare" in root.dataset,
+    stopOrClose: () => (isRunning() ? press("stop-compare") : close()),
+    choose: (button) => {
+      const index = Number(button.parentElement.dataset.index ?? wanted?.index);
+      const options = () => [
+        {label: "Same again", value: {}},
+        ...presets.all().map(([label, system_prompt]) => ({group: "System prompts", label, value: {system_prompt}})),
+        ...picker.serverData("models").map((model) => ({group: "Models", label: model, value: {model}})),
+      ];
+      picker.open(button, options, "Compare with", false, (changes) => run(index, changes));
+    },
+    start: (history, ...settings) => {
+      place = page.turnAt(history, wanted.index);
+      const turn = history.slice(...place);
+      const sent = turn.map((message) => chat.receiptOf(message)?.sent).findLast(Boolean) ?? form.byName(settings);
+      const changed = {...sent, ...wanted.changes};
+      open("reply", describe(sent), describe(changed));
+      page.show("first-answer", turn);
+      return [{history: history.slice(0, place[0] + 1), settings: changed}, turn, [turn[0]], ""];
+    },
+    startReplay: (...values) => open("replay") ?? values,
+    onEnd: (second) => {
+      setRunning(false);
+      page.show("second-answer", second);
+      $("#compare-keep").disabled = !second.some(page.isAnswer);
+      $$("#compare header button").find((control) => control.checkVisibility() && !control.disabled)?.focus();
+    },
+    onStop: (second) => {
+      setRunning(false);
+      return [chat.settle(second, (performance.now() - started) / 1000)];
+    },
+    keep: (second, history, ...settings) => {
+      const kept = [...history.slice(0, place[0]), ...chat.settle(second), ...history.slice(place[1])];
+      conversations.save(kept, settings);
+      chat.show(kept);
+      close();
+      return [kept];
+    },
+  };
+})();

@@ -1,0 +1,209 @@
+/* The page around the chat: panels, the reader's place in the conversation, buttons below replies, focus and shortcuts. Its HTML
+   says what its own buttons do: data-do="module.function". */
+const page = (() => {
+  /* Panels: beside the chat where there is room, else one at a time over the whole screen. */
+  const PANELS = ["chats", "inspect"];
+  const [phone, narrow] = ["(max-width: 899px)", "(max-width: 1179px)"].map((query) => matchMedia(query));
+  const isOpen = (panel) => root.dataset.panels.split(" ").includes(panel);
+  const showPanels = (panels) => {
+    root.dataset.panels = panels.join(" ");
+    inspect.refresh();
+    for (const panel of PANELS) $(`#${panel}-toggle`)?.setAttribute("aria-expanded", isOpen(panel));
+  };
+  const beginPanels = () => {
+    const remembered = {chats: true, inspect: innerWidth >= 1600, ...load("panels")};
+    showPanels(phone.matches ? [] : PANELS.filter((panel) => remembered[panel]).slice(0, narrow.matches ? 1 : 2));
+  };
+  const setPanel = (panel, open, focus = true) => {
+    const others = narrow.matches ? [] : PANELS.filter((other) => other !== panel && isOpen(other));
+    showPanels(open ? [...others, panel] : others);
+    if (!phone.matches) store("panels", {...load("panels"), [panel]: open});
+    if (focus) $(open ? `#${panel} button` : `#${panel}-toggle`)?.focus();
+  };
+  for (const width of [phone, narrow]) width.addEventListener("change", beginPanels);
+  beginPanels();
+
+  /* The conversation follows a reply until the reader scrolls up. */
+  let [following, lastTop] = [true, 0];
+  const log = () => $("#conversation [role=log]");
+  const onScroll = ({target: {scrollTop, scrollHeight, clientHeight}}) => {
+    const rest = scrollHeight - scrollTop - clientHeight; // 0 where the content became shorter
+    if (scrollTop < lastTop && rest >= 1) following = false;
+    else if (scrollTop > lastTop && rest < 40) following = true;
+    lastTop = scrollTop;
+    $("#jump").hidden = following || rest < 40;
+  };
+  const leave = () => (following &&= log().scrollTop < 1); // the reader is about to scroll up
+  const follow = () => requestAnimationFrame(() => following && log()?.scrollTo({top: log().scrollHeight, behavior: "instant"}));
+  const jump = () => {
+    following = $("#jump").hidden = true;
+    follow();
+  };
+  /* While a saved conversation is being drawn it is hidden, so that nothing jumps. */
+  const hideUntilDrawn = (previous = -1, attempts = 60) => {
+    const height = log()?.scrollHeight ?? 0;
+    const isDrawn = (height === previous && $("#conversation .prose")) || !attempts;
+    root.toggleAttribute("data-drawing", !isDrawn);
+    if (isDrawn) jump();
+    else requestAnimationFrame(() => hideUntilDrawn(height, attempts - 1));
+  };
+
+  /* A message and the replies to it, as the place of one of these in the history: [begin, end]. */
+  const turnAt = (history, index) => {
+    const begin = history.findLastIndex(({role}, i) => i <= index && role === "user");
+    const next = history.findIndex(({role}, i) => i > index && role === "user");
+    return [Math.max(0, begin), next < 0 ? history.length : next];
+  };
+  /* What Gradio has drawn of each history, and what is added to it: the kind of each row, numbers and buttons. Each part of a
+     message has a row; a reply's buttons are below its answer, or below its last row where it has none. */
+  const histories = {};
+  const partsOf = (history) => history.flatMap((message, index) => message.content.map((_, i) => [index, i === message.content.length - 1]));
+  const isAnswer = ({role, metadata}) => role === "assistant" && !metadata?.id && !metadata?.title;
+  const hasButtons = (history, index) => {
+    const [begin, end] = turnAt(history, index);
+    const answer = history.findLastIndex((message, i) => i >= begin && i < end && isAnswer(message));
+    return history[index].role === "assistant" && index === (answer < 0 ? end - 1 : answer);
+  };
+  const retry = () => chat.isReplying() || form.isInvalid() || press("retry");
+  const drawRow = (row, history, [index, isLast], id) => {
+    const {role, metadata} = history[index];
+    const [receipt, place] = [chat.receiptOf(history[index]), row.querySelector(".message-buttons")];
+    const kind = metadata?.id || (metadata?.title ? "thought" : role);
+    const key = JSON.stringify([kind, index, receipt?.line, hasButtons(history, index)]);
+    if (!place || place.dataset.key === key) return;
+    [row.dataset.kind, place.dataset.key] = [kind, key];
+    place.querySelector(".reply-actions")?.remove();
+    const actions = create("span", {className: "reply-actions"});
+    Object.assign(actions.dataset, {index, stats: (isLast && receipt?.line) || ""});
+    const add = (label, name, action) => actions.append(iconButton(label, name, ({currentTarget}) => action(currentTarget)));
+    const needsRetry = kind === "user" || (kind === "error" && !receipt?.refused);
+    if (needsRetry && id === "conversation" && isLast && index === history.length - 1)
+      actions.append(create("button", {className: "plain", textContent: "Retry", onclick: retry}));
+    if (hasButtons(history, index) && id === "conversation") {
+      add("Code of this reply", "code", inspect.showReply);
+      add("Compare this reply", "compare", compare.choose);
+    }
+    place.append(actions);
+  };
+  const draw = () => {
+    for (const [id, history] of Object.entries(histories)) {
+      const parts = partsOf(history);
+      $$(`#${id} .message-row`).forEach((row, i) => parts[i] && drawRow(row, history, parts[i], id));
+    }
+    for (const region of $$("[role=log] :is(pre, table):not([tabindex])"))
+      if (region.scrollWidth > region.clientWidth) region.tabIndex = 0; // scrolls with the keyboard
+    for (const arrow of $$(".thought-group .arrow:not([inert])")) arrow.inert = true; // a button in a button
+  };
+
+  /* Focus: on the message box where nothing else has it. A phone would open its keyboard. */
+  const focusBox = () => (matchMedia("(pointer: coarse)").matches ? log() : $("#message textarea"))?.focus({preventScroll: true});
+  let focused = null;
+  document.addEventListener("focusin", ({target}) => (focused = target));
+  const onMutation = () => {
+    if (!chat.isReplying()) draw();
+    follow();
+    guide.draw();
+    picker.redraw();
+    if (focused && !focused.checkVisibility() && document.activeElement === document.body) focusBox();
+  };
+
+  /* Shows a sentence at the bottom of the screen for some seconds, with a button to undo what was done. */
+  const toast = (sentence, state = "error", undo = null) => {
+    $("#toast")?.remove();
+    const note = create("p", {id: "toast", className: `status ${state}`, role: "alert", textContent: sentence});
+    if (undo) note.append(create("button", {className: "plain", textContent: "Undo", onclick: () => [note.remove(), undo()]}));
+    document.body.append(note);
+    setTimeout(() => note.remove(), 8000 + 50 * sentence.length);
+  };
+  /* Puts a text field in the place of an element; `finish` gets the text, which is blank after Escape. */
+  const editText = (element, value, ariaLabel, finish) => {
+    const end = (text) => {
+      input.onblur = null;
+      input.replaceWith(element);
+      element.focus();
+      finish(text.trim());
+    };
+    const onkeydown = (event) => {
+      if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
+      event.preventDefault(); // else the element that now has the focus gets the key
+      event.stopPropagation();
+      end(event.key === "Enter" ? input.value : "");
+    };
+    const input = create("input", {value, ariaLabel, maxLength: 80, onkeydown, onblur: () => end(input.value)});
+    element.replaceWith(input);
+    input.select();
+  };
+
+  document.addEventListener("click", ({target}) => {
+    const element = target.closest("[data-do]");
+    if (!element) return;
+    const [module, name] = element.dataset.do.split(".");
+    element.closest("[popover]:not(#server-panel)")?.hidePopover();
+    ({camera, compare, conversations, guide, inspect, page, picker, presets})[module][name](element);
+  });
+  /* Gradio cannot stop a reply before its first update. */
+  const stop = () => {
+    if (!chat.isReplying()) return;
+    if ($$("#conversation .message-row").at(-1)?.matches(".bot-row")) $("#message .stop-button")?.click();
+    else requestAnimationFrame(stop);
+  };
+  const showShortcuts = () => $("#shortcuts").showModal();
+  const shortcut = ({key, shiftKey, ctrlKey, metaKey, target}) => {
+    if ($("dialog[open]")) return null;
+    const [command, letter] = [ctrlKey || metaKey, key.toLowerCase()];
+    const isEscape = key === "Escape" && !$(":popover-open");
+    const edit = $$("#conversation [aria-label=Edit]").findLast((control) => control.checkVisibility());
+    if (key === "Escape" && target.matches("#conversation textarea")) return () => $("#conversation [aria-label=Cancel]").click();
+    if (isEscape && phone.matches && root.dataset.panels) return () => setPanel(root.dataset.panels, false);
+    if (isEscape && chat.isReplying()) return stop;
+    if (isEscape && compare.isOpen()) return compare.stopOrClose;
+    if (command && !shiftKey && letter === "k") return picker.chooseModel;
+    if (command && shiftKey && letter === "o") return conversations.startNew;
+    if (key === "?" && !target.closest("input, textarea, select")) return showShortcuts;
+    if (key === "ArrowUp" && target.matches("#message textarea") && !target.value && !chat.isReplying())
+      return () => [edit?.click(), requestAnimationFrame(() => $("#conversation textarea")?.focus())];
+  };
+  document.addEventListener("keydown", (event) => {
+    const action = event.isComposing ? null : shortcut(event);
+    if (action) event.preventDefault();
+    action?.();
+  });
+
+  /* Once Gradio has drawn the page. */
+  const init = () => {
+    showPanels(root.dataset.panels.split(" "));
+    log().ariaLive = "off"; // one announcement at the end of a reply takes its place
+    log().tabIndex = 0;
+    for (const name of ["scroll", "wheel", "touchmove"])
+      log().addEventListener(name, {scroll: onScroll, wheel: ({deltaY}) => deltaY < 0 && leave(), touchmove: leave}[name], {passive: true});
+    log().addEventListener("keydown", ({key}) => ["ArrowUp", "PageUp", "Home"].includes(key) && leave());
+    $("#conversation").append($("#jump"));
+    $("#server-panel").popover = "auto";
+    $("#server-panel").addEventListener("toggle", ({newState}) => newState === "open" && press("check"));
+    new MutationObserver(onMutation).observe($("#app"), {childList: true, subtree: true, characterData: true});
+    camera.init();
+    presets.draw();
+    focusBox();
+  };
+  return {
+    init, jump, toast, isAnswer, editText, focusBox, setPanel, hideUntilDrawn, turnAt, showShortcuts,
+    press: ({dataset}) => press(dataset.target),
+    isWide: () => !phone.matches,
+    showApi: () => $("footer .show-api").click(), // Gradio's page about it
+    toggle: ({dataset: {panel}}) => setPanel(panel, !isOpen(panel)),
+    show: (id, history) => {
+      histories[id] = JSON.parse(JSON.stringify(history)); // a copy: Gradio's messages are proxies that change
+      draw();
+    },
+    setBusy: (busy, announcement = "") => {
+      log().ariaBusy = busy;
+      root.toggleAttribute("data-replying", busy);
+      $("#message-error").hidden = true;
+      $("#announcement").textContent = announcement;
+    },
+    goTo: (index) => {
+      following = false;
+      $$("#conversation .message-row")[partsOf(histories.conversation).findIndex(([i]) => i === index)]?.scrollIntoView({block: "start"});
+    },
+  };
+})();

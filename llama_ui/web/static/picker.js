@@ -1,0 +1,74 @@
+/* A list to search and choose from: the models, and what a reply can be compared with. */
+const picker = (() => {
+  let list = () => []; // {group, label, value}
+  let [shown, active] = [[], 0];
+  let [isFree, choose] = [false, null]; // whether a text that is not on the list can be chosen; what to do with the choice
+  let localModel = ""; // a better model for the local stack, which the app downloads and starts
+  const input = () => $("#picker input");
+  const items = () => $$("#picker [role=option]");
+  const serverData = (name) => JSON.parse($("#status button")?.dataset[name] ?? "[]");
+  const mark = () => {
+    items().forEach((item, i) => (item.ariaSelected = i === active));
+    input().setAttribute("aria-activedescendant", `option-${active}`);
+    items()[active]?.scrollIntoView({block: "nearest"});
+  };
+  const draw = () => {
+    const text = input().value.trim();
+    const words = text.toLowerCase().split(/\s+/);
+    shown = list().filter(({label}) => words.every((word) => label.toLowerCase().includes(word)));
+    if (isFree && text && !shown.length) shown = [{label: `Use “${text}” anyway`, value: text}];
+    const current = text || (isFree ? $("#model-name").textContent : "");
+    active = Math.max(0, shown.findIndex(({label}) => label === current));
+    const rows = shown.flatMap(({group, label}, i) => {
+      const item = create("li", {id: `option-${i}`, role: "option", textContent: label});
+      if (!group || group === shown[i - 1]?.group) return [item];
+      return [create("li", {role: "presentation", className: "group", textContent: group}), item];
+    });
+    $("#picker ul").replaceChildren(...rows);
+    $("#picker p").hidden = shown.length > 0;
+    mark();
+  };
+  const end = (option) => {
+    $("#picker").hidePopover();
+    if (option) choose(option.value);
+  };
+  const onkeydown = (event) => {
+    const step = {ArrowDown: 1, ArrowUp: -1}[event.key];
+    if (event.key === "Tab") return end(); // the focus then moves on from the button
+    if (event.isComposing || (!step && event.key !== "Enter")) return;
+    event.preventDefault();
+    if (!step) return end(shown[active]);
+    active = (active + step + shown.length) % Math.max(1, shown.length);
+    mark();
+  };
+  const open = (anchor, options, hint, free, onChoose) => {
+    [list, isFree, choose] = [options, free, onChoose];
+    const [panel, {left, bottom}] = [$("#picker"), anchor.getBoundingClientRect()];
+    Object.assign(input(), {value: "", placeholder: hint, ariaLabel: hint, oninput: draw, onkeydown});
+    panel.showPopover();
+    draw();
+    panel.style.left = `${Math.max(8, Math.min(left, innerWidth - panel.offsetWidth - 8))}px`;
+    panel.style.top = `${Math.max(8, Math.min(bottom + 4, innerHeight - panel.offsetHeight - 8))}px`;
+    panel.onmousedown = (event) => event.target.role === "option" && event.preventDefault(); // the focus stays
+    panel.onclick = ({target}) => target.role === "option" && end(shown[items().indexOf(target)]);
+    input().focus();
+  };
+  return {
+    open, serverData,
+    redraw: () => $("#picker:popover-open") && list().length !== shown.length && !input().value && draw(),
+    chooseModel: () => {
+      press("refresh"); // models may have been added since
+      const models = () => serverData("models").map((model) => ({label: model, value: model}));
+      open($("#model-button"), models, "Search models or paste an ID", true, (model) => conversations.setSettings({model}));
+    },
+    useLocalModel: ({dataset}) => {
+      localModel = dataset.model;
+      press("use-model");
+    },
+    localModel: () => [localModel],
+    onLocalModel: () => {
+      setTimeout(press, 100, "refresh");
+      return "";
+    },
+  };
+})();
