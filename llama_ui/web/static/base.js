@@ -9,15 +9,14 @@ const create = (name, properties, ...children) => {
   return element;
 };
 const icon = (name) => `<svg class="icon" aria-hidden="true"><use href="#icon-${name}"/></svg>`;
-const iconButton = (label, name, onclick) =>
-  create("button", {className: "quiet", innerHTML: icon(name), title: label, ariaLabel: label, onclick});
+const iconButton = (label, name, onclick) => create("button", {className: "quiet", innerHTML: icon(name), title: label, ariaLabel: label, onclick});
+const textButton = (textContent, onclick) => create("button", {className: "plain", textContent, onclick});
 /* Presses one of Gradio's hidden buttons: Gradio then calls a function of these scripts with the values of components. */
 const press = (id) => $(`#${id}`)?.click();
 /* The result of a function that may fail: browsers block storage, and files and histories have any content. */
-const attempt = (action) => {
-  try {
-    return action();
-  } catch {}
-};
+const attempt = (action) => { try { return action(); } catch {} };
 const load = (key, storage = "localStorage") => attempt(() => JSON.parse(window[storage].getItem(key)));
 const store = (key, value, storage = "localStorage") => attempt(() => window[storage].setItem(key, JSON.stringify(value)));
+/* Copies a text, or where the browser has no clipboard or denies it, does `otherwise`. */
+const copy = (text, done, otherwise) =>
+  (navigator.clipboard?.writeText(text) ?? Promise.reject()).then(() => page.toast(done, "ready"), otherwise);

@@ -18,11 +18,9 @@ const camera = (() => {
     $("#camera p").textContent = "";
     $("#camera").showModal();
     const video = {facingMode: "environment", width: {ideal: 1920}, height: {ideal: 1920}};
-    try {
-      $("#camera video").srcObject = await navigator.mediaDevices.getUserMedia({video});
-    } catch {
-      $("#camera p").textContent = "The camera can't be used: there is none, or the browser has no permission.";
-    }
+    const stream = await navigator.mediaDevices.getUserMedia({video}).catch(() => null);
+    $("#camera video").srcObject = stream;
+    if (!stream) $("#camera p").textContent = "The camera can't be used: there is none, or the browser has no permission.";
     if (!$("#camera").open) turnOff();
   };
   const take = () => {

@@ -6,7 +6,6 @@ const chat = (() => {
   const textOf = (message) => message.content.flatMap((part) => part.text ?? []).join("\n\n");
   const imagesOf = (message) => message.content.flatMap((part) => (part.component === "image" ? part.value.url : []));
   const lastUserIndex = (history) => history.findLastIndex((message) => message.role === "user");
-
   /* An image in the message box: Gradio's file object with the whole image in its URL. */
   const imageFile = (url) => ({path: "picture", url, mime_type: url.slice(5, url.indexOf(";")), meta: {_type: "gradio.FileData"}});
   const isUnread = (file) => !file.url.startsWith("data:");
@@ -15,7 +14,6 @@ const chat = (() => {
     const content = [...(text.trim() ? [{type: "text", text}] : []), ...images]; // Gradio's Edit fails on a text behind images
     return {role: "user", metadata: sent && {log: JSON.stringify({sent})}, content, options: null};
   };
-
   /* Returns why a message can't be sent, or a blank text. */
   const problemWith = ({text, files}, history, ...settings) => {
     const [length, most] = [[...text].length, LIMITS.chars].map((count) => count.toLocaleString("en"));
@@ -34,32 +32,21 @@ const chat = (() => {
     $("#message-error").hidden = false;
     return sentence ? `<p class="status error" role="alert">${sentence}</p>` : "";
   };
-
   /* The app's notes on a message: what was sent, times and tokens, and a line with these. */
   const receiptOf = (message) => attempt(() => JSON.parse(message.metadata?.log ?? "null"));
-  const show = (history) => {
-    page.show("conversation", history);
-    inspect.showTimes(history);
-  };
+  const show = (history) => [page.show("conversation", history), inspect.showTimes(history)];
 
-  let replying = false;
-  let started = 0; // when the last message was sent
-  let stopped = 0; // seconds after that, by the reader
-  let unsaved = null; // a new message with its settings; saved a moment later, so that the request for the reply goes first
+  let [replying, started, stopped] = [false, 0, 0]; // when the last message was sent; seconds after that, by the reader
+  let unsaved = null; // a history with a new message; saved a moment later, so that the request for the reply goes first
   let sending = false; // a message is sent once, even if Enter is pressed twice
-  let reading = false; // the app is reading files
-  let sendAfterReading = false; // Enter was pressed meanwhile
+  let [reading, sendAfterReading] = [false, false]; // the app is reading files; Enter was pressed meanwhile
   const startReply = (history, ...settings) => {
     [replying, started, stopped, sending, unsaved] = [true, performance.now(), 0, false, history];
+    root.toggleAttribute("data-empty", false);
     page.setBusy(true);
     page.jump();
-    setTimeout(() => {
-      if (unsaved !== history) return; // the reply has ended
-      show(history);
-      conversations.save(history, settings);
-    }, 150);
+    setTimeout(() => unsaved === history && [show(history), conversations.save(history, settings)], 150);
   };
-
   /* The history without a "Waiting" note, which a reply leaves when it is stopped before it begins, without a "Thinking" that
      goes on, and with the time until it was stopped. */
   const isPending = ({metadata}) => metadata?.id === "waiting" || metadata?.status === "pending";
@@ -78,8 +65,7 @@ const chat = (() => {
   };
 
   return {
-    settle, show, receiptOf, textOf, userMessage,
-    isReplying: () => replying,
+    settle, show, receiptOf, textOf, userMessage, isReplying: () => replying,
     /* Sending: `validate`, then `addMessage` or, where it throws, `showProblem`. */
     validate: (...message) => {
       if (sending || problemWith(...message)) throw new Error("Not sent.");
@@ -134,9 +120,9 @@ const chat = (() => {
       guide.onReplyEnd(settled, failed || stopped);
       return [UNLOCKED, stopped || history.some(isPending) ? settled : NO_CHANGE];
     },
-
     /* Files: Gradio's box uploads them, the app reads them, and the images and texts in them take their place. */
     readNewFiles: ({files}) => {
+      root.toggleAttribute("data-files", files.length > 0); // which cover the guide
       if (reading || !files.some(isUnread)) return;
       reading = true;
       press("attach");
@@ -145,12 +131,9 @@ const chat = (() => {
     insertFiles: ({text, files}, results) => {
       const resultOf = new Map(results.map((result) => [result.path, result]));
       const [problems, texts] = ["error", "text"].map((kind) => results.flatMap((result) => result[kind] ?? []));
-      const images = files.flatMap((file) => {
-        const result = resultOf.get(file.path);
-        return !result ? file : result.image ? imageFile(result.image) : [];
-      });
-      if (images.length > LIMITS.images)
-        problems.push(`At most ${LIMITS.images} pictures are sent with a message; the others were left out.`);
+      const insert = (file, {image} = {image: null}) => (image ? imageFile(image) : []);
+      const images = files.flatMap((file) => (resultOf.has(file.path) ? insert(file, resultOf.get(file.path)) : file));
+      if (images.length > LIMITS.images) problems.push(`At most ${LIMITS.images} pictures are sent with a message; the others were left out.`);
       if (sendAfterReading && !problems.length) setTimeout(() => $("#message .submit-button").click(), 50);
       reading = sendAfterReading = false;
       page.focusBox();

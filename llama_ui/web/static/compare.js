@@ -1,18 +1,17 @@
 /* A second answer to one message beside the first, or the whole conversation answered again. */
 const compare = (() => {
   let wanted = null; // {index of a message of the reply, changes to its settings}
-  let place = null; // of the reply in the history: [begin, end]
-  let started = 0;
+  let [place, started] = [null, 0]; // of the reply in the history: [begin, end]
   const isRunning = () => "running" in root.dataset;
   const setRunning = (value) => root.toggleAttribute("data-running", value);
+  const focus = () => $$("#compare header button").find((control) => control.checkVisibility() && !control.disabled)?.focus();
   const open = (mode, first = "", second = "") => {
-    root.dataset.compare = mode; // "reply" or "replay"
+    [root.dataset.compare, started] = [mode, performance.now()]; // "reply" or "replay"
     $("#compare-differences").checked = false;
     root.removeAttribute("data-differences");
     [$("#first-answer").dataset.caption, $("#second-answer").dataset.caption] = [first, second];
-    started = performance.now();
     setRunning(true);
-    $("#compare-stop").focus();
+    focus();
   };
   const close = () => {
     if (isRunning()) press("stop-compare");
@@ -25,14 +24,10 @@ const compare = (() => {
     press("compare-run");
   };
   const describe = ({model, system_prompt}) => [model, system_prompt || "No system prompt"].filter(Boolean).join(" · ");
-  document.addEventListener("change", ({target}) => {
-    if (target.id !== "compare-differences") return;
-    root.toggleAttribute("data-differences", target.checked);
-    if (target.checked) press("compare-words");
-  });
+  const showWords = ({target}) => root.toggleAttribute("data-differences", target.checked) && press("compare-words");
+  document.addEventListener("change", (event) => event.target.id === "compare-differences" && showWords(event));
   return {
-    run, close,
-    isOpen: () => "compare" in root.dataset,
+    run, close, isOpen: () => "compare" in root.dataset,
     stopOrClose: () => (isRunning() ? press("stop-compare") : close()),
     choose: (button) => {
       const index = Number(button.parentElement.dataset.index ?? wanted?.index);
@@ -57,12 +52,9 @@ const compare = (() => {
       setRunning(false);
       page.show("second-answer", second);
       $("#compare-keep").disabled = !second.some(page.isAnswer);
-      $$("#compare header button").find((control) => control.checkVisibility() && !control.disabled)?.focus();
+      focus();
     },
-    onStop: (second) => {
-      setRunning(false);
-      return [chat.settle(second, (performance.now() - started) / 1000)];
-    },
+    onStop: (second) => setRunning(false) || [chat.settle(second, (performance.now() - started) / 1000)],
     keep: (second, history, ...settings) => {
       const kept = [...history.slice(0, place[0]), ...chat.settle(second), ...history.slice(place[1])];
       conversations.save(kept, settings);

@@ -5,12 +5,10 @@ const conversations = (() => {
   const newId = () => Date.now().toString(36) + Math.random().toString(36).slice(2);
   const firstText = (history) => history.filter(({role}) => role === "user").map(chat.textOf)[0] ?? "";
   const titleOf = (history) => [...firstText(history).replace(/\s+/g, " ").trim()].slice(0, 80).join("") || "A picture";
-
   /* Its id, title and the time of the last change that this tab knows of; null for a new one. The session storage has it with
      the settings and the page's query: another link starts another conversation. */
   let current = null;
-  const remember = () =>
-    store("conversation", {id: current?.id, search: location.search, settings: form.latest()}, "sessionStorage");
+  const remember = () => store("conversation", {id: current?.id, search: location.search, settings: form.latest()}, "sessionStorage");
   const setCurrent = (conversation) => {
     current = conversation;
     document.title = `${conversation ? `${conversation.title} · ` : ""}Llama Stack Chat`;
@@ -24,21 +22,15 @@ const conversations = (() => {
     if (!current) setCurrent({id: newId(), title: titleOf(history)});
     const conversation = current;
     const setBusy = (busy) => $("#chat-list")?.setAttribute("aria-busy", busy);
+    const write = () => saved.write(conversation, history, form.byName(settings), newId());
+    const done = saving
+      .then(write)
+      .then((entry) => [Object.assign(conversation, entry), remember()], (error) => [console.error(error), page.toast(NOT_SAVED)])
+      .then(saved.draw)
+      .then(() => saving === done && setBusy(false));
     setBusy(true);
-    const done = saving.then(async () => {
-      try {
-        Object.assign(conversation, await saved.write(conversation, history, form.byName(settings), newId()));
-        remember();
-      } catch (error) {
-        console.error(error);
-        page.toast(NOT_SAVED);
-      }
-      await saved.draw();
-      if (saving === done) setBusy(false);
-    });
     saving = done;
   };
-
   /* Shows a conversation in place of the current one. Settings that it doesn't have stay as they are. A hidden button has
      Gradio call `fill`. */
   let next = null;
@@ -52,10 +44,8 @@ const conversations = (() => {
     page.focusBox();
     return true;
   };
-  const componentValues = ({history = NO_CHANGE, settings}) =>
-    [history, ...form.FIELDS.map((field) => settings[field] ?? NO_CHANGE)];
+  const componentValues = ({history = NO_CHANGE, settings}) => [history, ...form.FIELDS.map((field) => settings[field] ?? NO_CHANGE)];
   const entryOf = ({id, title, changed}) => ({id, title, changed});
-
   /* Files. The app converts between a conversation and a file's text. */
   const title = () => current?.title ?? "";
   const filename = (kind) => `${title().toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 50) || "conversation"}.${kind}`;
@@ -65,24 +55,11 @@ const conversations = (() => {
     if (nothingToExport) throw new Error("Nothing to export."); // Gradio then calls `onFileError`
     return [{kind, title: title()}, history, ...settings];
   };
-
-  /* A link that fills in the settings and the first message, and sends nothing. */
-  const linkTo = (history, settings, box) => {
-    const values = {...form.byName(settings), message: firstText(history) || box.text};
-    const query = new URLSearchParams(Object.entries(values).filter(([name, value]) => name === "system_prompt" || value));
-    return `${location.origin}${location.pathname}?${query}`;
-  };
   const query = () => Object.fromEntries(new URLSearchParams(location.search));
   const isLink = () => [...form.FIELDS, "message"].some((name) => name in query());
-
   return {
-    save, remember,
-    currentId: () => current?.id,
-    setSettings: (settings) => {
-      next = {settings};
-      press("restore");
-    },
-    startNew: () => show([]),
+    save, remember, currentId: () => current?.id, startNew: () => show([]),
+    setSettings: (settings) => [(next = {settings}), press("restore")],
     open: async (id) => {
       await saving;
       const conversation = await saved.read(id).catch(() => null);
@@ -90,11 +67,7 @@ const conversations = (() => {
       else await saved.draw();
     },
     /* Returns whether the conversation can be deleted: it is not, or no longer, the current one. */
-    leave: async (id) => {
-      if (id === current?.id && !show([])) return false;
-      await saving;
-      return true;
-    },
+    leave: async (id) => (id !== current?.id || show([])) && saving.then(() => true),
     onRename: (id, title) => id === current?.id && setCurrent(Object.assign(current, {title})),
     /* When the page loads: shows the conversation and the settings that this tab had before, unless a link was followed. */
     restoreTab: async (_, ...settings) => {
@@ -117,8 +90,7 @@ const conversations = (() => {
       if (next.history?.length) page.hideUntilDrawn();
       return componentValues(next);
     },
-    exportJson: exportAs("json"),
-    exportMarkdown: exportAs("md"),
+    exportJson: exportAs("json"), exportMarkdown: exportAs("md"),
     download: ({text, kind}) => {
       const type = kind === "json" ? "application/json" : "text/markdown";
       const link = create("a", {href: URL.createObjectURL(new Blob([text], {type})), download: filename(kind)});
@@ -134,15 +106,13 @@ const conversations = (() => {
       const conversation = {id: newId(), title: file.title || titleOf(file.history)};
       if (show(file.history, form.byName(file.settings), conversation)) save(file.history, file.settings);
     },
-    copyLink: async (history, box, ...settings) => {
-      const link = linkTo(history, settings, box);
+    /* A link that fills in the settings and the first message, and sends nothing. */
+    copyLink: (history, box, ...settings) => {
+      const values = Object.entries({...form.byName(settings), message: firstText(history) || box.text});
+      const filled = new URLSearchParams(values.filter(([name, value]) => name === "system_prompt" || value));
+      const link = `${location.origin}${location.pathname}?${filled}`;
       if (link.length > MAX_LINK_LENGTH) return page.toast("This is too long for a link. Export it as JSON.");
-      try {
-        await navigator.clipboard.writeText(link);
-        page.toast("Link copied, with settings and first message.", "ready");
-      } catch {
-        page.toast(`The link: ${link}`, "ready"); // there is no clipboard on http, or the browser denies it
-      }
+      copy(link, "Link copied, with settings and first message.", () => page.toast(`The link: ${link}`, "ready"));
     },
   };
 })();

@@ -1,20 +1,17 @@
 /* The cards of the text generation guide: each sends its messages one after the other, then shows what to look at. */
 const guide = (() => {
   const FRIENDLY = {system_prompt: "You are a friendly assistant."};
-  const POEM = "Write a two-sentence poem about llama.";
-  const RECURSION = "Explain recursion in programming in simple terms.";
+  const [POEM, RECURSION] = ["Write a two-sentence poem about llama.", "Explain recursion in programming in simple terms."];
   const showCode = (history) => page.isWide() && inspect.showCodeOf(history.length - 1);
   const showShakespeare = (history) => compare.run(history.length - 1, {system_prompt: "You are shakespeare."});
-  const showTimes = () => inspect.openTab("Time");
   const CARDS = {
     completion: [showCode, [POEM, FRIENDLY]],
     system: [showShakespeare, [RECURSION, FRIENDLY]],
-    history: [showCode, [RECURSION, FRIENDLY], ["What did I ask first?", {}]],
-    streaming: [showTimes, [POEM, {...FRIENDLY, streaming: ""}], [POEM, {streaming: "off"}]],
+    history: [showCode, [RECURSION, FRIENDLY], ["What did I ask first?", FRIENDLY]],
+    streaming: [() => inspect.openTab("Time"), [POEM, {...FRIENDLY, streaming: ""}], [POEM, {...FRIENDLY, streaming: "off"}]],
   };
   let [end, ...steps] = []; // what to do after the last step, and the steps that are left
   let before = null; // the settings, which a card changes only for its own messages
-
   /* Above the cards stands what the server is, as long as there is no model to chat with, or only the demo model. */
   const draw = () => {
     const [note, status] = [$("#guide-note"), $("#status button")];
@@ -26,11 +23,9 @@ const guide = (() => {
   };
   const begin = (...plan) => {
     if (chat.isReplying() || form.isInvalid()) return;
-    [end, ...steps] = plan;
-    before = form.latest();
+    [[end, ...steps], before] = [plan, form.latest()];
     press("send-prepared");
   };
-
   return {
     draw,
     ask: ({textContent}) => begin(null, [textContent, {}]),

@@ -1,6 +1,6 @@
 /* The panel with the code of a request and the times of the replies. */
 const inspect = (() => {
-  const PARTS = {waited: "Waiting", first: "First token", generating: "Generating"};
+  const PARTS = Object.entries({waited: "Waiting", first: "First token", generating: "Generating"});
   let shown = null; // the index in the history of a message of the reply whose request is shown, or "loop"
   let [history, timer] = [[], 0]; // the history that the times are of
   const openTab = (name) => {
@@ -15,25 +15,18 @@ const inspect = (() => {
     if (target.closest("#message")) $("#message-error").hidden = true;
     if (target.closest("#message, #inspect")) refresh();
   });
-  document.addEventListener("click", ({target}) => {
-    if (target.closest("#inspect [role=tab]")) setTimeout(() => [drawTimes(), refresh()]); // Gradio draws the tab first
-  });
-  const showCodeOf = (index) => {
-    shown = index;
-    openTab("Code");
-    refresh();
-  };
+  // Gradio draws a tab when it is first opened.
+  document.addEventListener("click", ({target}) => target.closest("#inspect [role=tab]") && setTimeout(() => [drawTimes(), refresh()]));
+  const showCodeOf = (index) => [(shown = index), openTab("Code"), refresh()];
   /* The times: for each reply a bar of waiting, first token and generation, all on one scale. */
   const drawTimes = () => {
     const replies = history.map((message, index) => ({...chat.receiptOf(message), index})).filter(({numbers}) => numbers);
-    const total = ({numbers}) => Object.keys(PARTS).reduce((sum, part) => sum + (numbers[part] ?? 0), 0);
+    const total = ({numbers}) => PARTS.reduce((sum, [part]) => sum + (numbers[part] ?? 0), 0);
     const longest = Math.max(...replies.map(total), 0.001);
     const rows = replies.map((reply) => {
       const textContent = chat.textOf(history[page.turnAt(history, reply.index)[0]]).slice(0, 80) || "A picture";
-      const bars = Object.entries(PARTS).map(([part, name]) => {
-        const seconds = reply.numbers[part] ?? 0;
-        return `<i class="${part}" style="width: ${(100 * seconds) / longest}%" title="${name}: ${seconds.toFixed(2)} s"></i>`;
-      });
+      const bars = PARTS.map(([part, name]) => [part, name, reply.numbers[part] ?? 0]).map(([part, name, seconds]) =>
+        `<i class="${part}" style="width: ${(100 * seconds) / longest}%" title="${name}: ${seconds.toFixed(2)} s"></i>`);
       const onclick = () => {
         shown = reply.index;
         if (!page.isWide()) page.setPanel("inspect", false);
@@ -42,14 +35,12 @@ const inspect = (() => {
       const [bar, line] = [create("span", {className: "bar", innerHTML: bars.join("")}), create("small", {textContent: reply.line})];
       return create("button", {className: "timing", onclick}, create("b", {textContent}), `${total(reply).toFixed(2)} s`, bar, line);
     });
-    const legend = Object.entries(PARTS).map(([part, name]) => `<span><i class="${part}"></i>${name}</span>`).join("");
+    const legend = PARTS.map(([part, name]) => `<span><i class="${part}"></i>${name}</span>`).join("");
     const innerHTML = rows.length ? legend : "Timings appear after your first message.";
     $("#timings")?.replaceChildren(create("p", {className: "legend", innerHTML}), ...rows);
   };
-  const caption = (text, canReset) => {
-    const next = create("button", {className: "plain", textContent: "Show the next request", onclick: () => showCodeOf(null)});
-    $("#code-caption").replaceChildren(text, ...(canReset ? [next] : []));
-  };
+  const caption = (text, canReset) =>
+    $("#code-caption").replaceChildren(text, ...(canReset ? [textButton("Show the next request", () => showCodeOf(null))] : []));
   return {
     openTab, refresh, showCodeOf,
     showReply: (button) => showCodeOf(Number(button.parentElement.dataset.index)),
@@ -67,20 +58,16 @@ const inspect = (() => {
         return [{}, null, history.slice(0, end), ...settings];
       }
       const text = box.text.trim() ? box.text : "Hello!";
-      const next = box.text.trim() ? "The next request, with the message in the box." : "The next request, with “Hello!” as its message.";
+      const next = `The next request, with ${box.text.trim() ? "the message in the box" : "“Hello!” as its message"}.`;
       caption(shown ? "A conversation loop for this server. Save it as chat.py and run it." : next, shown);
       const message = chat.userMessage({text, files: box.files.filter(({url}) => url.startsWith("data:"))});
       return [{loop: shown === "loop"}, null, [...history, message], ...settings];
     },
-    copyCode: async ({parentElement}) => {
+    copyCode: ({parentElement}) => {
       const code = parentElement.querySelector("pre");
-      try {
-        await navigator.clipboard.writeText(code.textContent);
-        page.toast("Code copied.", "ready");
-      } catch {
-        getSelection().selectAllChildren(code);
-        page.toast("This browser can't copy here. The code is selected: copy it with Ctrl+C.");
-      }
+      const select = () => getSelection().selectAllChildren(code);
+      const note = "This browser can't copy here. The code is selected: copy it with Ctrl+C.";
+      copy(code.textContent, "Code copied.", () => [select(), page.toast(note)]);
     },
   };
 })();

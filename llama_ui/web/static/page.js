@@ -1,7 +1,7 @@
 /* The page around the chat: panels, the reader's place in the conversation, buttons below replies, focus and shortcuts. Its HTML
    says what its own buttons do: data-do="module.function". */
 const page = (() => {
-  /* Panels: beside the chat where there is room, else one at a time over the whole screen. */
+  /* Panels: beside the chat where there is room, else one at a time; on a phone over the whole screen. */
   const PANELS = ["chats", "inspect"];
   const [phone, narrow] = ["(max-width: 899px)", "(max-width: 1179px)"].map((query) => matchMedia(query));
   const isOpen = (panel) => root.dataset.panels.split(" ").includes(panel);
@@ -22,6 +22,7 @@ const page = (() => {
   };
   for (const width of [phone, narrow]) width.addEventListener("change", beginPanels);
   beginPanels();
+  root.toggleAttribute("data-empty", true);
 
   /* The conversation follows a reply until the reader scrolls up. */
   let [following, lastTop] = [true, 0];
@@ -30,22 +31,23 @@ const page = (() => {
     const rest = scrollHeight - scrollTop - clientHeight; // 0 where the content became shorter
     if (scrollTop < lastTop && rest >= 1) following = false;
     else if (scrollTop > lastTop && rest < 40) following = true;
-    lastTop = scrollTop;
-    $("#jump").hidden = following || rest < 40;
+    [lastTop, $("#jump").hidden] = [scrollTop, following || rest < 40];
   };
   const leave = () => (following &&= log().scrollTop < 1); // the reader is about to scroll up
-  const follow = () => requestAnimationFrame(() => following && log()?.scrollTo({top: log().scrollHeight, behavior: "instant"}));
-  const jump = () => {
-    following = $("#jump").hidden = true;
-    follow();
+  let frame = 0;
+  const follow = () => {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(() => following && log()?.scrollTo({top: log().scrollHeight, behavior: "instant"}));
   };
+  const jump = () => [(following = $("#jump").hidden = true), follow()];
   /* While a saved conversation is being drawn it is hidden, so that nothing jumps. */
-  const hideUntilDrawn = (previous = -1, attempts = 60) => {
-    const height = log()?.scrollHeight ?? 0;
-    const isDrawn = (height === previous && $("#conversation .prose")) || !attempts;
+  const hideUntilDrawn = (previous = -1, same = 0, attempts = 120) => {
+    const [height, texts] = [log()?.scrollHeight ?? 0, $$("#conversation .prose")];
+    const isSame = height === previous && texts.length && texts.every((text) => text.textContent);
+    const isDrawn = same > 3 || !attempts;
     root.toggleAttribute("data-drawing", !isDrawn);
     if (isDrawn) jump();
-    else requestAnimationFrame(() => hideUntilDrawn(height, attempts - 1));
+    else requestAnimationFrame(() => hideUntilDrawn(height, isSame ? same + 1 : 0, attempts - 1));
   };
 
   /* A message and the replies to it, as the place of one of these in the history: [begin, end]. */
@@ -65,30 +67,30 @@ const page = (() => {
     return history[index].role === "assistant" && index === (answer < 0 ? end - 1 : answer);
   };
   const retry = () => chat.isReplying() || form.isInvalid() || press("retry");
-  const drawRow = (row, history, [index, isLast], id) => {
+  const drawRow = (row, history, [index, isLast], isMain) => {
     const {role, metadata} = history[index];
     const [receipt, place] = [chat.receiptOf(history[index]), row.querySelector(".message-buttons")];
-    const kind = metadata?.id || (metadata?.title ? "thought" : role);
-    const key = JSON.stringify([kind, index, receipt?.line, hasButtons(history, index)]);
+    const isImage = row.querySelector(".component") !== null;
+    const kind = metadata?.id || (metadata?.title ? "thought" : isImage ? "image" : role);
+    const needsRetry = index === history.length - 1 && (role === "user" || (kind === "error" && !receipt?.refused));
+    const key = JSON.stringify([kind, index, receipt?.line, hasButtons(history, index), needsRetry]);
     if (!place || place.dataset.key === key) return;
     [row.dataset.kind, place.dataset.key] = [kind, key];
+    row.classList.toggle("noted", Boolean(receipt?.line) || needsRetry);
+    row.classList.toggle("with-images", history[index].content.length > 1);
     place.querySelector(".reply-actions")?.remove();
     const actions = create("span", {className: "reply-actions"});
     Object.assign(actions.dataset, {index, stats: (isLast && receipt?.line) || ""});
     const add = (label, name, action) => actions.append(iconButton(label, name, ({currentTarget}) => action(currentTarget)));
-    const needsRetry = kind === "user" || (kind === "error" && !receipt?.refused);
-    if (needsRetry && id === "conversation" && isLast && index === history.length - 1)
-      actions.append(create("button", {className: "plain", textContent: "Retry", onclick: retry}));
-    if (hasButtons(history, index) && id === "conversation") {
-      add("Code of this reply", "code", inspect.showReply);
-      add("Compare this reply", "compare", compare.choose);
-    }
+    if (isMain && needsRetry && isLast) actions.append(textButton("Retry", retry));
+    if (isMain && hasButtons(history, index)) add("Code of this reply", "code", inspect.showReply);
+    if (isMain && hasButtons(history, index)) add("Compare this reply", "compare", compare.choose);
     place.append(actions);
   };
   const draw = () => {
     for (const [id, history] of Object.entries(histories)) {
       const parts = partsOf(history);
-      $$(`#${id} .message-row`).forEach((row, i) => parts[i] && drawRow(row, history, parts[i], id));
+      $$(`#${id} .message-row`).forEach((row, i) => parts[i] && drawRow(row, history, parts[i], id === "conversation"));
     }
     for (const region of $$("[role=log] :is(pre, table):not([tabindex])"))
       if (region.scrollWidth > region.clientWidth) region.tabIndex = 0; // scrolls with the keyboard
@@ -102,16 +104,13 @@ const page = (() => {
   const onMutation = () => {
     if (!chat.isReplying()) draw();
     follow();
-    guide.draw();
-    picker.redraw();
     if (focused && !focused.checkVisibility() && document.activeElement === document.body) focusBox();
   };
-
   /* Shows a sentence at the bottom of the screen for some seconds, with a button to undo what was done. */
   const toast = (sentence, state = "error", undo = null) => {
     $("#toast")?.remove();
     const note = create("p", {id: "toast", className: `status ${state}`, role: "alert", textContent: sentence});
-    if (undo) note.append(create("button", {className: "plain", textContent: "Undo", onclick: () => [note.remove(), undo()]}));
+    if (undo) note.append(textButton("Undo", () => [note.remove(), undo()]));
     document.body.append(note);
     setTimeout(() => note.remove(), 8000 + 50 * sentence.length);
   };
@@ -136,32 +135,31 @@ const page = (() => {
 
   document.addEventListener("click", ({target}) => {
     const element = target.closest("[data-do]");
-    if (!element) return;
-    const [module, name] = element.dataset.do.split(".");
-    element.closest("[popover]:not(#server-panel)")?.hidePopover();
-    ({camera, compare, conversations, guide, inspect, page, picker, presets})[module][name](element);
+    const [module, name] = element?.dataset.do.split(".") ?? [];
+    element?.closest("[popover]:not(#server-panel)")?.hidePopover();
+    if (element) ({camera, compare, conversations, guide, inspect, page, picker, presets})[module][name](element);
   });
+  const showShortcuts = () => $("#shortcuts").showModal();
   /* Gradio cannot stop a reply before its first update. */
   const stop = () => {
-    if (!chat.isReplying()) return;
     if ($$("#conversation .message-row").at(-1)?.matches(".bot-row")) $("#message .stop-button")?.click();
-    else requestAnimationFrame(stop);
+    else if (chat.isReplying()) requestAnimationFrame(stop);
   };
-  const showShortcuts = () => $("#shortcuts").showModal();
+  const edit = () => {
+    $$("#conversation [aria-label=Edit]").findLast((control) => control.checkVisibility())?.click();
+    requestAnimationFrame(() => $("#conversation textarea")?.focus());
+  };
   const shortcut = ({key, shiftKey, ctrlKey, metaKey, target}) => {
+    const [command, isEscape] = [ctrlKey || metaKey, key === "Escape" && !$(":popover-open")];
     if ($("dialog[open]")) return null;
-    const [command, letter] = [ctrlKey || metaKey, key.toLowerCase()];
-    const isEscape = key === "Escape" && !$(":popover-open");
-    const edit = $$("#conversation [aria-label=Edit]").findLast((control) => control.checkVisibility());
-    if (key === "Escape" && target.matches("#conversation textarea")) return () => $("#conversation [aria-label=Cancel]").click();
+    if (isEscape && target.matches("#conversation textarea")) return () => $("#conversation [aria-label=Cancel]").click();
     if (isEscape && phone.matches && root.dataset.panels) return () => setPanel(root.dataset.panels, false);
     if (isEscape && chat.isReplying()) return stop;
     if (isEscape && compare.isOpen()) return compare.stopOrClose;
-    if (command && !shiftKey && letter === "k") return picker.chooseModel;
-    if (command && shiftKey && letter === "o") return conversations.startNew;
+    if (command && !shiftKey && key.toLowerCase() === "k") return picker.chooseModel;
+    if (command && shiftKey && key.toLowerCase() === "o") return conversations.startNew;
     if (key === "?" && !target.closest("input, textarea, select")) return showShortcuts;
-    if (key === "ArrowUp" && target.matches("#message textarea") && !target.value && !chat.isReplying())
-      return () => [edit?.click(), requestAnimationFrame(() => $("#conversation textarea")?.focus())];
+    return key === "ArrowUp" && target.matches("#message textarea") && !target.value && !chat.isReplying() ? edit : null;
   };
   document.addEventListener("keydown", (event) => {
     const action = event.isComposing ? null : shortcut(event);
@@ -172,15 +170,17 @@ const page = (() => {
   /* Once Gradio has drawn the page. */
   const init = () => {
     showPanels(root.dataset.panels.split(" "));
-    log().ariaLive = "off"; // one announcement at the end of a reply takes its place
-    log().tabIndex = 0;
-    for (const name of ["scroll", "wheel", "touchmove"])
-      log().addEventListener(name, {scroll: onScroll, wheel: ({deltaY}) => deltaY < 0 && leave(), touchmove: leave}[name], {passive: true});
+    Object.assign(log(), {ariaLive: "off", tabIndex: 0}); // one announcement at the end of a reply takes its place
+    const listeners = {scroll: onScroll, touchmove: leave, wheel: ({deltaY}) => deltaY < 0 && leave()};
+    for (const [name, listener] of Object.entries(listeners)) log().addEventListener(name, listener, {passive: true});
     log().addEventListener("keydown", ({key}) => ["ArrowUp", "PageUp", "Home"].includes(key) && leave());
     $("#conversation").append($("#jump"));
     $("#server-panel").popover = "auto";
     $("#server-panel").addEventListener("toggle", ({newState}) => newState === "open" && press("check"));
     new MutationObserver(onMutation).observe($("#app"), {childList: true, subtree: true, characterData: true});
+    const server = new MutationObserver(() => [guide.draw(), picker.redraw()]);
+    for (const id of ["status", "server-details"]) server.observe($(`#${id}`), {childList: true, subtree: true});
+    guide.draw();
     camera.init();
     presets.draw();
     focusBox();
@@ -193,6 +193,7 @@ const page = (() => {
     toggle: ({dataset: {panel}}) => setPanel(panel, !isOpen(panel)),
     show: (id, history) => {
       histories[id] = JSON.parse(JSON.stringify(history)); // a copy: Gradio's messages are proxies that change
+      if (id === "conversation") root.toggleAttribute("data-empty", !history.length);
       draw();
     },
     setBusy: (busy, announcement = "") => {

@@ -1,7 +1,6 @@
 /* A list to search and choose from: the models, and what a reply can be compared with. */
 const picker = (() => {
-  let list = () => []; // {group, label, value}
-  let [shown, active] = [[], 0];
+  let [list, shown, active] = [() => [], [], 0]; // {group, label, value}
   let [isFree, choose] = [false, null]; // whether a text that is not on the list can be chosen; what to do with the choice
   let localModel = ""; // a better model for the local stack, which the app downloads and starts
   const input = () => $("#picker input");
@@ -14,24 +13,20 @@ const picker = (() => {
   };
   const draw = () => {
     const text = input().value.trim();
-    const words = text.toLowerCase().split(/\s+/);
+    const [words, current] = [text.toLowerCase().split(/\s+/), text || (isFree ? $("#model-name").textContent : "")];
     shown = list().filter(({label}) => words.every((word) => label.toLowerCase().includes(word)));
     if (isFree && text && !shown.length) shown = [{label: `Use “${text}” anyway`, value: text}];
-    const current = text || (isFree ? $("#model-name").textContent : "");
     active = Math.max(0, shown.findIndex(({label}) => label === current));
     const rows = shown.flatMap(({group, label}, i) => {
       const item = create("li", {id: `option-${i}`, role: "option", textContent: label});
-      if (!group || group === shown[i - 1]?.group) return [item];
-      return [create("li", {role: "presentation", className: "group", textContent: group}), item];
+      const isFirst = group && group !== shown[i - 1]?.group;
+      return isFirst ? [create("li", {role: "presentation", className: "group", textContent: group}), item] : [item];
     });
     $("#picker ul").replaceChildren(...rows);
     $("#picker p").hidden = shown.length > 0;
     mark();
   };
-  const end = (option) => {
-    $("#picker").hidePopover();
-    if (option) choose(option.value);
-  };
+  const end = (option) => [$("#picker").hidePopover(), option && choose(option.value)];
   const onkeydown = (event) => {
     const step = {ArrowDown: 1, ArrowUp: -1}[event.key];
     if (event.key === "Tab") return end(); // the focus then moves on from the button
@@ -61,14 +56,8 @@ const picker = (() => {
       const models = () => serverData("models").map((model) => ({label: model, value: model}));
       open($("#model-button"), models, "Search models or paste an ID", true, (model) => conversations.setSettings({model}));
     },
-    useLocalModel: ({dataset}) => {
-      localModel = dataset.model;
-      press("use-model");
-    },
+    useLocalModel: ({dataset}) => [(localModel = dataset.model), press("use-model")],
     localModel: () => [localModel],
-    onLocalModel: () => {
-      setTimeout(press, 100, "refresh");
-      return "";
-    },
+    onLocalModel: () => [setTimeout(press, 100, "refresh"), ""][1],
   };
 })();

@@ -8,17 +8,12 @@ const saved = (() => {
     });
   const withStores = async (mode, use) => {
     const opening = indexedDB.open("llama-ui", 1);
-    opening.onupgradeneeded = () => {
-      for (const name of ["listed", "contents"]) opening.result.createObjectStore(name, {keyPath: "id"});
-    };
+    const addStore = (name) => opening.result.createObjectStore(name, {keyPath: "id"});
+    opening.onupgradeneeded = () => ["listed", "contents"].forEach(addStore);
     const database = await finished(opening);
-    try {
-      const transaction = database.transaction(["listed", "contents"], mode);
-      const request = use(transaction.objectStore("listed"), transaction.objectStore("contents"));
-      return await finished(mode === "readwrite" ? transaction : request);
-    } finally {
-      database.close();
-    }
+    const transaction = database.transaction(["listed", "contents"], mode);
+    const request = use(transaction.objectStore("listed"), transaction.objectStore("contents"));
+    return finished(mode === "readwrite" ? transaction : request).finally(() => database.close());
   };
   const read = async (id) => {
     const content = await withStores("readonly", (listed, contents) => contents.get(id));
@@ -37,7 +32,6 @@ const saved = (() => {
     });
     return entry;
   };
-
   /* Draws the list, by day. */
   const draw = async () => {
     const list = $("#chat-list");
@@ -49,10 +43,9 @@ const saved = (() => {
     $("#no-chats").textContent = all.length ? "No chat has these words in its title." : "Chats are saved in this browser only.";
     const days = entries.map(({changed}) => dayOf(changed));
     const items = entries.flatMap((entry, i) => {
-      const heading = days[i] === days[i - 1] ? [] : [create("li", {className: "group", textContent: days[i]})];
-      const item = create("li", {}, ...buttonsOf(entry));
+      const item = create("li", {className: entry.id === conversations.currentId() ? "current" : ""}, ...buttonsOf(entry));
       item.dataset.id = entry.id;
-      return [...heading, item];
+      return days[i] === days[i - 1] ? [item] : [create("li", {className: "group", textContent: days[i]}), item];
     });
     const focusedId = list.contains(document.activeElement) && document.activeElement.closest("li").dataset.id;
     list.replaceChildren(...items);
@@ -63,12 +56,11 @@ const saved = (() => {
     return ["Today", "Yesterday"][days] ?? new Date(time).toLocaleDateString("en", {day: "numeric", month: "long", year: "numeric"});
   };
   const buttonsOf = (entry) => {
-    const {id, title} = entry;
-    const ariaCurrent = id === conversations.currentId() ? "true" : null;
-    const opening = create("button", {textContent: title, title, ariaCurrent, onclick: () => conversations.open(id)});
+    const [{id, title}, isCurrent] = [entry, entry.id === conversations.currentId()];
+    const onclick = () => conversations.open(id);
+    const opening = create("button", {textContent: title, title, ariaCurrent: isCurrent ? "true" : null, onclick});
     const edit = () => page.editText(opening, title, "Name", (name) => name && rename(entry, name));
-    const [renaming, deleting] = [`Rename ${title}`, `Delete ${title}`];
-    return [opening, iconButton(renaming, "rename", edit), iconButton(deleting, "delete", () => remove(entry))];
+    return [opening, iconButton(`Rename ${title}`, "rename", edit), iconButton(`Delete ${title}`, "delete", () => remove(entry))];
   };
   const rename = async (entry, title) => {
     await withStores("readwrite", (listed) => {
@@ -80,12 +72,9 @@ const saved = (() => {
   const remove = async (entry) => {
     if (!(await conversations.leave(entry.id))) return;
     const {history, settings} = await read(entry.id);
-    await withStores("readwrite", (listed, contents) => [listed.delete(entry.id), contents.delete(entry.id)]);
-    await draw();
-    page.toast("Chat deleted.", "ready", async () => {
-      await withStores("readwrite", (listed, contents) => [listed.put(entry), contents.put({id: entry.id, history, settings})]);
-      await draw();
-    });
+    await withStores("readwrite", (listed, contents) => [listed.delete(entry.id), contents.delete(entry.id)]).then(draw);
+    const restore = (listed, contents) => [listed.put(entry), contents.put({id: entry.id, history, settings})];
+    page.toast("Chat deleted.", "ready", () => withStores("readwrite", restore).then(draw));
   };
   return {draw, read, write};
 })();
