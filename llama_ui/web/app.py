@@ -51,23 +51,9 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
                 gr.HTML(html.render("chats"), apply_default_css=False)
             middle, inspect = gr.Column(elem_id="chat"), gr.Column(elem_id="inspect")
         with inspect:
-            gr.HTML(html.render("inspect"), apply_default_css=False)
-            with gr.Tabs():
-                with gr.Tab("Settings"):
-                    fields = layout.render_settings(settings)
-                with gr.Tab("Code", render_children=True):
-                    code = layout.render_code()
-                with gr.Tab("Time", render_children=True):
-                    gr.HTML('<div id="timings"></div>', apply_default_css=False)
+            fields, code = layout.render_inspect(settings)
         with middle:
-            with gr.Row(elem_id="header"):
-                gr.HTML(html.render("header"), apply_default_css=False)
-                status = gr.HTML(
-                    html.render("server_status", state="wait", title="Connecting…"),
-                    elem_id="status",
-                    apply_default_css=False,
-                )
-                gr.HTML(html.render("header_end"), apply_default_css=False)
+            status = layout.render_header()
             if settings.unreachable:
                 gr.HTML(html.render("alert", sentences=[settings.unreachable]), elem_id="unreachable")
             if settings.hf_oauth:
@@ -77,17 +63,10 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
             gr.HTML(html.render("guide"), elem_id="guide", apply_default_css=False)
             layout.render_compare(tabs, chat)
             details = layout.render_server_panel(page, fields)
-        layout.connect_inspect(tabs, chat, code)
+        layout.connect_code(tabs, chat, code)
         layout.render_files(tabs, chat)
-        conversation = [chat.chatbot, *fields]
-        query = gr.JSON(visible=False)  # of a share link
-        outputs = [status, details, *fields, chat.textbox, chat.message_error]
-        refresh = gr.Button(visible="hidden", elem_id="refresh")
-        refresh.click(page.arrive, [fields[1], query], outputs)
-        gr.Button(visible="hidden", elem_id="restore").click(None, None, conversation, js="conversations.fill")
         demo.load(None, js="page.init")
-        restored = demo.load(None, conversation, conversation, js="conversations.restoreTab")
-        restored.then(page.arrive, [fields[1], query], outputs, js="conversations.linkQuery")
+        layout.connect_arrival(demo, page, chat, [status, details])
     for event in demo.fns.values():  # other programs can call /chat alone
         event.show_progress = "hidden"
         event.api_visibility = "public" if event.api_name == "chat" else "private"

@@ -74,7 +74,29 @@ THEME = gr.themes.Base(primary_hue="teal", neutral_hue="stone", font=FONTS, font
 )
 
 
-def render_settings(settings: Settings) -> list[Field]:
+def render_header() -> gr.HTML:
+    """What is above the conversation. Returns the server's state."""
+    with gr.Row(elem_id="header"):
+        gr.HTML(html.render("header"), apply_default_css=False)
+        status = _html("status", html.render("server_status", state="wait", title="Connecting…"))
+        gr.HTML(html.render("header_end"), apply_default_css=False)
+    return status
+
+
+def render_inspect(settings: Settings) -> tuple[list[Field], list[gr.HTML]]:
+    """The panel at the right. Returns the settings in the order of `SETTINGS`, and the forms of the code."""
+    gr.HTML(html.render("inspect"), apply_default_css=False)
+    with gr.Tabs():
+        with gr.Tab("Settings"):
+            fields = _render_settings(settings)
+        with gr.Tab("Code", render_children=True):
+            code = _render_code()
+        with gr.Tab("Time", render_children=True):
+            gr.HTML('<div id="timings"></div>', apply_default_css=False)
+    return fields, code
+
+
+def _render_settings(settings: Settings) -> list[Field]:
     """The system prompt with its presets, the model and the sampling options, in the order of `SETTINGS`."""
     system_prompt = gr.Textbox(
         settings.system_prompt,
@@ -108,7 +130,7 @@ def render_settings(settings: Settings) -> list[Field]:
     return fields
 
 
-def render_code() -> list[gr.HTML]:
+def _render_code() -> list[gr.HTML]:
     """The code of a request in three forms, and links to its images."""
     gr.HTML('<div id="code-caption"></div>')
     with gr.Tabs(elem_id="code"):
@@ -121,7 +143,7 @@ def _render_form(label: str) -> gr.HTML:
         return _html(f"code-{label.lower()}")
 
 
-def connect_inspect(tabs: TabHandlers, chat: LlamaChatInterface, code: list[gr.HTML]) -> None:
+def connect_code(tabs: TabHandlers, chat: LlamaChatInterface, code: list[gr.HTML]) -> None:
     """Shows the code of a request when inspect.js asks for it."""
     form = gr.JSON(visible=False)
     _hidden("show-code").click(
@@ -163,6 +185,17 @@ def render_server_panel(page: Handlers, fields: list[Field]) -> gr.HTML:
     changed.success(None, None, model, js="picker.onLocalModel")  # of which the new server knows nothing
     _hidden("cancel-model").click(None, None, download, js="() => ''", cancels=[changed])
     return details
+
+
+def connect_arrival(demo: gr.Blocks, page: Handlers, chat: LlamaChatInterface, server: list[gr.HTML]) -> None:
+    """What a new page shows: the conversation that its tab had, the server, and what its link fills in."""
+    query = gr.JSON(visible=False)  # of a share link
+    inputs = [chat.additional_inputs[1], query]
+    outputs = [*server, *chat.additional_inputs, chat.textbox, chat.message_error]
+    _hidden("refresh").click(page.arrive, inputs, outputs)
+    _hidden("restore").click(None, None, chat.conversation, js="conversations.fill")
+    restored = demo.load(None, chat.conversation, chat.conversation, js="conversations.restoreTab")
+    restored.then(page.arrive, inputs, outputs, js="conversations.linkQuery")
 
 
 def render_files(tabs: TabHandlers, chat: LlamaChatInterface) -> None:
