@@ -1,4 +1,4 @@
-"""The event handlers of the other tabs, and of exported and imported conversations."""
+"""The event handlers of Inspect and of comparisons, and of exported and imported conversations."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -21,7 +21,7 @@ from llama_ui.workbench.compare import Variant, replay
 
 
 class TabHandlers(BaseHandlers):
-    """The event handlers of the other tabs. `values` are the page's settings in the order of `SETTINGS`."""
+    """The event handlers of Inspect, comparisons and files. `values` are the settings, in the order of `SETTINGS`."""
 
     async def code(
         self, form: object, _: object, history: list[ChatMessage], *values: Any
