@@ -54,7 +54,7 @@ POLICY = (
 HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
-    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 IN_A_MINUTE = {"retry-after": "60"}
 

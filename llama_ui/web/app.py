@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llama_ui.core.conversation import SETTINGS
 from llama_ui.core.images import MAX_IMAGES
 from llama_ui.hosting import health, uploads
 from llama_ui.hosting.logins import Logins
@@ -60,13 +61,13 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
                 gr.LoginButton(visible=False)  # with it, Gradio has the routes to sign in
                 demo.load(page.show_account, None, gr.HTML("", elem_id="account"))
             chat = LlamaChatInterface(page, fields)
-            gr.HTML(html.render("guide"), elem_id="guide", apply_default_css=False)
+            guide = gr.HTML(html.render("guide"), elem_id="guide", apply_default_css=False)
             layout.render_compare(tabs, chat)
             details = layout.render_server_panel(page, fields)
         layout.connect_code(tabs, chat, code)
         layout.render_files(tabs, chat)
         demo.load(None, js="page.init")
-        layout.connect_arrival(demo, page, chat, [status, details])
+        layout.connect_arrival(demo, page, chat, [status, details, guide])
     for event in demo.fns.values():  # other programs can call /chat alone
         event.show_progress = "hidden"
         event.api_visibility = "public" if event.api_name == "chat" else "private"
@@ -87,7 +88,7 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     gradio_patches.apply(demo, identity.head(TITLE, style))
     limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.js")))
-    script = f"const LIMITS = {limits};\n{scripts}"
+    script = f"const LIMITS = {limits};\nconst FIELDS = {json.dumps(SETTINGS)};\n{scripts}"
     security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
     middleware = [security, *([] if settings.logins else [Middleware(PageCache)])]
     routes = [*health.routes(connection, turns), *identity.routes(TITLE, settings)]

@@ -146,20 +146,24 @@ class Handlers(BaseHandlers):
             waiting = "Waiting for the first token"
         return [note("waiting", f"*{waiting}… {int(reply.waited)} s*")]
 
-    def attach(self, message: dict[str, Any] | None) -> list[dict[str, str]]:
-        """Reads the box's files: for each its `path`, and its `image` (a `data:` URL), `text` or `error` (HTML)."""
-        results = []
+    def attach(self, message: dict[str, Any] | None) -> dict[str, dict[str, list[str]]]:
+        """Reads the box's files: path -> its `images` (`data:` URLs), `texts` and `problems` (HTML), one in all."""
+        results = {}
         for file in (message or {}).get("files", []):
+            result: dict[str, list[str]] = {"images": [], "texts": [], "problems": []}
             try:
                 content = self.read_file(file)
-                result = {"image": content.data_url} if isinstance(content, Image) else {"text": content}
+                if isinstance(content, Image):
+                    result["images"].append(content.data_url)
+                else:
+                    result["texts"].append(content)
             except InputError as error:
-                result = {"error": escape(html.without_markdown(error))}
-            results.append({"path": str(file["path"]), **result})
+                result["problems"].append(escape(html.without_markdown(error)))
+            results[str(file["path"])] = result
         return results
 
     async def arrive(self, model: str | None, query: Mapping[str, str] | None) -> AsyncGenerator[list[Any], None]:
-        """Yields the server's status and details until it is ready or unavailable, the values of a link in the order of
+        """Yields `html.server` until the server is ready or unavailable, the values of a link in the order of
         `share_link.NAMES`, and notes on what was left out of it.
         """
         values, notes = share_link.read(query or {}, self._settings.max_message_chars)
@@ -167,18 +171,18 @@ class Handlers(BaseHandlers):
         fields = [values.get(name, gr.skip()) for name in SETTINGS]
         fields.append({"text": values["message"], "files": []} if "message" in values else gr.skip())
         async with aclosing(self._server_status()) as updates:
-            async for status, details, server in updates:
+            async for *parts, server in updates:
                 if server and linked and not same_model(linked, server.models):
                     notes.append(f"The link's model {as_code(linked)} is not on this server.")
                     linked = ""
                 # Only where it changes: another one may have been chosen since.
                 if server and (chosen := _choose(server, linked or model or self._settings.model)) != model:
                     fields[SETTINGS.index("model")] = chosen
-                yield [status, details, *fields, html.render("alert", sentences=notes) or gr.skip()]
+                yield [*parts, *fields, html.render("alert", sentences=notes) or gr.skip()]
                 fields = [gr.skip()] * len(fields)
 
-    async def _server_status(self) -> AsyncGenerator[tuple[str, str, ServerInfo | None], None]:
-        """Yields the server's status and its details, and in the end the server if there is one."""
+    async def _server_status(self) -> AsyncGenerator[tuple[str, str, str, ServerInfo | None], None]:
+        """Yields `html.server`, and in the end the server if there is one."""
         looking = asyncio.ensure_future(self._connection.server_info())
         try:
             while not (await asyncio.wait([looking], timeout=TICK_SECONDS))[0]:
@@ -194,13 +198,12 @@ class Handlers(BaseHandlers):
         finally:
             looking.cancel()
 
-    async def use_local_model(self, name: object) -> AsyncGenerator[str, None]:
+    async def use_local_model(self, name: str) -> AsyncGenerator[str, None]:
         """Yields the progress of a download, after which the local stack uses the model; or why it does not."""
-        known = BETTER_MODELS.get(str(name))
-        label = known.label if known else ""
+        label = BETTER_MODELS[name].label
         try:
             yield html.render("download", label=label, done=0, total=0)
-            async with aclosing(better_models.use(self._connection, str(name))) as steps:
+            async with aclosing(better_models.use(self._connection, name)) as steps:
                 async for done, total in steps:
                     yield html.render("download", label=label, done=done, total=total)
             yield ""

@@ -33,10 +33,14 @@ def server(
     sentence: ChatError | str,
     server: ServerInfo | None = None,
     better_models: Sequence[BetterModel] = (),
-) -> tuple[str, str]:
-    """The server's status for the header, and what it is for the panel that opens there."""
-    status = render("server_status", state=state, title=name, server=server)
-    return status, render("server", state=state, title=name, sentence=sentence, better_models=better_models)
+) -> tuple[str, str, str]:
+    """The server's status for the header, what it is for the panel that opens there, and the guide for it."""
+    ready = bool(server and server.models)
+    return (
+        render("server_status", state=state, title=name, server=server),
+        render("server", state=state, title=name, sentence=sentence, better_models=better_models),
+        render("guide", ready=ready, note="" if server and ready and not server.demo else sentence),
+    )
 
 
 def describe(server: ServerInfo) -> str:

@@ -1,8 +1,12 @@
 """The components of the page, with their texts. `templates/` has what is plain HTML; style.css arranges it all."""
 
+from functools import partial
+from typing import Any
+
 import gradio as gr
 
 from llama_ui.core.messages import REASONING_EFFORTS
+from llama_ui.local_stack.catalog import BETTER_MODELS
 from llama_ui.settings import Settings
 from llama_ui.web import html
 from llama_ui.web.chat_interface import RAW, LlamaChatInterface, make_chatbot
@@ -92,7 +96,7 @@ def render_inspect(settings: Settings) -> tuple[list[Field], list[gr.HTML]]:
         with gr.Tab("Code", render_children=True):
             code = _render_code()
         with gr.Tab("Time", render_children=True):
-            gr.HTML('<div id="timings"></div>', apply_default_css=False)
+            gr.HTML(html.render("times"), apply_default_css=False)
     return fields, code
 
 
@@ -126,16 +130,17 @@ def _render_settings(settings: Settings) -> list[Field]:
     streaming = gr.Dropdown([("On", ""), ("Off", "off")], value="", label="Streaming")
     fields: list[Field] = [system_prompt, model, *sampling, effort, streaming]
     gr.on([field.change for field in fields], None, fields, None, js="form.onChange")
-    _hidden("reset").click(None, None, fields, js="form.reset")
+    blank = [settings.system_prompt, gr.skip(), *[""] * len(fields[2:])]
+    _hidden("reset").click(lambda: blank, None, fields, queue=False)
     return fields
 
 
 def _render_code() -> list[gr.HTML]:
-    """The code of a request in three forms, and links to its images."""
-    gr.HTML('<div id="code-caption"></div>')
+    """The code of a request in three forms, links to its images, and the caption above."""
+    caption = _html("code-caption")
     with gr.Tabs(elem_id="code"):
         forms = [_render_form(label) for label in ("Python", "curl", "JSON")]
-    return [*forms, _html("code-pictures")]
+    return [*forms, _html("code-pictures"), caption]
 
 
 def _render_form(label: str) -> gr.HTML:
@@ -145,9 +150,9 @@ def _render_form(label: str) -> gr.HTML:
 
 def connect_code(tabs: TabHandlers, chat: LlamaChatInterface, code: list[gr.HTML]) -> None:
     """Shows the code of a request when inspect.js asks for it."""
-    form = gr.JSON(visible=False)
+    shown = gr.JSON(visible=False)
     _hidden("show-code").click(
-        tabs.code, [form, chat.textbox, *chat.conversation], code, js="inspect.requestCode", **RAW
+        tabs.code, [shown, chat.textbox, *chat.conversation], code, js="inspect.requestCode", **RAW
     )
 
 
@@ -180,10 +185,12 @@ def render_server_panel(page: Handlers, fields: list[Field]) -> gr.HTML:
         results = _html("check-results")
     model = fields[1]
     check.click(page.check, [model], [results])
-    name = gr.JSON(visible=False)
-    changed = _hidden("use-model").click(page.use_local_model, name, download, js="picker.localModel", **RAW)
-    changed.success(None, None, model, js="picker.onLocalModel")  # of which the new server knows nothing
-    _hidden("cancel-model").click(None, None, download, js="() => ''", cancels=[changed])
+    uses: list[Any] = [
+        _hidden(f"use-{name}").click(partial(page.use_local_model, name), None, download) for name in BETTER_MODELS
+    ]
+    for used in uses:
+        used.success(None, None, model, js="picker.onLocalModel")  # of which the new server knows nothing
+    _hidden("cancel-model").click(None, None, download, js="() => ''", cancels=uses)
     return details
 
 

@@ -1,6 +1,7 @@
 """The event handlers of Inspect and of comparisons, and of exported and imported conversations."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -20,15 +21,19 @@ from llama_ui.workbench import export, snippet
 from llama_ui.workbench.compare import Variant, replay
 
 
+_FORMATS = {"json": (export.to_json, "application/json"), "md": (export.to_markdown, "text/markdown")}
+
+
 class TabHandlers(BaseHandlers):
     """The event handlers of Inspect, comparisons and files. `values` are the settings, in the order of `SETTINGS`."""
 
     async def code(
-        self, form: object, _: object, history: list[ChatMessage], *values: Any
-    ) -> tuple[str, str, str, str]:
-        """The request of the last message as Python, curl and JSON, and the links to its images, all as HTML.
+        self, shown: object, _: object, history: list[ChatMessage], *values: Any
+    ) -> tuple[str, str, str, str, str]:
+        """The request of the last message as Python, curl and JSON, links to its images, and a caption, all as HTML.
 
-        Where `form` is `{"loop": True}`, the Python is the guide's conversation loop with the current settings.
+        `shown` is "reply" (the message has one), "message" (it would be sent next), "example" (none is typed yet) or
+        "loop": then the Python is the guide's conversation loop with the current settings.
         """
         conversation = parse(history)
         try:
@@ -44,19 +49,27 @@ class TabHandlers(BaseHandlers):
             server = stack.base_url, identity.version, identity.dialect, model
             code = snippet.code(*server, messages, sent.options)
             python = code.python_parts
-            if isinstance(form, dict) and form.get("loop"):
+            if shown == "loop":
                 python = (snippet.loop(*server, sent.system_prompt, sent.options), "", "")
         except ChatError as error:
-            return html.render("alert", sentences=[error]), "", "", ""
+            return html.render("alert", sentences=[error]), "", "", "", ""
         texts = (python, code.curl_parts, code.json_parts)
         forms = [html.render("code", parts=parts, folded=code.folded) for parts in texts]
-        return forms[0], forms[1], forms[2], html.render("download_links", files=code.images)
+        caption = html.render("code_caption", shown=shown, text=turn.text)
+        return forms[0], forms[1], forms[2], html.render("download_links", files=code.images), caption
 
     def export_file(self, form: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:
-        """The conversation as a file. `form` has its `kind`, "json" or "md", and the conversation's `title`."""
-        write = export.to_json if form["kind"] == "json" else export.to_markdown
+        """The conversation as a file's `name`, `type` and `text`; or an `error`.
+
+        `form` has the `kind`, "json" or "md", and the conversation's `title`.
+        """
+        if not history:
+            return {"error": "There is no conversation to export yet."}
+        write, media_type = _FORMATS[form["kind"]]
         settings = form_texts(values)
-        return {**form, "text": write(parse(history, settings["system_prompt"]), settings, form["title"])}
+        text = write(parse(history, settings["system_prompt"]), settings, form["title"])
+        name = re.sub(r"[\W_]+", "-", form["title"].lower()).strip("-")[:50] or "conversation"
+        return {"name": f"{name}.{form['kind']}", "type": media_type, "text": text}
 
     def import_file(self, file: Mapping[str, Any] | None) -> dict[str, Any]:
         """The conversation in an uploaded file as `title`, `settings` and `history`; or an `error`."""

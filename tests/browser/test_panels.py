@@ -82,7 +82,7 @@ def test_a_preset_of_ones_own_is_saved_renamed_deleted_and_brought_back(chat: Ch
     chat.page.keyboard.type("French")
     chat.page.keyboard.press("Enter")
     expect(chosen).to_have_text("French")
-    expect(presets).to_be_focused()
+    expect(chat.button("Save", exact=True)).to_be_focused()
     chat.choose_preset("Friendly")
     chat.page.reload()
     chat.choose_preset("French")
@@ -126,7 +126,7 @@ def test_bad_values_are_explained_at_their_fields_before_anything_is_sent(chat: 
     ]
     for label, value in bad.items():
         chat.set_sampling(label, value)
-    expect(chat.page.locator("#inspect [role=alert]")).to_have_text(sentences)
+    expect(chat.page.locator("#inspect .problem:not(:empty)")).to_have_text(sentences)
     chat.button("Close Inspect").click()
     chat.send("Hello")
     temperature = chat.page.get_by_role("textbox", name="Temperature")
@@ -138,7 +138,7 @@ def test_bad_values_are_explained_at_their_fields_before_anything_is_sent(chat: 
     assert stack.requests == []
     for label, value in {"Temperature": "0,5", "Top p": "", "Max tokens": "20", "Seed": " 3 "}.items():
         chat.set_sampling(label, value)
-    expect(chat.page.locator("#inspect [role=alert]")).to_have_count(0)
+    expect(chat.page.locator("#inspect .problem:not(:empty)")).to_have_count(0)
     chat.box.press("Enter")
     expect(chat.replies.last).to_contain_text("Hello there.")
     request = stack.requests[-1]

@@ -124,7 +124,7 @@ def test_statistics_are_shown_below_a_reply_but_not_copied_or_sent(chat: Chat, s
 
 def test_the_time_tab_has_a_row_for_each_reply_that_leads_to_it(chat: Chat, stack: FakeStack) -> None:
     chat.open_tab("Time")
-    expect(chat.page.locator("#timings")).to_have_text("Timings appear after your first message.")
+    expect(chat.page.get_by_text("Timings appear after your first message.")).to_be_visible()
     stack.enqueue("A long reply.\n\n" * 60)
     chat.ask("One")
     chat.ask("Two")

@@ -17,7 +17,6 @@ from tests.support.fake_stack import FakeStack
 expect.set_options(timeout=SECONDS * 1000)
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-FLAGS += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 WIDE, NARROW = ViewportSize(width=1280, height=860), ViewportSize(width=390, height=844)
 SYSTEM = ("system", "You are a friendly assistant.")
 HELLO = ("assistant", "Hello there.")

@@ -54,14 +54,14 @@ async def last(tables: AsyncGenerator[str, None]) -> str:
 
 async def test_the_code_is_shown_after_the_server_went_away() -> None:
     with FakeStack() as stack, tabs(base_url=stack.url) as handlers:
-        before = await handlers.code({}, None, conversation(), *NOW)
+        before = await handlers.code("reply", None, conversation(), *NOW)
         stack.stop()
-        assert await handlers.code({}, None, conversation(), *NOW) == before
+        assert await handlers.code("reply", None, conversation(), *NOW) == before
 
 
 async def test_the_code_of_a_message_that_was_not_sent_has_the_current_settings(handlers: TabHandlers) -> None:
     failed = Turn("Hi.", (PICTURE,), (Reply(error=NotListening("No server answers.", ""), ended=True),))
-    python, _, body, pictures = await handlers.code({}, None, conversation(failed), *NOW)
+    python, _, body, pictures, _ = await handlers.code("message", None, conversation(failed), *NOW)
     assert "The prompt of now." in body
     assert 'download="image-1.png"' in pictures and PICTURE.data in pictures
     assert PICTURE.data not in python + body
@@ -69,9 +69,9 @@ async def test_the_code_of_a_message_that_was_not_sent_has_the_current_settings(
 
 async def test_without_a_message_or_a_server_the_code_says_why(stack: FakeStack) -> None:
     with tabs(base_url=stack.url) as handlers:
-        assert "Send a message to see its code." in (await handlers.code({}, None, [], *NOW))[0]
+        assert "Send a message to see its code." in (await handlers.code("reply", None, [], *NOW))[0]
     with tabs(base_url="http://127.0.0.1:9") as handlers:
-        assert "Can&#39;t reach" in (await handlers.code({}, None, conversation(Turn("Hi.")), *NOW))[0]
+        assert "Can&#39;t reach" in (await handlers.code("reply", None, conversation(Turn("Hi.")), *NOW))[0]
 
 
 def test_a_bad_file_is_refused_with_a_sentence(handlers: TabHandlers, tmp_path: Path) -> None:
@@ -82,13 +82,14 @@ def test_a_bad_file_is_refused_with_a_sentence(handlers: TabHandlers, tmp_path: 
 
 
 async def test_the_loop_is_a_program_with_the_current_settings(handlers: TabHandlers) -> None:
-    python, _, body, _ = await handlers.code({"loop": True}, None, conversation(Turn("Hi.")), *NOW)
+    python, _, body, _, caption = await handlers.code("loop", None, conversation(Turn("Hi.")), *NOW)
     assert "input(" in python and "The prompt of now." in python and "quit" in python
     assert "input(" not in body
+    assert "chat.py" in caption and "Show the next request" in caption
 
 
 async def test_earlier_messages_are_folded_and_part_of_the_code(handlers: TabHandlers) -> None:
-    for form in (await handlers.code({}, None, conversation(ANSWERED, ANSWERED, Turn("Bye.")), *NOW))[:3]:
+    for form in (await handlers.code("reply", None, conversation(ANSWERED, ANSWERED, Turn("Bye.")), *NOW))[:3]:
         before, _, folded = form.partition("<details>")
         earlier, _, after = folded.partition("</details>")
         assert "4 earlier messages" in earlier and earlier.count("Hello.") == 2

@@ -1,4 +1,5 @@
-/* What the scripts share. They make one script, in the order of their names, behind LIMITS, the app's limits of a message. */
+/* What the scripts share. They make one script, in the order of their names, behind LIMITS, the app's limits of a message, and
+   FIELDS, the names of the settings in the order in which Gradio passes their values. */
 const $ = (selector) => document.querySelector(selector);
 const $$ = (selector) => [...document.querySelectorAll(selector)];
 const root = document.documentElement; // its data attributes say what is open
@@ -8,15 +9,21 @@ const create = (name, properties, ...children) => {
   element.append(...children);
   return element;
 };
+/* List items, with the name of its group before the first one of each. */
+const grouped = (items, groupOf, draw) => items.flatMap((item, i) => {
+  const [group, previous] = [groupOf(item), i && groupOf(items[i - 1])];
+  const heading = group && group !== previous && create("li", {className: "group", role: "presentation", textContent: group});
+  return heading ? [heading, draw(item, i)] : [draw(item, i)];
+});
 const icon = (name) => `<svg class="icon" aria-hidden="true"><use href="#icon-${name}"/></svg>`;
 const iconButton = (label, name, onclick) => create("button", {className: "quiet", innerHTML: icon(name), title: label, ariaLabel: label, onclick});
-const textButton = (textContent, onclick) => create("button", {className: "plain", textContent, onclick});
+const copyOf = (history) => JSON.parse(JSON.stringify(history)); // Gradio's messages are proxies that change
 /* Presses one of Gradio's hidden buttons: Gradio then calls a function of these scripts with the values of components. */
 const press = (id) => $(`#${id}`)?.click();
 /* The result of a function that may fail: browsers block storage, and files and histories have any content. */
 const attempt = (action) => { try { return action(); } catch {} };
 const load = (key, storage = "localStorage") => attempt(() => JSON.parse(window[storage].getItem(key)));
 const store = (key, value, storage = "localStorage") => attempt(() => window[storage].setItem(key, JSON.stringify(value)));
-/* Copies a text, or where the browser has no clipboard or denies it, does `otherwise`. */
+// Copies a text, or where the browser has no clipboard or denies it, does `otherwise`.
 const copy = (text, done, otherwise) =>
   (navigator.clipboard?.writeText(text) ?? Promise.reject()).then(() => page.toast(done, "ready"), otherwise);

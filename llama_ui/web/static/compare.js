@@ -3,39 +3,31 @@ const compare = (() => {
   let wanted = null; // {index of a message of the reply, changes to its settings}
   let [place, started] = [null, 0]; // of the reply in the history: [begin, end]
   const isRunning = () => "running" in root.dataset;
-  const setRunning = (value) => root.toggleAttribute("data-running", value);
-  const focus = () => $$("#compare header button").find((control) => control.checkVisibility() && !control.disabled)?.focus();
-  const open = (mode, first = "", second = "") => {
+  const setRunning = (value) => {
+    root.toggleAttribute("data-running", value);
+    $$("#compare header button").find((control) => control.checkVisibility() && !control.disabled)?.focus();
+  };
+  const open = (mode) => {
     [root.dataset.compare, started] = [mode, performance.now()]; // "reply" or "replay"
-    $("#compare-differences").checked = false;
-    root.removeAttribute("data-differences");
-    [$("#first-answer").dataset.caption, $("#second-answer").dataset.caption] = [first, second];
+    root.toggleAttribute("data-differences", ($("#compare-differences").checked = false));
     setRunning(true);
-    focus();
   };
-  const close = () => {
-    if (isRunning()) press("stop-compare");
-    delete root.dataset.compare;
-    page.focusBox();
-  };
+  const close = () => { if (isRunning()) press("stop-compare"); delete root.dataset.compare; page.focusBox(); };
   const run = (index, changes) => {
     if (chat.isReplying() || isRunning()) return page.toast("A reply is being written. Stop it first.");
     wanted = {index, changes};
     press("compare-run");
   };
   const describe = ({model, system_prompt}) => [model, system_prompt || "No system prompt"].filter(Boolean).join(" · ");
-  const showWords = ({target}) => root.toggleAttribute("data-differences", target.checked) && press("compare-words");
-  document.addEventListener("change", (event) => event.target.id === "compare-differences" && showWords(event));
   return {
     run, close, isOpen: () => "compare" in root.dataset,
+    showDifferences: ({checked}) => root.toggleAttribute("data-differences", checked) && press("compare-words"),
     stopOrClose: () => (isRunning() ? press("stop-compare") : close()),
     choose: (button) => {
       const index = Number(button.parentElement.dataset.index ?? wanted?.index);
-      const options = () => [
-        {label: "Same again", value: {}},
-        ...presets.all().map(([label, system_prompt]) => ({group: "System prompts", label, value: {system_prompt}})),
-        ...picker.serverData("models").map((model) => ({group: "Models", label: model, value: {model}})),
-      ];
+      const prompts = () => presets.options().map(({text, value}) => ({group: "System prompts", label: text, value: {system_prompt: value}}));
+      const models = () => picker.serverData("models").map((model) => ({group: "Models", label: model, value: {model}}));
+      const options = () => [{label: "Same again", value: {}}, ...prompts(), ...models()];
       picker.open(button, options, "Compare with", false, (changes) => run(index, changes));
     },
     start: (history, ...settings) => {
@@ -43,18 +35,18 @@ const compare = (() => {
       const turn = history.slice(...place);
       const sent = turn.map((message) => chat.receiptOf(message)?.sent).findLast(Boolean) ?? form.byName(settings);
       const changed = {...sent, ...wanted.changes};
-      open("reply", describe(sent), describe(changed));
+      [$("#first-answer").dataset.caption, $("#second-answer").dataset.caption] = [sent, changed].map(describe);
+      open("reply");
       page.show("first-answer", turn);
       return [{history: history.slice(0, place[0] + 1), settings: changed}, turn, [turn[0]], ""];
     },
     startReplay: (...values) => open("replay") ?? values,
     onEnd: (second) => {
-      setRunning(false);
       page.show("second-answer", second);
       $("#compare-keep").disabled = !second.some(page.isAnswer);
-      focus();
+      setRunning(false);
     },
-    onStop: (second) => setRunning(false) || [chat.settle(second, (performance.now() - started) / 1000)],
+    onStop: (second) => setRunning(false) ?? [chat.settle(second, (performance.now() - started) / 1000)],
     keep: (second, history, ...settings) => {
       const kept = [...history.slice(0, place[0]), ...chat.settle(second), ...history.slice(place[1])];
       conversations.save(kept, settings);

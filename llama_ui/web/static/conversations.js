@@ -1,12 +1,10 @@
-/* The conversation in this tab: saved in this browser, exported and imported as files, shared as links. The app stores nothing. */
+/* The conversation in this tab: saved in this browser, exported and imported as files, shared as links. */
 const conversations = (() => {
-  const MAX_LINK_LENGTH = 8000; // characters: what servers and messengers accept
-  const NOT_SAVED = "This browser can't save the chat: its storage is full or blocked. Export the chat to keep it.";
   const newId = () => Date.now().toString(36) + Math.random().toString(36).slice(2);
   const firstText = (history) => history.filter(({role}) => role === "user").map(chat.textOf)[0] ?? "";
   const titleOf = (history) => [...firstText(history).replace(/\s+/g, " ").trim()].slice(0, 80).join("") || "A picture";
-  /* Its id, title and the time of the last change that this tab knows of; null for a new one. The session storage has it with
-     the settings and the page's query: another link starts another conversation. */
+  /* Its id, title and time of the last change that this tab knows of; null for a new one. The session storage has it with the
+     settings and the page's query: another link starts another conversation. */
   let current = null;
   const remember = () => store("conversation", {id: current?.id, search: location.search, settings: form.latest()}, "sessionStorage");
   const setCurrent = (conversation) => {
@@ -18,21 +16,21 @@ const conversations = (() => {
   let saving = Promise.resolve(); // one save after the other
   const save = (messages, settings) => {
     if (!messages.length && !current) return;
-    const history = JSON.parse(JSON.stringify(chat.settle(messages))); // a copy: Gradio's messages are proxies that change
+    const history = copyOf(chat.settle(messages));
     if (!current) setCurrent({id: newId(), title: titleOf(history)});
     const conversation = current;
-    const setBusy = (busy) => $("#chat-list")?.setAttribute("aria-busy", busy);
-    const write = () => saved.write(conversation, history, form.byName(settings), newId());
-    const done = saving
-      .then(write)
-      .then((entry) => [Object.assign(conversation, entry), remember()], (error) => [console.error(error), page.toast(NOT_SAVED)])
-      .then(saved.draw)
-      .then(() => saving === done && setBusy(false));
-    setBusy(true);
-    saving = done;
+    const write = async () => {
+      const entry = await saved.write(conversation, history, form.byName(settings), newId()).catch(console.error);
+      if (entry) Object.assign(conversation, entry);
+      else page.toast("This browser can't save the chat: its storage is full or blocked. Export the chat to keep it.");
+      remember();
+      await saved.draw();
+      if (saving === done) $("#chat-list").ariaBusy = false;
+    };
+    const done = (saving = saving.then(write));
+    $("#chat-list").ariaBusy = true;
   };
-  /* Shows a conversation in place of the current one. Settings that it doesn't have stay as they are. A hidden button has
-     Gradio call `fill`. */
+  /* Shows a conversation in place of the current one. Settings that it doesn't have stay as they are. */
   let next = null;
   const show = (history, settings = {}, conversation = null) => {
     if (chat.isReplying()) return void page.toast("A reply is being written. Stop it first.");
@@ -44,34 +42,30 @@ const conversations = (() => {
     page.focusBox();
     return true;
   };
-  const componentValues = ({history = NO_CHANGE, settings}) => [history, ...form.FIELDS.map((field) => settings[field] ?? NO_CHANGE)];
-  const entryOf = ({id, title, changed}) => ({id, title, changed});
-  /* Files. The app converts between a conversation and a file's text. */
-  const title = () => current?.title ?? "";
-  const filename = (kind) => `${title().toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 50) || "conversation"}.${kind}`;
-  let nothingToExport = false;
-  const exportAs = (kind) => (_, history, ...settings) => {
-    nothingToExport = !history.length;
-    if (nothingToExport) throw new Error("Nothing to export."); // Gradio then calls `onFileError`
-    return [{kind, title: title()}, history, ...settings];
+  const componentValues = ({history = NO_CHANGE, settings}) => [history, ...FIELDS.map((field) => settings[field] ?? NO_CHANGE)];
+  const fill = () => {
+    if (next.history) chat.show(next.history);
+    if (next.history?.length) page.hideUntilDrawn();
+    return componentValues(next);
   };
+  const exportAs = (kind) => (_, ...conversation) => [{kind, title: current?.title ?? ""}, ...conversation];
   const query = () => Object.fromEntries(new URLSearchParams(location.search));
-  const isLink = () => [...form.FIELDS, "message"].some((name) => name in query());
+  const isLink = () => [...FIELDS, "message"].some((name) => name in query());
   return {
-    save, remember, currentId: () => current?.id, startNew: () => show([]),
+    save, fill, remember, currentId: () => current?.id, startNew: () => show([]),
     setSettings: (settings) => [(next = {settings}), press("restore")],
     open: async (id) => {
       await saving;
       const conversation = await saved.read(id).catch(() => null);
-      if (conversation) show(conversation.history, conversation.settings, entryOf(conversation));
+      if (conversation) show(conversation.history, conversation.settings, conversation);
       else await saved.draw();
     },
     /* Returns whether the conversation can be deleted: it is not, or no longer, the current one. */
     leave: async (id) => (id !== current?.id || show([])) && saving.then(() => true),
     onRename: (id, title) => id === current?.id && setCurrent(Object.assign(current, {title})),
     /* When the page loads: shows the conversation and the settings that this tab had before, unless a link was followed. */
-    restoreTab: async (_, ...settings) => {
-      form.begin(settings);
+    restoreTab: async () => {
+      form.begin();
       saved.draw();
       window.addEventListener("focus", saved.draw);
       $("#chat-search").oninput = saved.draw;
@@ -79,28 +73,19 @@ const conversations = (() => {
       if (!before || (before.search !== location.search && isLink())) return componentValues({settings: {}});
       const conversation = before.id && (await saved.read(before.id).catch(console.error));
       if (!conversation) return componentValues({settings: before.settings ?? {}});
-      page.hideUntilDrawn();
-      setCurrent(entryOf(conversation));
-      chat.show(conversation.history);
-      return componentValues({...conversation, settings: before.settings ?? conversation.settings});
+      setCurrent(conversation);
+      next = {history: conversation.history, settings: before.settings ?? conversation.settings};
+      return fill();
     },
     linkQuery: (model) => [model, current ? {} : query()],
-    fill: () => {
-      if (next.history) chat.show(next.history);
-      if (next.history?.length) page.hideUntilDrawn();
-      return componentValues(next);
-    },
     exportJson: exportAs("json"), exportMarkdown: exportAs("md"),
-    download: ({text, kind}) => {
-      const type = kind === "json" ? "application/json" : "text/markdown";
-      const link = create("a", {href: URL.createObjectURL(new Blob([text], {type})), download: filename(kind)});
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    download: ({text, name, type, error}) => {
+      if (error) return page.toast(error);
+      const href = URL.createObjectURL(new Blob([text], {type}));
+      create("a", {href, download: name}).click();
+      setTimeout(() => URL.revokeObjectURL(href), 60_000);
     },
-    onFileError: () => {
-      page.toast(nothingToExport ? "There is no conversation to export yet." : "The file could not be created or read. Try again.");
-      nothingToExport = false;
-    },
+    onFileError: () => page.toast("The file could not be created or read. Try again."),
     showImport: (file) => {
       if (file.error) return page.toast(file.error);
       const conversation = {id: newId(), title: file.title || titleOf(file.history)};
@@ -111,7 +96,7 @@ const conversations = (() => {
       const values = Object.entries({...form.byName(settings), message: firstText(history) || box.text});
       const filled = new URLSearchParams(values.filter(([name, value]) => name === "system_prompt" || value));
       const link = `${location.origin}${location.pathname}?${filled}`;
-      if (link.length > MAX_LINK_LENGTH) return page.toast("This is too long for a link. Export it as JSON.");
+      if (link.length > 8000) return page.toast("This is too long for a link. Export it as JSON."); // for servers and messengers
       copy(link, "Link copied, with settings and first message.", () => page.toast(`The link: ${link}`, "ready"));
     },
   };

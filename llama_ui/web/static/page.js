@@ -1,5 +1,4 @@
-/* The page around the chat: panels, the reader's place in the conversation, buttons below replies, focus and shortcuts. Its HTML
-   says what its own buttons do: data-do="module.function". */
+/* The page around the chat. Its HTML says what its own buttons do: data-do="module.function". */
 const page = (() => {
   /* Panels: beside the chat where there is room, else one at a time; on a phone over the whole screen. */
   const PANELS = ["chats", "inspect"];
@@ -7,8 +6,8 @@ const page = (() => {
   const isOpen = (panel) => root.dataset.panels.split(" ").includes(panel);
   const showPanels = (panels) => {
     root.dataset.panels = panels.join(" ");
-    inspect.refresh();
     for (const panel of PANELS) $(`#${panel}-toggle`)?.setAttribute("aria-expanded", isOpen(panel));
+    inspect.refresh();
   };
   const beginPanels = () => {
     const remembered = {chats: true, inspect: innerWidth >= 1600, ...load("panels")};
@@ -20,10 +19,9 @@ const page = (() => {
     if (!phone.matches) store("panels", {...load("panels"), [panel]: open});
     if (focus) $(open ? `#${panel} button` : `#${panel}-toggle`)?.focus();
   };
-  for (const width of [phone, narrow]) width.addEventListener("change", beginPanels);
+  phone.onchange = narrow.onchange = beginPanels;
   beginPanels();
   root.toggleAttribute("data-empty", true);
-
   /* The conversation follows a reply until the reader scrolls up. */
   let [following, lastTop] = [true, 0];
   const log = () => $("#conversation [role=log]");
@@ -44,20 +42,18 @@ const page = (() => {
   const hideUntilDrawn = (previous = -1, same = 0, attempts = 120) => {
     const [height, texts] = [log()?.scrollHeight ?? 0, $$("#conversation .prose")];
     const isSame = height === previous && texts.length && texts.every((text) => text.textContent);
-    const isDrawn = same > 3 || !attempts;
-    root.toggleAttribute("data-drawing", !isDrawn);
-    if (isDrawn) jump();
-    else requestAnimationFrame(() => hideUntilDrawn(height, isSame ? same + 1 : 0, attempts - 1));
+    if (root.toggleAttribute("data-drawing", same < 4 && attempts > 0))
+      requestAnimationFrame(() => hideUntilDrawn(height, isSame ? same + 1 : 0, attempts - 1));
+    else jump();
   };
-
   /* A message and the replies to it, as the place of one of these in the history: [begin, end]. */
   const turnAt = (history, index) => {
     const begin = history.findLastIndex(({role}, i) => i <= index && role === "user");
     const next = history.findIndex(({role}, i) => i > index && role === "user");
     return [Math.max(0, begin), next < 0 ? history.length : next];
   };
-  /* What Gradio has drawn of each history, and what is added to it: the kind of each row, numbers and buttons. Each part of a
-     message has a row; a reply's buttons are below its answer, or below its last row where it has none. */
+  /* What is added to what Gradio has drawn of each history. Each part of a message has a row; a reply's buttons are below its
+     answer, or below its last row where it has none. */
   const histories = {};
   const partsOf = (history) => history.flatMap((message, index) => message.content.map((_, i) => [index, i === message.content.length - 1]));
   const isAnswer = ({role, metadata}) => role === "assistant" && !metadata?.id && !metadata?.title;
@@ -66,25 +62,20 @@ const page = (() => {
     const answer = history.findLastIndex((message, i) => i >= begin && i < end && isAnswer(message));
     return history[index].role === "assistant" && index === (answer < 0 ? end - 1 : answer);
   };
-  const retry = () => chat.isReplying() || form.isInvalid() || press("retry");
   const drawRow = (row, history, [index, isLast], isMain) => {
     const {role, metadata} = history[index];
     const [receipt, place] = [chat.receiptOf(history[index]), row.querySelector(".message-buttons")];
-    const isImage = row.querySelector(".component") !== null;
-    const kind = metadata?.id || (metadata?.title ? "thought" : isImage ? "image" : role);
+    const kind = metadata?.id || (metadata?.title ? "thought" : row.querySelector(".component") ? "image" : role);
     const needsRetry = index === history.length - 1 && (role === "user" || (kind === "error" && !receipt?.refused));
-    const key = JSON.stringify([kind, index, receipt?.line, hasButtons(history, index), needsRetry]);
+    const parts = [isMain && isLast && needsRetry && "#retry-button", isMain && hasButtons(history, index) && "#reply-buttons"].filter(Boolean);
+    const key = JSON.stringify([kind, index, receipt?.line, parts, needsRetry]);
     if (!place || place.dataset.key === key) return;
     [row.dataset.kind, place.dataset.key] = [kind, key];
     row.classList.toggle("noted", Boolean(receipt?.line) || needsRetry);
     row.classList.toggle("with-images", history[index].content.length > 1);
     place.querySelector(".reply-actions")?.remove();
-    const actions = create("span", {className: "reply-actions"});
+    const actions = create("span", {className: "reply-actions"}, ...parts.map((part) => $(part).content.cloneNode(true)));
     Object.assign(actions.dataset, {index, stats: (isLast && receipt?.line) || ""});
-    const add = (label, name, action) => actions.append(iconButton(label, name, ({currentTarget}) => action(currentTarget)));
-    if (isMain && needsRetry && isLast) actions.append(textButton("Retry", retry));
-    if (isMain && hasButtons(history, index)) add("Code of this reply", "code", inspect.showReply);
-    if (isMain && hasButtons(history, index)) add("Compare this reply", "compare", compare.choose);
     place.append(actions);
   };
   const draw = () => {
@@ -92,11 +83,10 @@ const page = (() => {
       const parts = partsOf(history);
       $$(`#${id} .message-row`).forEach((row, i) => parts[i] && drawRow(row, history, parts[i], id === "conversation"));
     }
-    for (const region of $$("[role=log] :is(pre, table):not([tabindex])"))
-      if (region.scrollWidth > region.clientWidth) region.tabIndex = 0; // scrolls with the keyboard
-    for (const arrow of $$(".thought-group .arrow:not([inert])")) arrow.inert = true; // a button in a button
+    const isWide = ({scrollWidth, clientWidth}) => scrollWidth > clientWidth;
+    $$("[role=log] :is(pre, table):not([tabindex])").filter(isWide).forEach((region) => (region.tabIndex = 0)); // for the keyboard
+    $$(".thought-group .arrow:not([inert])").forEach((arrow) => (arrow.inert = true)); // a button in a button
   };
-
   /* Focus: on the message box where nothing else has it. A phone would open its keyboard. */
   const focusBox = () => (matchMedia("(pointer: coarse)").matches ? log() : $("#message textarea"))?.focus({preventScroll: true});
   let focused = null;
@@ -110,36 +100,31 @@ const page = (() => {
   const toast = (sentence, state = "error", undo = null) => {
     $("#toast")?.remove();
     const note = create("p", {id: "toast", className: `status ${state}`, role: "alert", textContent: sentence});
-    if (undo) note.append(textButton("Undo", () => [note.remove(), undo()]));
+    const onclick = () => [note.remove(), undo()];
+    if (undo) note.append(create("button", {className: "plain", textContent: "Undo", onclick}));
     document.body.append(note);
     setTimeout(() => note.remove(), 8000 + 50 * sentence.length);
   };
-  /* Puts a text field in the place of an element; `finish` gets the text, which is blank after Escape. */
-  const editText = (element, value, ariaLabel, finish) => {
-    const end = (text) => {
-      input.onblur = null;
-      input.replaceWith(element);
-      element.focus();
-      finish(text.trim());
-    };
-    const onkeydown = (event) => {
-      if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
-      event.preventDefault(); // else the element that now has the focus gets the key
-      event.stopPropagation();
-      end(event.key === "Enter" ? input.value : "");
-    };
-    const input = create("input", {value, ariaLabel, maxLength: 80, onkeydown, onblur: () => end(input.value)});
-    element.replaceWith(input);
+  /* Asks for a name; `finish` gets it, unless the reader cancels. */
+  const askName = (value, finish) => {
+    const [dialog, input] = [$("#name"), $("#name input")];
+    Object.assign(dialog, {returnValue: "", onclose: () => dialog.returnValue && finish(input.value.trim())}).showModal();
+    input.value = value;
     input.select();
   };
-
   document.addEventListener("click", ({target}) => {
     const element = target.closest("[data-do]");
     const [module, name] = element?.dataset.do.split(".") ?? [];
     element?.closest("[popover]:not(#server-panel)")?.hidePopover();
-    if (element) ({camera, compare, conversations, guide, inspect, page, picker, presets})[module][name](element);
+    if (element) ({compare, conversations, guide, inspect, page, picker, presets})[module][name](element);
   });
-  const showShortcuts = () => $("#shortcuts").showModal();
+  /* A file that is dropped on the page: the browser would leave the page to show it. */
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    const [input, {files}] = [$("#message input[type=file]"), event.dataTransfer];
+    if (!event.defaultPrevented && files.length) Object.assign(input, {files}).dispatchEvent(new Event("change", {bubbles: true}));
+    event.preventDefault();
+  });
   /* Gradio cannot stop a reply before its first update. */
   const stop = () => {
     if ($$("#conversation .message-row").at(-1)?.matches(".bot-row")) $("#message .stop-button")?.click();
@@ -158,41 +143,38 @@ const page = (() => {
     if (isEscape && compare.isOpen()) return compare.stopOrClose;
     if (command && !shiftKey && key.toLowerCase() === "k") return picker.chooseModel;
     if (command && shiftKey && key.toLowerCase() === "o") return conversations.startNew;
-    if (key === "?" && !target.closest("input, textarea, select")) return showShortcuts;
+    if (key === "?" && !target.closest("input, textarea, select")) return () => $("#shortcuts").showModal();
     return key === "ArrowUp" && target.matches("#message textarea") && !target.value && !chat.isReplying() ? edit : null;
   };
   document.addEventListener("keydown", (event) => {
-    const action = event.isComposing ? null : shortcut(event);
-    if (action) event.preventDefault();
-    action?.();
+    const action = !event.isComposing && shortcut(event);
+    if (action) [event.preventDefault(), action()];
   });
-
   /* Once Gradio has drawn the page. */
   const init = () => {
     showPanels(root.dataset.panels.split(" "));
-    Object.assign(log(), {ariaLive: "off", tabIndex: 0}); // one announcement at the end of a reply takes its place
-    const listeners = {scroll: onScroll, touchmove: leave, wheel: ({deltaY}) => deltaY < 0 && leave()};
-    for (const [name, listener] of Object.entries(listeners)) log().addEventListener(name, listener, {passive: true});
-    log().addEventListener("keydown", ({key}) => ["ArrowUp", "PageUp", "Home"].includes(key) && leave());
+    const onkeydown = ({key}) => ["ArrowUp", "PageUp", "Home"].includes(key) && leave();
+    Object.assign(log(), {onkeydown, onscroll: onScroll, ariaLive: "off", tabIndex: 0}); // one announcement at the end of a reply
+    log().addEventListener("wheel", ({deltaY}) => deltaY < 0 && leave(), {passive: true});
+    log().addEventListener("touchmove", leave, {passive: true});
     $("#conversation").append($("#jump"));
     $("#server-panel").popover = "auto";
     $("#server-panel").addEventListener("toggle", ({newState}) => newState === "open" && press("check"));
     new MutationObserver(onMutation).observe($("#app"), {childList: true, subtree: true, characterData: true});
-    const server = new MutationObserver(() => [guide.draw(), picker.redraw()]);
-    for (const id of ["status", "server-details"]) server.observe($(`#${id}`), {childList: true, subtree: true});
-    guide.draw();
-    camera.init();
+    new MutationObserver(picker.redraw).observe($("#status"), {childList: true, subtree: true});
     presets.draw();
     focusBox();
   };
   return {
-    init, jump, toast, isAnswer, editText, focusBox, setPanel, hideUntilDrawn, turnAt, showShortcuts,
+    init, jump, toast, isAnswer, askName, focusBox, setPanel, hideUntilDrawn, turnAt,
     press: ({dataset}) => press(dataset.target),
+    retry: () => chat.isReplying() || form.isInvalid() || press("retry"),
+    showDialog: ({dataset}) => $(`#${dataset.target}`).showModal(),
     isWide: () => !phone.matches,
     showApi: () => $("footer .show-api").click(), // Gradio's page about it
     toggle: ({dataset: {panel}}) => setPanel(panel, !isOpen(panel)),
     show: (id, history) => {
-      histories[id] = JSON.parse(JSON.stringify(history)); // a copy: Gradio's messages are proxies that change
+      histories[id] = copyOf(history);
       if (id === "conversation") root.toggleAttribute("data-empty", !history.length);
       draw();
     },

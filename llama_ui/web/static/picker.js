@@ -2,7 +2,6 @@
 const picker = (() => {
   let [list, shown, active] = [() => [], [], 0]; // {group, label, value}
   let [isFree, choose] = [false, null]; // whether a text that is not on the list can be chosen; what to do with the choice
-  let localModel = ""; // a better model for the local stack, which the app downloads and starts
   const input = () => $("#picker input");
   const items = () => $$("#picker [role=option]");
   const serverData = (name) => JSON.parse($("#status button")?.dataset[name] ?? "[]");
@@ -17,12 +16,9 @@ const picker = (() => {
     shown = list().filter(({label}) => words.every((word) => label.toLowerCase().includes(word)));
     if (isFree && text && !shown.length) shown = [{label: `Use “${text}” anyway`, value: text}];
     active = Math.max(0, shown.findIndex(({label}) => label === current));
-    const rows = shown.flatMap(({group, label}, i) => {
-      const item = create("li", {id: `option-${i}`, role: "option", textContent: label});
-      const isFirst = group && group !== shown[i - 1]?.group;
-      return isFirst ? [create("li", {role: "presentation", className: "group", textContent: group}), item] : [item];
-    });
-    $("#picker ul").replaceChildren(...rows);
+    const itemOf = (option, i) =>
+      create("li", {id: `option-${i}`, role: "option", textContent: option.label, onclick: () => end(option)});
+    $("#picker ul").replaceChildren(...grouped(shown, ({group}) => group, itemOf));
     $("#picker p").hidden = shown.length > 0;
     mark();
   };
@@ -38,14 +34,9 @@ const picker = (() => {
   };
   const open = (anchor, options, hint, free, onChoose) => {
     [list, isFree, choose] = [options, free, onChoose];
-    const [panel, {left, bottom}] = [$("#picker"), anchor.getBoundingClientRect()];
     Object.assign(input(), {value: "", placeholder: hint, ariaLabel: hint, oninput: draw, onkeydown});
-    panel.showPopover();
+    $("#picker").showPopover({source: anchor}); // style.css puts it below
     draw();
-    panel.style.left = `${Math.max(8, Math.min(left, innerWidth - panel.offsetWidth - 8))}px`;
-    panel.style.top = `${Math.max(8, Math.min(bottom + 4, innerHeight - panel.offsetHeight - 8))}px`;
-    panel.onmousedown = (event) => event.target.role === "option" && event.preventDefault(); // the focus stays
-    panel.onclick = ({target}) => target.role === "option" && end(shown[items().indexOf(target)]);
     input().focus();
   };
   return {
@@ -56,8 +47,6 @@ const picker = (() => {
       const models = () => serverData("models").map((model) => ({label: model, value: model}));
       open($("#model-button"), models, "Search models or paste an ID", true, (model) => conversations.setSettings({model}));
     },
-    useLocalModel: ({dataset}) => [(localModel = dataset.model), press("use-model")],
-    localModel: () => [localModel],
     onLocalModel: () => [setTimeout(press, 100, "refresh"), ""][1],
   };
 })();

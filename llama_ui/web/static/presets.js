@@ -6,7 +6,7 @@ const presets = (() => {
   const options = () => [...(list()?.options ?? [])].filter(({value}) => value);
   /* Chooses the preset that the system prompt is. */
   const sync = (text = prompt()) => {
-    if (!list()) return; // it is being named
+    if (!list()) return; // Gradio has not drawn it yet
     list().value = options().some(({value}) => value === text) ? text : "";
     for (const control of $$("#presets .own")) control.hidden = list().selectedOptions[0].parentElement.id !== "own-presets";
   };
@@ -17,27 +17,22 @@ const presets = (() => {
   };
   const write = (changed) => [store("presets", changed), draw()];
   const name = (value, others, text) =>
-    page.editText(list(), value, "Name of the preset", (chosen) => {
+    page.askName(value, (chosen) => {
       const before = own();
-      if (chosen) write({...others, [chosen]: text});
+      write({...others, [chosen]: text});
       if (Object.hasOwn(others, chosen)) page.toast(`The preset “${chosen}” was replaced.`, "ready", () => write(before));
     });
-  /* The chosen preset's name, all others, and its text. */
-  const split = () => {
-    const chosen = list().selectedOptions[0].text;
-    const {[chosen]: text, ...others} = own();
-    return [chosen, others, text];
-  };
+  const others = (name) => Object.fromEntries(Object.entries(own()).filter(([other]) => other !== name));
+  const chosen = () => list().selectedOptions[0];
   return {
-    draw, sync,
-    all: () => options().map(({text, value}) => [text, value]),
+    draw, sync, options,
     save: () => prompt().trim() && name("", own(), prompt()),
-    rename: () => name(...split()),
+    rename: () => name(chosen().text, others(chosen().text), chosen().value),
     remove: () => {
-      const [deleted, others, text] = split();
-      write(others);
+      const {text, value} = chosen();
+      write(others(text));
       list().focus();
-      page.toast("Preset deleted.", "ready", () => write({...own(), [deleted]: text}));
+      page.toast("Preset deleted.", "ready", () => write({...own(), [text]: value}));
     },
   };
 })();

@@ -1,66 +1,56 @@
 /* The list of saved conversations. IndexedDB has two stores, so that the list is read without the images in the conversations:
    "listed" has an id, title and time of change for each, "contents" the history and the settings. */
 const saved = (() => {
-  const finished = (request) =>
-    new Promise((resolve, reject) => {
-      request.onsuccess = request.oncomplete = () => resolve(request.result);
-      request.onerror = request.onabort = () => reject(request.error);
-    });
+  const finished = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = request.oncomplete = () => resolve(request.result);
+    request.onerror = request.onabort = () => reject(request.error);
+  });
+  /* Resolves to what `use` returns, once all its requests are finished. */
   const withStores = async (mode, use) => {
-    const opening = indexedDB.open("llama-ui", 1);
-    const addStore = (name) => opening.result.createObjectStore(name, {keyPath: "id"});
-    opening.onupgradeneeded = () => ["listed", "contents"].forEach(addStore);
+    const [opening, names] = [indexedDB.open("llama-ui", 1), ["listed", "contents"]];
+    opening.onupgradeneeded = () => names.forEach((name) => opening.result.createObjectStore(name, {keyPath: "id"}));
     const database = await finished(opening);
-    const transaction = database.transaction(["listed", "contents"], mode);
-    const request = use(transaction.objectStore("listed"), transaction.objectStore("contents"));
-    return finished(mode === "readwrite" ? transaction : request).finally(() => database.close());
+    const transaction = database.transaction(names, mode);
+    const used = use(...names.map((name) => transaction.objectStore(name)));
+    return finished(transaction).finally(() => database.close()).then(() => used);
   };
   const read = async (id) => {
-    const content = await withStores("readonly", (listed, contents) => contents.get(id));
-    const entry = content && (await withStores("readonly", (listed) => listed.get(id)));
-    return entry && {...content, ...entry};
+    const [entry, content] = await withStores("readonly", (...stores) => stores.map((store) => store.get(id)));
+    return entry.result && {...content.result, ...entry.result};
   };
   /* Where another tab has changed the conversation since `changed`, both versions are saved. Returns the entry of this one. */
-  const write = async ({id, title, changed}, history, settings, newId) => {
-    let entry;
-    await withStores("readwrite", (listed, contents) => {
-      listed.get(id).onsuccess = ({target: {result: stored}}) => {
-        entry = {id: stored && stored.changed !== changed ? newId : id, title: stored?.title ?? title, changed: Date.now()};
-        listed.put(entry);
-        contents.put({id: entry.id, history, settings});
-      };
-    });
+  const write = ({id, title, changed}, history, settings, newId) => withStores("readwrite", (listed, contents) => {
+    const entry = {id, title, changed: Date.now()};
+    listed.get(id).onsuccess = ({target: {result: stored}}) => {
+      if (stored) Object.assign(entry, {id: stored.changed === changed ? id : newId, title: stored.title});
+      listed.put(entry);
+      contents.put({id: entry.id, history, settings});
+    };
     return entry;
-  };
+  });
   /* Draws the list, by day. */
   const draw = async () => {
     const list = $("#chat-list");
-    if (!list || list.querySelector("input")) return; // a title is being edited
+    if (!list) return; // Gradio has not drawn it yet
     const words = $("#chat-search").value.toLowerCase().split(/\s+/);
-    const all = await withStores("readonly", (listed) => listed.getAll()).catch(() => []);
+    const {result: all} = await withStores("readonly", (listed) => listed.getAll()).catch(() => ({result: []}));
     const entries = all.filter(({title}) => words.every((word) => title.toLowerCase().includes(word)));
     entries.sort((one, other) => other.changed - one.changed);
     $("#no-chats").textContent = all.length ? "No chat has these words in its title." : "Chats are saved in this browser only.";
-    const days = entries.map(({changed}) => dayOf(changed));
-    const items = entries.flatMap((entry, i) => {
-      const item = create("li", {className: entry.id === conversations.currentId() ? "current" : ""}, ...buttonsOf(entry));
-      item.dataset.id = entry.id;
-      return days[i] === days[i - 1] ? [item] : [create("li", {className: "group", textContent: days[i]}), item];
-    });
-    const focusedId = list.contains(document.activeElement) && document.activeElement.closest("li").dataset.id;
-    list.replaceChildren(...items);
-    if (focusedId) (list.querySelector(`[data-id="${focusedId}"] button`) ?? $("#chat-search")).focus();
+    const focused = list.contains(document.activeElement) && document.activeElement.closest("li").id;
+    list.replaceChildren(...grouped(entries, ({changed}) => dayOf(changed), itemOf));
+    if (focused) ($(`#${focused} button`) ?? $("#chat-search")).focus();
   };
   const dayOf = (time) => {
     const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(time).setHours(0, 0, 0, 0)) / 86_400_000);
     return ["Today", "Yesterday"][days] ?? new Date(time).toLocaleDateString("en", {day: "numeric", month: "long", year: "numeric"});
   };
-  const buttonsOf = (entry) => {
+  const itemOf = (entry) => {
     const [{id, title}, isCurrent] = [entry, entry.id === conversations.currentId()];
-    const onclick = () => conversations.open(id);
-    const opening = create("button", {textContent: title, title, ariaCurrent: isCurrent ? "true" : null, onclick});
-    const edit = () => page.editText(opening, title, "Name", (name) => name && rename(entry, name));
-    return [opening, iconButton(`Rename ${title}`, "rename", edit), iconButton(`Delete ${title}`, "delete", () => remove(entry))];
+    const opening = create("button", {textContent: title, title, ariaCurrent: isCurrent ? "true" : null, onclick: () => conversations.open(id)});
+    const renaming = iconButton(`Rename ${title}`, "rename", () => page.askName(title, (name) => rename(entry, name)));
+    const deleting = iconButton(`Delete ${title}`, "delete", () => remove(entry));
+    return create("li", {id: `chat-${id}`, className: isCurrent ? "current" : ""}, opening, renaming, deleting);
   };
   const rename = async (entry, title) => {
     await withStores("readwrite", (listed) => {
