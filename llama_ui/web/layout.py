@@ -56,6 +56,7 @@ THEME = gr.themes.Base(primary_hue="teal", neutral_hue="stone", font=FONTS, font
     block_title_text_size="*text_sm",
     block_title_text_weight="500",
     chatbot_text_size="16px",
+    error_text_color_dark="#fca5a5",
     input_background_fill="#ffffff",
     input_background_fill_dark="#262422",
     input_border_color="#8f8983",
@@ -119,7 +120,7 @@ def _render_settings(settings: Settings) -> list[Field]:
                 label=name.replace("_", " ").capitalize(),
                 placeholder="Server default",
                 max_lines=1,
-                min_width=110,
+                min_width=160,  # two in a row
                 elem_id=f"field-{name}",
             )
             for name in ("temperature", "top_p", "max_tokens", "seed")
