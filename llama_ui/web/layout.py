@@ -115,16 +115,7 @@ def _render_settings(settings: Settings) -> list[Field]:
     model = gr.Textbox(settings.model, label="Model", visible="hidden")  # the header has a picker for it
     with gr.Row(elem_id="sampling"):
         # Text boxes, because an empty number box sends 0 (Gradio 6.31).
-        sampling = [
-            gr.Textbox(
-                label=name.replace("_", " ").capitalize(),
-                placeholder="Server default",
-                max_lines=1,
-                min_width=160,  # two in a row
-                elem_id=f"field-{name}",
-            )
-            for name in ("temperature", "top_p", "max_tokens", "seed")
-        ]
+        sampling = [_render_option(name) for name in ("temperature", "top_p", "max_tokens", "seed")]
     effort = gr.Dropdown(
         [("Server default", ""), *REASONING_EFFORTS], label="Reasoning effort", info="Reasoning models only"
     )
@@ -134,6 +125,15 @@ def _render_settings(settings: Settings) -> list[Field]:
     blank = [settings.system_prompt, gr.skip(), *[""] * len(fields[2:])]
     _hidden("reset").click(lambda: blank, None, fields, queue=False)
     return fields
+
+
+def _render_option(name: str) -> gr.Textbox:
+    """A sampling option, and the place for what is wrong with it."""
+    with gr.Column(min_width=160):  # two in a row
+        label = name.replace("_", " ").capitalize()
+        option = gr.Textbox(label=label, placeholder="Server default", max_lines=1, elem_id=f"field-{name}")
+        gr.HTML(f'<p class="problem" id="problem-{name}" role="alert"></p>', apply_default_css=False)
+    return option
 
 
 def _render_code() -> list[gr.HTML]:

@@ -20,7 +20,6 @@ from llama_ui.web.history import ChatMessage, parse, render
 from llama_ui.workbench import export, snippet
 from llama_ui.workbench.compare import Variant, replay
 
-
 _FORMATS = {"json": (export.to_json, "application/json"), "md": (export.to_markdown, "text/markdown")}
 
 

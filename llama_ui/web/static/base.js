@@ -1,5 +1,4 @@
-/* What the scripts share. They make one script, in the order of their names, behind LIMITS, the app's limits of a message, and
-   FIELDS, the names of the settings in the order in which Gradio passes their values. */
+/* What the scripts share. They make one script, in the order of their names, behind the constants of app.py. */
 const $ = (selector) => document.querySelector(selector);
 const $$ = (selector) => [...document.querySelectorAll(selector)];
 const root = document.documentElement; // its data attributes say what is open

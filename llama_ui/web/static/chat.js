@@ -18,7 +18,7 @@ const chat = (() => {
   const problemWith = ({text, files}, history, ...settings) => {
     const [length, most] = [[...text].length, LIMITS.chars].map((count) => count.toLocaleString("en"));
     if (replying) return "A reply is being written. Send the message when it has ended.";
-    if (files.some(isUnread)) return "A file is still being read. Send the message when it is ready.";
+    if (files.some(isUnread)) return "A file is still being read. The message is sent when it is ready.";
     if (!text.trim() && !files.length) return "Type something to send.";
     if (!text.isWellFormed()) return "The message has characters that cannot be sent. Remove them.";
     if ([...text].length > LIMITS.chars) return `The message has ${length} characters; at most ${most} are sent. Shorten it.`;
@@ -38,7 +38,7 @@ const chat = (() => {
   let [replying, started, stopped] = [false, 0, 0]; // when the last message was sent; seconds after that, by the reader
   let unsaved = null; // a history with a new message; saved a moment later, so that the request for the reply goes first
   let sending = false; // a message is sent once, even if Enter is pressed twice
-  let reading = false; // the app is reading files
+  let [reading, sendAfterReading] = [false, false]; // the app is reading files; Enter was pressed meanwhile
   const startReply = (history, ...settings) => {
     [replying, started, stopped, sending, unsaved] = [true, performance.now(), 0, false, history];
     root.toggleAttribute("data-empty", false);
@@ -71,7 +71,10 @@ const chat = (() => {
     /* Sending: `validate`, then `addMessage` or, where it throws, `showProblem`. */
     validate: (...message) => { if (sending || problemWith(...message)) throw new Error("Not sent."); sending = true; },
     addMessage: (...values) => [{...LOCKED, value: {text: "", files: []}}, add(...values), ""],
-    showProblem: (...message) => errorHtml(problemWith(...message)),
+    showProblem: (...message) => {
+      sendAfterReading = message[0].files.some(isUnread);
+      return errorHtml(problemWith(...message));
+    },
     /* Sends the next message of the guide, and leaves the message box as it is. */
     sendPrepared: (history, ...settings) => {
       const [text, changes] = guide.takeStep();
@@ -118,12 +121,13 @@ const chat = (() => {
       const [problems, texts] = ["problems", "texts"].map((kind) => Object.values(results).flatMap((result) => result[kind]));
       const images = files.flatMap((file) => results[file.path]?.images.map(imageFile) ?? file);
       if (images.length > LIMITS.images) problems.push(`At most ${LIMITS.images} pictures are sent with a message; the others were left out.`);
-      reading = false;
+      if (sendAfterReading && !problems.length) setTimeout(() => $("#message .submit-button").click(), 50);
+      reading = sendAfterReading = false;
       page.focusBox(); // the texts come in front of what was typed, so that the cursor stays at its end
       return [{text: [...texts, text].join("\n\n"), files: images.slice(0, LIMITS.images)}, problems.map(errorHtml).join("")];
     },
     removeUnreadFiles: ({text, files}) => {
-      reading = false;
+      reading = sendAfterReading = false;
       return [{text, files: files.filter((file) => !isUnread(file))}, errorHtml("The file could not be read. Add it again.")];
     },
   };

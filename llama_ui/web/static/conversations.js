@@ -49,8 +49,7 @@ const conversations = (() => {
     return componentValues(next);
   };
   const exportAs = (kind) => (_, ...conversation) => [{kind, title: current?.title ?? ""}, ...conversation];
-  const query = () => Object.fromEntries(new URLSearchParams(location.search));
-  const isLink = () => [...FIELDS, "message"].some((name) => name in query());
+  const query = Object.fromEntries(new URLSearchParams(location.search));
   return {
     save, fill, remember, currentId: () => current?.id, startNew: () => show([]),
     setSettings: (settings) => [(next = {settings}), press("restore")],
@@ -65,19 +64,18 @@ const conversations = (() => {
     onRename: (id, title) => id === current?.id && setCurrent(Object.assign(current, {title})),
     /* When the page loads: shows the conversation and the settings that this tab had before, unless a link was followed. */
     restoreTab: async () => {
-      form.begin();
       saved.draw();
       window.addEventListener("focus", saved.draw);
       $("#chat-search").oninput = saved.draw;
       const before = load("conversation", "sessionStorage");
-      if (!before || (before.search !== location.search && isLink())) return componentValues({settings: {}});
+      if (!before || (before.search !== location.search && [...FIELDS, "message"].some((name) => name in query))) return componentValues({settings: {}});
       const conversation = before.id && (await saved.read(before.id).catch(console.error));
       if (!conversation) return componentValues({settings: before.settings ?? {}});
       setCurrent(conversation);
       next = {history: conversation.history, settings: before.settings ?? conversation.settings};
       return fill();
     },
-    linkQuery: (model) => [model, current ? {} : query()],
+    linkQuery: (model) => [model, current ? {} : query],
     exportJson: exportAs("json"), exportMarkdown: exportAs("md"),
     download: ({text, name, type, error}) => {
       if (error) return page.toast(error);

@@ -10,12 +10,13 @@ const form = (() => {
     if (!text || ((most ? REAL : WHOLE).test(text) && number >= least && number <= (most ?? 2 ** 31 - 1))) return "";
     return most ? `${label} must be ${least}–${most}, or empty.` : `${label} must be a whole number from ${least}, or empty.`;
   };
-  const inputOf = (name) => $(`#field-${name} :is(input, textarea)`);
   /* Shows at its field what is wrong with each setting. Returns all that and shows the first, where they are to be sent. */
   const showProblems = (settings, isSending = true) => {
     const problems = Object.keys(NUMBERS).flatMap((name) => {
-      const [input, shown, problem] = [inputOf(name), $(`#problem-${name}`), problemOf(name, (byName(settings)[name] ?? "").trim())];
-      if (shown.textContent !== problem) [shown.textContent, input.ariaInvalid] = [problem, problem !== ""];
+      const [input, shown] = [$(`#field-${name} :is(input, textarea)`), $(`#problem-${name}`)];
+      const problem = problemOf(name, (byName(settings)[name] ?? "").trim());
+      if (shown.textContent !== problem) shown.textContent = input.ariaDescription = problem;
+      input.ariaInvalid = problem !== "";
       return problem ? {problem, input} : [];
     });
     root.toggleAttribute("data-invalid", problems.length > 0);
@@ -27,10 +28,6 @@ const form = (() => {
   return {
     byName, showProblems, latest: () => latest,
     isInvalid: () => Boolean(showProblems(Object.values(latest))),
-    begin: () => Object.keys(NUMBERS).forEach((name) => {
-      $(`#field-${name}`).append(create("p", {className: "problem", id: `problem-${name}`, role: "alert"}));
-      inputOf(name).setAttribute("aria-describedby", `problem-${name}`);
-    }),
     onChange: (...settings) => {
       latest = byName(settings);
       $("#message-error").hidden = true;

@@ -26,9 +26,9 @@ const inspect = (() => {
         return create("i", {className, title: `${name}: ${seconds.toFixed(2)} s`, style: `width: ${(100 * seconds) / longest}%`});
       });
       const question = chat.textOf(history[page.turnAt(history, reply.index)[0]]).slice(0, 80) || "A picture";
-      const [bar, line] = [create("span", {className: "bar"}, ...bars), create("small", {textContent: reply.line})];
-      const name = create("b", {textContent: question});
-      return create("button", {className: "timing", onclick: () => goTo(reply.index)}, name, `${total(reply).toFixed(2)} s`, bar, line);
+      const [name, bar] = [create("b", {textContent: question}), create("span", {className: "bar"}, ...bars)];
+      const parts = [name, `${total(reply).toFixed(2)} s`, bar, create("small", {textContent: reply.line})];
+      return create("button", {className: "timing", onclick: () => goTo(reply.index)}, ...parts);
     });
     $("#timings")?.replaceChildren(...rows);
   };

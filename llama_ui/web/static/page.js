@@ -153,7 +153,7 @@ const page = (() => {
   /* Once Gradio has drawn the page. */
   const init = () => {
     showPanels(root.dataset.panels.split(" "));
-    const onkeydown = ({key}) => ["ArrowUp", "PageUp", "Home"].includes(key) && leave();
+    const onkeydown = ({key}) => void (["ArrowUp", "PageUp", "Home"].includes(key) && leave()); // false would keep it from scrolling
     Object.assign(log(), {onkeydown, onscroll: onScroll, ariaLive: "off", tabIndex: 0}); // one announcement at the end of a reply
     log().addEventListener("wheel", ({deltaY}) => deltaY < 0 && leave(), {passive: true});
     log().addEventListener("touchmove", leave, {passive: true});
@@ -169,7 +169,6 @@ const page = (() => {
     init, jump, toast, isAnswer, askName, focusBox, setPanel, hideUntilDrawn, turnAt,
     press: ({dataset}) => press(dataset.target),
     retry: () => chat.isReplying() || form.isInvalid() || press("retry"),
-    showDialog: ({dataset}) => $(`#${dataset.target}`).showModal(),
     isWide: () => !phone.matches,
     showApi: () => $("footer .show-api").click(), // Gradio's page about it
     toggle: ({dataset: {panel}}) => setPanel(panel, !isOpen(panel)),

@@ -3,10 +3,9 @@ const presets = (() => {
   const own = () => load("presets") ?? {};
   const list = () => $("#presets select");
   const prompt = () => $("#system-prompt textarea").value;
-  const options = () => [...(list()?.options ?? [])].filter(({value}) => value);
+  const options = () => [...list().options].filter(({value}) => value);
   /* Chooses the preset that the system prompt is. */
   const sync = (text = prompt()) => {
-    if (!list()) return; // Gradio has not drawn it yet
     list().value = options().some(({value}) => value === text) ? text : "";
     for (const control of $$("#presets .own")) control.hidden = list().selectedOptions[0].parentElement.id !== "own-presets";
   };

@@ -31,7 +31,6 @@ const saved = (() => {
   /* Draws the list, by day. */
   const draw = async () => {
     const list = $("#chat-list");
-    if (!list) return; // Gradio has not drawn it yet
     const words = $("#chat-search").value.toLowerCase().split(/\s+/);
     const {result: all} = await withStores("readonly", (listed) => listed.getAll()).catch(() => ({result: []}));
     const entries = all.filter(({title}) => words.every((word) => title.toLowerCase().includes(word)));
