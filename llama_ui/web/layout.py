@@ -163,7 +163,9 @@ def render_compare(tabs: TabHandlers, chat: LlamaChatInterface) -> None:
         gr.HTML(html.render("compare"), apply_default_css=False)
         with gr.Row(elem_id="compared"):
             first = make_chatbot("First answer", elem_id="first-answer", buttons=["copy"])
-            second = make_chatbot("Second answer", elem_id="second-answer", buttons=["copy"])
+            with gr.Column():
+                second = make_chatbot("Second answer", elem_id="second-answer", buttons=["copy"])
+                gr.HTML(html.render("keep"), apply_default_css=False)
         differences = _html("differences")
     form = gr.JSON(visible=False)
     both = [first, second]

@@ -36,6 +36,7 @@ def test_a_second_answer_streams_beside_the_first_and_can_be_kept(chat: Chat, st
     expect(chat.page.locator("#differences del")).to_contain_text(["low"])
     chat.button("Keep this answer").click()
     expect(chat.replies).to_have_text(["The moon hangs high.", "Hello there."])
+    expect(chat.toast).to_contain_text("The settings are as they were.")
     chat.ask("A third?")
     said = [("user", "A poem?"), ("assistant", "The moon hangs **high**."), ("user", "Another?"), HELLO]
     assert messages(stack) == [SYSTEM, *said, ("user", "A third?")]

@@ -82,5 +82,12 @@ def test_500_chats_are_grouped_by_day_and_searched(chat: Chat) -> None:
     chat.saved_chats.get_by_role("button").first.click()
     expect(chat.questions).to_have_text(["Question 499"])
     expect(chat.page.locator("#chat-list [aria-current=true]")).to_have_text("Chat about topic 499")
+    chat.saved_chats.hover()
+    chat.button("Rename Chat about topic 499").click()
+    chat.page.keyboard.type("Wool")
+    chat.page.keyboard.press("Enter")
+    expect(chat.saved_chats.filter(has_text="Wool")).to_be_visible()  # though it has no longer what was searched for
     search.fill("nothing like this")
     expect(chat.page.get_by_text("No chat has these words in its title.")).to_be_visible()
+    chat.start_new_chat()
+    expect(chat.saved_chats).to_have_count(500)

@@ -118,6 +118,7 @@ def test_statistics_are_shown_below_a_reply_but_not_copied_or_sent(chat: Chat, s
     chat.press("Retry")
     assert hold.reached.wait(SECONDS)
     expect(stats).to_have_count(1)
+    expect(chat.conversation.get_by_role("button", name="Retry")).to_have_count(0)  # it is being answered
     hold.release.set()
     expect(stats).to_have_count(2)
 
@@ -135,7 +136,7 @@ def test_the_time_tab_has_a_row_for_each_reply_that_leads_to_it(chat: Chat, stac
     rows.first.click()
     expect(chat.replies.first.get_by_text("A long reply.").first).to_be_in_viewport()
     chat.open_tab("Code")
-    expect(chat.page.locator("#code-caption")).to_contain_text("The request for “One”.")
+    expect(chat.page.locator("#code-caption")).to_contain_text("The request for “One”")
 
 
 def test_a_reply_that_was_stopped_or_failed_says_so_with_its_time(chat: Chat, stack: FakeStack) -> None:

@@ -9,9 +9,9 @@ const create = (name, properties, ...children) => {
   return element;
 };
 /* List items, with the name of its group before the first one of each. */
-const grouped = (items, groupOf, draw) => items.flatMap((item, i) => {
+const grouped = (items, groupOf, draw, role = null) => items.flatMap((item, i) => {
   const [group, previous] = [groupOf(item), i && groupOf(items[i - 1])];
-  const heading = group && group !== previous && create("li", {className: "group", role: "presentation", textContent: group});
+  const heading = group && group !== previous && create("li", {className: "group", role, textContent: group});
   return heading ? [heading, draw(item, i)] : [draw(item, i)];
 });
 const icon = (name) => `<svg class="icon" aria-hidden="true"><use href="#icon-${name}"/></svg>`;

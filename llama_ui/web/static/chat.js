@@ -14,8 +14,7 @@ const chat = (() => {
     const content = [...(text.trim() ? [{type: "text", text}] : []), ...images]; // Gradio's Edit fails on a text behind images
     return {role: "user", metadata: sent && {log: JSON.stringify({sent})}, content, options: null};
   };
-  /* Returns why a message can't be sent, or a blank text. */
-  const problemWith = ({text, files}, history, ...settings) => {
+  const problemWith = ({text, files}, history, ...settings) => { // why a message can't be sent, or a blank text
     const [length, most] = [[...text].length, LIMITS.chars].map((count) => count.toLocaleString("en"));
     if (replying) return "A reply is being written. Send the message when it has ended.";
     if (files.some(isUnread)) return "A file is still being read. The message is sent when it is ready.";

@@ -52,6 +52,7 @@ const compare = (() => {
       conversations.save(kept, settings);
       chat.show(kept);
       close();
+      page.toast("The second answer is in the conversation now. The settings are as they were.", "ready");
       return [kept];
     },
   };

@@ -51,7 +51,7 @@ const conversations = (() => {
   const exportAs = (kind) => (_, ...conversation) => [{kind, title: current?.title ?? ""}, ...conversation];
   const query = Object.fromEntries(new URLSearchParams(location.search));
   return {
-    save, fill, remember, currentId: () => current?.id, startNew: () => show([]),
+    save, fill, remember, currentId: () => current?.id, startNew: () => [($("#chat-search").value = ""), show([])],
     setSettings: (settings) => [(next = {settings}), press("restore")],
     open: async (id) => {
       await saving;
@@ -68,7 +68,8 @@ const conversations = (() => {
       window.addEventListener("focus", saved.draw);
       $("#chat-search").oninput = saved.draw;
       const before = load("conversation", "sessionStorage");
-      if (!before || (before.search !== location.search && [...FIELDS, "message"].some((name) => name in query))) return componentValues({settings: {}});
+      const isLink = [...FIELDS, "message"].some((name) => name in query);
+      if (!before || (isLink && before.search !== location.search)) return componentValues({settings: {}});
       const conversation = before.id && (await saved.read(before.id).catch(console.error));
       if (!conversation) return componentValues({settings: before.settings ?? {}});
       setCurrent(conversation);

@@ -15,8 +15,7 @@ const inspect = (() => {
   // Gradio draws a tab when it is first opened.
   document.addEventListener("click", ({target}) => target.closest("#inspect [role=tab]") && setTimeout(() => [drawTimes(), refresh()]));
   const showCodeOf = (index) => [(shown = index), openTab("Code"), refresh()];
-  /* The times: for each reply a bar, all on one scale. */
-  const drawTimes = () => {
+  const drawTimes = () => { // for each reply a bar, all on one scale
     const replies = history.map((message, index) => ({...chat.receiptOf(message), index})).filter(({numbers}) => numbers);
     const total = ({numbers}) => PARTS.reduce((sum, [part]) => sum + (numbers[part] ?? 0), 0);
     const longest = Math.max(...replies.map(total), 0.001);
@@ -44,14 +43,14 @@ const inspect = (() => {
     },
     /* What is shown, and the history that ends with the message of its request. */
     requestCode: (_, {text, files}, history, ...settings) => {
-      if (Number.isInteger(shown)) return ["reply", null, history.slice(0, page.turnAt(history, shown)[1]), ...settings];
+      const index = shown ?? (chat.isReplying() ? history.length - 1 : "next");
+      if (Number.isInteger(index)) return ["reply", null, history.slice(0, page.turnAt(history, index)[1]), ...settings];
       const message = chat.userMessage({text: text.trim() ? text : "Hello!", files: files.filter(({url}) => url.startsWith("data:"))});
       return [shown ?? (text.trim() ? "message" : "example"), null, [...history, message], ...settings];
     },
-    copyCode: ({nextElementSibling: code}) =>
-      copy(code.textContent, "Code copied.", () => {
-        getSelection().selectAllChildren(code);
-        page.toast("This browser can't copy here. The code is selected: copy it with Ctrl+C.");
-      }),
+    copyCode: ({nextElementSibling: code}) => copy(code.textContent, "Code copied.", () => {
+      getSelection().selectAllChildren(code);
+      page.toast("This browser can't copy here. The code is selected: copy it with Ctrl+C.");
+    }),
   };
 })();

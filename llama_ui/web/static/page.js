@@ -66,7 +66,7 @@ const page = (() => {
     const {role, metadata} = history[index];
     const [receipt, place] = [chat.receiptOf(history[index]), row.querySelector(".message-buttons")];
     const kind = metadata?.id || (metadata?.title ? "thought" : row.querySelector(".component") ? "image" : role);
-    const needsRetry = index === history.length - 1 && (role === "user" || (kind === "error" && !receipt?.refused));
+    const needsRetry = !chat.isReplying() && index === history.length - 1 && (role === "user" || (kind === "error" && !receipt?.refused));
     const parts = [isMain && isLast && needsRetry && "#retry-button", isMain && hasButtons(history, index) && "#reply-buttons"].filter(Boolean);
     const key = JSON.stringify([kind, index, receipt?.line, parts, needsRetry]);
     if (!place || place.dataset.key === key) return;
@@ -150,8 +150,7 @@ const page = (() => {
     const action = !event.isComposing && shortcut(event);
     if (action) [event.preventDefault(), action()];
   });
-  /* Once Gradio has drawn the page. */
-  const init = () => {
+  const init = () => { // once Gradio has drawn the page
     showPanels(root.dataset.panels.split(" "));
     const onkeydown = ({key}) => void (["ArrowUp", "PageUp", "Home"].includes(key) && leave()); // false would keep it from scrolling
     Object.assign(log(), {onkeydown, onscroll: onScroll, ariaLive: "off", tabIndex: 0}); // one announcement at the end of a reply

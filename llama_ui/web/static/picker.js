@@ -4,7 +4,8 @@ const picker = (() => {
   let [isFree, choose] = [false, null]; // whether a text that is not on the list can be chosen; what to do with the choice
   const input = () => $("#picker input");
   const items = () => $$("#picker [role=option]");
-  const serverData = (name) => JSON.parse($("#status button")?.dataset[name] ?? "[]");
+  const known = {}; // what the server had, while it is looked up again
+  const serverData = (name) => JSON.parse((known[name] = $("#status button")?.dataset[name] ?? known[name] ?? "[]"));
   const mark = () => {
     items().forEach((item, i) => (item.ariaSelected = i === active));
     input().setAttribute("aria-activedescendant", `option-${active}`);
@@ -18,7 +19,7 @@ const picker = (() => {
     active = Math.max(0, shown.findIndex(({label}) => label === current));
     const itemOf = (option, i) =>
       create("li", {id: `option-${i}`, role: "option", textContent: option.label, onclick: () => end(option)});
-    $("#picker ul").replaceChildren(...grouped(shown, ({group}) => group, itemOf));
+    $("#picker ul").replaceChildren(...grouped(shown, ({group}) => group, itemOf, "presentation"));
     $("#picker p").hidden = shown.length > 0;
     mark();
   };

@@ -28,7 +28,6 @@ const saved = (() => {
     };
     return entry;
   });
-  /* Draws the list, by day. */
   const draw = async () => {
     const list = $("#chat-list");
     const words = $("#chat-search").value.toLowerCase().split(/\s+/);
@@ -55,6 +54,7 @@ const saved = (() => {
     await withStores("readwrite", (listed) => {
       listed.get(entry.id).onsuccess = ({target: {result: stored}}) => stored && listed.put({...stored, title});
     });
+    $("#chat-search").value = ""; // else its new title may hide it
     conversations.onRename(entry.id, title);
     await draw();
   };
