@@ -15,8 +15,7 @@ const form = (() => {
     const problems = Object.keys(NUMBERS).flatMap((name) => {
       const [input, shown] = [$(`#field-${name} :is(input, textarea)`), $(`#problem-${name}`)];
       const problem = problemOf(name, (byName(settings)[name] ?? "").trim());
-      if (shown.textContent !== problem) shown.textContent = input.ariaDescription = problem;
-      input.ariaInvalid = problem !== "";
+      if (shown.textContent !== problem) [shown.textContent, input.ariaDescription, input.ariaInvalid] = [problem, problem, problem !== ""];
       return problem ? {problem, input} : [];
     });
     root.toggleAttribute("data-invalid", problems.length > 0);

@@ -29,7 +29,8 @@ const page = (() => {
     const rest = scrollHeight - scrollTop - clientHeight; // 0 where the content became shorter
     if (scrollTop < lastTop && rest >= 1) following = false;
     else if (scrollTop > lastTop && rest < 40) following = true;
-    [lastTop, $("#jump").hidden] = [scrollTop, following || rest < 40];
+    lastTop = scrollTop;
+    if ($("#jump").hidden !== (following || rest < 40)) $("#jump").toggleAttribute("hidden"); // not in each frame
   };
   const leave = () => (following &&= log().scrollTop < 1); // the reader is about to scroll up
   let frame = 0;
@@ -94,7 +95,7 @@ const page = (() => {
   const onMutation = () => {
     if (!chat.isReplying()) draw();
     follow();
-    if (focused && !focused.checkVisibility() && document.activeElement === document.body) focusBox();
+    if (document.activeElement === document.body && focused && !focused.checkVisibility()) focusBox();
   };
   /* Shows a sentence at the bottom of the screen for some seconds, with a button to undo what was done. */
   const toast = (sentence, state = "error", undo = null) => {
