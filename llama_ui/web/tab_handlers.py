@@ -51,7 +51,13 @@ class TabHandlers(BaseHandlers):
             if shown == "loop":
                 python = (snippet.loop(*server, sent.system_prompt, sent.options), "", "")
         except ChatError as error:
-            return html.render("alert", sentences=[error]), "", "", "", ""
+            return (
+                html.render("alert", sentences=[error]),
+                "",
+                "",
+                "",
+                html.render("code_caption", shown=shown, text=""),
+            )
         texts = (python, code.curl_parts, code.json_parts)
         forms = [html.render("code", parts=parts, folded=code.folded) for parts in texts]
         caption = html.render("code_caption", shown=shown, text=turn.text)

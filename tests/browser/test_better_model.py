@@ -38,6 +38,8 @@ def test_a_better_model_is_offered_fetched_cancelled_and_used(
             panel.get_by_role("button", name="Cancel").click()
             expect(panel.get_by_role("progressbar")).to_have_count(0)
             expect(chat.model).to_have_text("local/SmolLM2-135M-Instruct")
+            panel.get_by_role("button", name="SmolLM2-1.7B-Instruct").click()  # which this hub does not have
+            expect(panel.get_by_role("alert")).to_be_visible()
             hub.holds_at = None
             hub.release.set()
             panel.get_by_role("button", name="SmolLM2-360M-Instruct").click()

@@ -8,8 +8,7 @@ const create = (name, properties, ...children) => {
   element.append(...children);
   return element;
 };
-/* List items, with the name of its group before the first one of each. */
-const grouped = (items, groupOf, draw, role = null) => items.flatMap((item, i) => {
+const grouped = (items, groupOf, draw, role = null) => items.flatMap((item, i) => { // with a heading before each group
   const [group, previous] = [groupOf(item), i && groupOf(items[i - 1])];
   const heading = group && group !== previous && create("li", {className: "group", role, textContent: group});
   return heading ? [heading, draw(item, i)] : [draw(item, i)];
@@ -18,7 +17,7 @@ const icon = (name) => `<svg class="icon" aria-hidden="true"><use href="#icon-${
 const iconButton = (label, name, onclick) => create("button", {className: "quiet", innerHTML: icon(name), title: label, ariaLabel: label, onclick});
 const copyOf = (history) => JSON.parse(JSON.stringify(history)); // Gradio's messages are proxies that change
 /* Presses one of Gradio's hidden buttons: Gradio then calls a function of these scripts with the values of components. */
-const press = (id) => $(`#${id}`)?.click();
+const press = (id) => document.getElementById(id)?.click(); // an id may have a dot
 /* The result of a function that may fail: browsers block storage, and files and histories have any content. */
 const attempt = (action) => { try { return action(); } catch {} };
 const load = (key, storage = "localStorage") => attempt(() => JSON.parse(window[storage].getItem(key)));

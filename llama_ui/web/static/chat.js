@@ -74,8 +74,7 @@ const chat = (() => {
       sendAfterReading = message[0].files.some(isUnread);
       return errorHtml(problemWith(...message));
     },
-    /* Sends the next message of the guide, and leaves the message box as it is. */
-    sendPrepared: (history, ...settings) => {
+    sendPrepared: (history, ...settings) => { // the next message of the guide; the message box stays as it is
       const [text, changes] = guide.takeStep();
       const changed = Object.values({...form.byName(settings), ...changes});
       return [LOCKED, add({text, files: []}, history, ...changed), ...changed];

@@ -51,7 +51,7 @@ const conversations = (() => {
   const exportAs = (kind) => (_, ...conversation) => [{kind, title: current?.title ?? ""}, ...conversation];
   const query = Object.fromEntries(new URLSearchParams(location.search));
   return {
-    save, fill, remember, currentId: () => current?.id, startNew: () => [($("#chat-search").value = ""), show([])],
+    save, fill, remember, currentId: () => current?.id, startNew: () => [chat.isReplying() || ($("#chat-search").value = ""), show([])],
     setSettings: (settings) => [(next = {settings}), press("restore")],
     open: async (id) => {
       await saving;

@@ -1,7 +1,7 @@
 /* The panel with the code of a request and the times of the replies. */
 const inspect = (() => {
   const PARTS = Object.entries({waited: "Waiting", first: "First token", generating: "Generating"}); // of a reply's time
-  let shown = null; // the index in the history of a message of the reply whose request is shown, or "loop"
+  let shown = null; // the index in the history of a message of the reply whose request is shown, or "loop", or "next"
   let [history, timer] = [[], 0]; // the history that the times are of
   const openTab = (name) => {
     page.setPanel("inspect", true, false);
@@ -33,7 +33,7 @@ const inspect = (() => {
   };
   const goTo = (index) => [(shown = index), page.isWide() || page.setPanel("inspect", false), page.goTo(index)];
   return {
-    openTab, refresh, showCodeOf, showNext: () => showCodeOf(null),
+    openTab, refresh, showCodeOf, showNext: () => showCodeOf("next"),
     showReply: (button) => showCodeOf(Number(button.parentElement.dataset.index)),
     showTimes: (changed) => {
       if (changed.length > history.length || shown >= changed.length) shown = null;
@@ -46,7 +46,7 @@ const inspect = (() => {
       const index = shown ?? (chat.isReplying() ? history.length - 1 : "next");
       if (Number.isInteger(index)) return ["reply", null, history.slice(0, page.turnAt(history, index)[1]), ...settings];
       const message = chat.userMessage({text: text.trim() ? text : "Hello!", files: files.filter(({url}) => url.startsWith("data:"))});
-      return [shown ?? (text.trim() ? "message" : "example"), null, [...history, message], ...settings];
+      return [shown === "loop" ? shown : text.trim() ? "message" : "example", null, [...history, message], ...settings];
     },
     copyCode: ({nextElementSibling: code}) => copy(code.textContent, "Code copied.", () => {
       getSelection().selectAllChildren(code);

@@ -109,7 +109,7 @@ const page = (() => {
   /* Asks for a name; `finish` gets it, unless the reader cancels. */
   const askName = (value, finish) => {
     const [dialog, input] = [$("#name"), $("#name input")];
-    Object.assign(dialog, {returnValue: "", onclose: () => dialog.returnValue && finish(input.value.trim())}).showModal();
+    Object.assign(dialog, {returnValue: "", onclose: () => [dialog.returnValue && finish(input.value.trim()), saved.draw()]}).showModal();
     input.value = value;
     input.select();
   };
@@ -170,6 +170,7 @@ const page = (() => {
     press: ({dataset}) => press(dataset.target),
     retry: () => chat.isReplying() || form.isInvalid() || press("retry"),
     isWide: () => !phone.matches,
+    showShortcuts: () => $("#shortcuts").showModal(),
     showApi: () => $("footer .show-api").click(), // Gradio's page about it
     toggle: ({dataset: {panel}}) => setPanel(panel, !isOpen(panel)),
     show: (id, history) => {

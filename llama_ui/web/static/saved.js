@@ -16,7 +16,7 @@ const saved = (() => {
   };
   const read = async (id) => {
     const [entry, content] = await withStores("readonly", (...stores) => stores.map((store) => store.get(id)));
-    return entry.result && {...content.result, ...entry.result};
+    return entry.result && content.result && {...content.result, ...entry.result};
   };
   /* Where another tab has changed the conversation since `changed`, both versions are saved. Returns the entry of this one. */
   const write = ({id, title, changed}, history, settings, newId) => withStores("readwrite", (listed, contents) => {
@@ -29,6 +29,7 @@ const saved = (() => {
     return entry;
   });
   const draw = async () => {
+    if ($("#name").open) return; // the button that opened it gets the focus back
     const list = $("#chat-list");
     const words = $("#chat-search").value.toLowerCase().split(/\s+/);
     const {result: all} = await withStores("readonly", (listed) => listed.getAll()).catch(() => ({result: []}));
