@@ -63,6 +63,7 @@ def test_history_shows_the_request_that_carries_it(guided: Chat, site: Site) -> 
     start(guided, "History")
     expect(guided.page.locator("#code-python pre")).to_contain_text("What did I ask first?")
     expect(guided.page.locator("#code-python summary")).to_have_attribute("data-text", "… 2 earlier messages")
+    guided.wait_until_idle()
     assert len(site[1].requests) == 2
     assert FIRST[1] in str(site[1].requests[1]["messages"])
 
@@ -141,9 +142,11 @@ def test_the_cards_work_on_the_local_stack(browser: Browser, start_app: Callable
         chat.start_new_chat()
         start(chat, "History")
         expect(chat.page.locator("#code-python pre")).to_contain_text("What did I ask first?")
+        chat.wait_until_idle()
         chat.start_new_chat()
         start(chat, "First completion")
         expect(chat.page.locator("#code-python pre")).to_contain_text("Write a two-sentence poem about llama.")
+        chat.wait_until_idle()
         chat.start_new_chat()
         start(chat, "Conversation loop")
         expect(chat.page.locator("#code-python pre")).to_contain_text("input(")
