@@ -151,9 +151,14 @@ def _render_form(label: str) -> gr.HTML:
 
 def connect_code(tabs: TabHandlers, chat: LlamaChatInterface, code: list[gr.HTML]) -> None:
     """Shows the code of a request when inspect.js asks for it."""
-    shown = gr.JSON(visible=False)
+    subject = gr.JSON(visible=False)
     _hidden("show-code").click(
-        tabs.code, [shown, chat.textbox, *chat.conversation], code, js="inspect.requestCode", **RAW
+        tabs.code,
+        [subject, chat.textbox, *chat.conversation],
+        code,
+        js="inspect.requestCode",
+        trigger_mode="always_last",
+        **RAW,
     )
 
 

@@ -27,11 +27,11 @@ class TabHandlers(BaseHandlers):
     """The event handlers of Inspect, comparisons and files. `values` are the settings, in the order of `SETTINGS`."""
 
     async def code(
-        self, shown: object, _: object, history: list[ChatMessage], *values: Any
+        self, subject: object, _: object, history: list[ChatMessage], *values: Any
     ) -> tuple[str, str, str, str, str]:
         """The request of the last message as Python, curl and JSON, links to its images, and a caption, all as HTML.
 
-        `shown` is "reply" (the message has one), "message" (it would be sent next), "example" (none is typed yet) or
+        `subject` is "reply" (the message has one), "message" (it would be sent next), "example" (none is typed yet) or
         "loop": then the Python is the guide's conversation loop with the current settings.
         """
         conversation = parse(history)
@@ -48,7 +48,7 @@ class TabHandlers(BaseHandlers):
             server = stack.base_url, identity.version, identity.dialect, model
             code = snippet.code(*server, messages, sent.options)
             python = code.python_parts
-            if shown == "loop":
+            if subject == "loop":
                 python = (snippet.loop(*server, sent.system_prompt, sent.options), "", "")
         except ChatError as error:
             return (
@@ -56,11 +56,11 @@ class TabHandlers(BaseHandlers):
                 "",
                 "",
                 "",
-                html.render("code_caption", shown=shown, text=""),
+                html.render("code_caption", subject=subject, text=""),
             )
         texts = (python, code.curl_parts, code.json_parts)
         forms = [html.render("code", parts=parts, folded=code.folded) for parts in texts]
-        caption = html.render("code_caption", shown=shown, text=turn.text)
+        caption = html.render("code_caption", subject=subject, text=turn.text)
         return forms[0], forms[1], forms[2], html.render("download_links", files=code.images), caption
 
     def export_file(self, form: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:

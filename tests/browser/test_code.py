@@ -4,7 +4,7 @@ import json
 
 import PIL.Image
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.support import SECONDS
 from tests.support.chromium import Chat, file, png
@@ -73,6 +73,22 @@ def test_the_code_of_the_next_request_follows_what_is_typed(chat: Chat, stack: F
     expect(earlier).to_have_attribute("open", "")
     expect(earlier).to_contain_text("'content': 'one'")
     assert stack.requests[-1]["max_tokens"] == 7
+
+
+def test_the_code_is_of_the_last_change_also_while_an_earlier_one_is_on_its_way(chat: Chat) -> None:
+    chat.open_tab("Code")
+    code = chat.page.locator("#code-python pre")
+    expect(code).to_contain_text("Hello!")
+    held: list[Route] = []
+    chat.page.route("**/queue/join*", lambda route: held.append(route), times=1)
+    with chat.page.expect_request("**/queue/join*"):
+        chat.box.fill("The first")
+    button = chat.page.locator("#show-code")
+    pressed = button.evaluate_handle("(button) => ({again: new Promise((done) => (button.onclick = done))})")
+    chat.box.fill("The second")
+    pressed.evaluate("({again}) => again")
+    held[0].continue_()
+    expect(code).to_contain_text("The second")
 
 
 def test_a_bad_value_is_explained_in_place_of_the_code(chat: Chat) -> None:

@@ -96,6 +96,24 @@ def test_a_signal_closes_the_request_and_keeps_what_has_arrived(stack: FakeStack
     assert reply.ended.wait(SECONDS)
 
 
+# The signal arrives when a coroutine has been created, and is not awaited yet.
+SIGNALLED = """
+import asyncio, os, signal, sys
+wait_for = asyncio.wait_for
+asyncio.wait_for = lambda *arguments: (os.kill(os.getpid(), signal.SIGTERM), wait_for(*arguments))[1]
+from llama_ui.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_ends_the_chat_without_a_warning(stack: FakeStack) -> None:
+    stack.enqueue(Hold())
+    process = start("hi", sys.executable, "-c", SIGNALLED, LLAMA_STACK_CLIENT_BASE_URL=stack.url)
+    status, _, err = finish(process)
+    assert (status, err) == (143, b"")
+
+
 # Makes the terminal on stdin the controlling one, and goes on as the command.
 LOGIN = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
 

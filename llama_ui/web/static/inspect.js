@@ -1,7 +1,7 @@
 /* The panel with the code of a request and the times of the replies. */
 const inspect = (() => {
   const PARTS = Object.entries({waited: "Waiting", first: "First token", generating: "Generating"}); // of a reply's time
-  let shown = null; // the index in the history of a message of the reply whose request is shown, or "loop", or "next"
+  let subject = null; // the index in the history of a message of the reply whose request is shown, or "loop", or "next"
   let [history, timer] = [[], 0]; // the history that the times are of
   const openTab = (name) => {
     page.setPanel("inspect", true, false);
@@ -14,7 +14,7 @@ const inspect = (() => {
   });
   // Gradio draws a tab when it is first opened.
   document.addEventListener("click", ({target}) => target.closest("#inspect [role=tab]") && setTimeout(() => [drawTimes(), refresh()]));
-  const showCodeOf = (index) => [(shown = index), openTab("Code"), refresh()];
+  const showCodeOf = (index) => [(subject = index), openTab("Code"), refresh()];
   const drawTimes = () => { // for each reply a bar, all on one scale
     const replies = history.map((message, index) => ({...chat.receiptOf(message), index})).filter(({numbers}) => numbers);
     const total = ({numbers}) => PARTS.reduce((sum, [part]) => sum + (numbers[part] ?? 0), 0);
@@ -31,22 +31,22 @@ const inspect = (() => {
     });
     $("#timings")?.replaceChildren(...rows);
   };
-  const goTo = (index) => [(shown = index), page.isWide() || page.setPanel("inspect", false), page.goTo(index)];
+  const goTo = (index) => [(subject = index), page.isWide() || page.setPanel("inspect", false), page.goTo(index)];
   return {
     openTab, refresh, showCodeOf, showNext: () => showCodeOf("next"),
     showReply: (button) => showCodeOf(Number(button.parentElement.dataset.index)),
     showTimes: (changed) => {
-      if (changed.length > history.length || shown >= changed.length) shown = null;
+      if (changed.length > history.length || subject >= changed.length) subject = null;
       history = changed;
       drawTimes();
       refresh();
     },
     /* What is shown, and the history that ends with the message of its request. */
     requestCode: (_, {text, files}, history, ...settings) => {
-      const index = shown ?? (chat.isReplying() ? history.length - 1 : "next");
+      const index = subject ?? (chat.isReplying() ? history.length - 1 : "next");
       if (Number.isInteger(index)) return ["reply", null, history.slice(0, page.turnAt(history, index)[1]), ...settings];
       const message = chat.userMessage({text: text.trim() ? text : "Hello!", files: files.filter(({url}) => url.startsWith("data:"))});
-      return [shown === "loop" ? shown : text.trim() ? "message" : "example", null, [...history, message], ...settings];
+      return [subject === "loop" ? subject : text.trim() ? "message" : "example", null, [...history, message], ...settings];
     },
     copyCode: ({nextElementSibling: code}) => copy(code.textContent, "Code copied.", () => {
       getSelection().selectAllChildren(code);
