@@ -161,7 +161,7 @@ const page = (() => {
     $("#server-panel").popover = "auto";
     $("#server-panel").addEventListener("toggle", ({newState}) => newState === "open" && press("check"));
     new MutationObserver(onMutation).observe($("#app"), {childList: true, subtree: true, characterData: true});
-    new MutationObserver(picker.redraw).observe($("#status"), {childList: true, subtree: true});
+    new MutationObserver(picker.redraw).observe($("#status"), {attributes: true, childList: true, subtree: true});
     presets.draw();
     focusBox();
   };
