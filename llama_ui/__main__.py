@@ -28,7 +28,7 @@ def main() -> int:
 
 
 def _exit_on_signal(number: int, _: object) -> NoReturn:
-    warnings.simplefilter("ignore")  # Python would warn of a coroutine that was to be awaited just now
+    warnings.simplefilter("ignore")  # Python would warn of a coroutine that is not awaited yet
     sys.exit(128 + number)  # as a shell reports it
 
 

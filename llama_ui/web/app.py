@@ -70,7 +70,8 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
         layout.connect_arrival(demo, page, chat, [status, details, guide])
     for event in demo.fns.values():  # other programs can call /chat alone
         event.show_progress = "hidden"
-        event.show_progress_on = [chat.fake_api_btn]  # which shows none; else each update of a reply updates all
+        # On a button, which shows none: by default, each update of a reply makes Gradio update every component.
+        event.show_progress_on = [chat.fake_api_btn]
         event.api_visibility = "public" if event.api_name == "chat" else "private"
     return demo
 
