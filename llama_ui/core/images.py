@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 
 import PIL.Image
 
@@ -29,3 +30,13 @@ def is_clean_form(image: Image, longest_side: int) -> bool:
             return fits and opened.get_format_mimetype() == image.media_type
     except Exception:  # whatever a parser raises on hostile data: OSError, SyntaxError, struct.error, ...
         return False
+
+
+def with_actual_type(image: Image) -> Image:
+    """The image with the media type of its header, where a program has named another, such as "image/jpg"."""
+    try:
+        header = base64.b64decode(image.data[: 4 * _HEADER_BYTES // 3])
+        with PIL.Image.open(io.BytesIO(header), formats=("PNG", "JPEG")) as opened:
+            return replace(image, media_type=opened.get_format_mimetype() or image.media_type)
+    except Exception:  # as above
+        return image

@@ -7,8 +7,6 @@ from pathlib import Path
 import gradio as gr
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.responses import Response
-from starlette.routing import Route
 
 from llama_ui.core.conversation import SETTINGS
 from llama_ui.core.images import MAX_IMAGES
@@ -19,7 +17,7 @@ from llama_ui.hosting.security import SecurityMiddleware
 from llama_ui.hosting.turns import Turns
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
-from llama_ui.web import gradio_patches, html, identity, layout
+from llama_ui.web import gradio_patches, html, identity, layout, renderer
 from llama_ui.web.chat_interface import LlamaChatInterface
 from llama_ui.web.handlers import Handlers
 from llama_ui.web.tab_handlers import TabHandlers
@@ -93,10 +91,7 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     script = f"const LIMITS = {limits};\nconst FIELDS = {json.dumps(SETTINGS)};\n{scripts}"
     security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
     middleware = [security, *([] if settings.logins else [Middleware(PageCache)])]
-    routes = [*health.routes(connection, turns), *identity.routes(TITLE, settings)]
-    for name, text in gradio_patches.edited_scripts().items():
-        # A response for each request: the middleware that compresses it changes its headers.
-        routes.append(Route(f"/assets/{name}", lambda _, text=text: Response(text, media_type="text/javascript")))
+    routes = [*health.routes(connection, turns), *identity.routes(TITLE, settings), *renderer.routes()]
     app = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         app,

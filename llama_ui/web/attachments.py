@@ -10,6 +10,7 @@ import warnings
 import PIL.Image
 import PIL.ImageOps
 
+from llama_ui.core.decoding import decode
 from llama_ui.core.errors import InputError
 from llama_ui.core.images import MAX_BYTES
 from llama_ui.core.messages import Image
@@ -22,7 +23,6 @@ MAX_SCANS = 300
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _DOCUMENTS = {"pdf", "ps", "eps", "rtf", "svg"}  # their text is not for reading
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 
 PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses what has more than twice as many
 # It warns about large and odd files on stderr. `catch_warnings` does not work with threads.
@@ -54,7 +54,7 @@ def read_attachment(name: str, content: bytes, longest_side: int, max_chars: int
 def _text(label: str, name: str, content: bytes, max_chars: int) -> str:
     ending = re.search(r"\.(\w+)[ .]*$", name.lower(), re.ASCII)
     suffix = ending[1] if ending else ""
-    text = None if suffix in _DOCUMENTS else _decode(content)
+    text = None if suffix in _DOCUMENTS else decode(content)
     if text is None:
         sentence = f"{label} is neither a PNG, JPEG, WebP or GIF picture nor a text file."
         raise InputError(sentence, "Save it as one of these.")
@@ -62,15 +62,6 @@ def _text(label: str, name: str, content: bytes, max_chars: int) -> str:
         raise InputError(f"{label} has {len(text):,} characters; at most {max_chars:,} are sent.", "Add a part of it.")
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return f"{label}:\n\n{fence}{suffix}\n{text.removesuffix('\n')}\n{fence}"
-
-
-def _decode(content: bytes) -> str | None:
-    """The text with "\\n" for all line ends; None for a binary file."""
-    try:
-        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-    except UnicodeDecodeError:
-        return None
-    return None if _CONTROL.search(text) else text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _image(label: str, opened: PIL.Image.Image, content: bytes, longest_side: int) -> Image:

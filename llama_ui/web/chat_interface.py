@@ -20,11 +20,16 @@ from llama_ui.web.history import ChatMessage, error_note, render_user, sanitize_
 RAW: dict[str, Any] = {"preprocess": False, "postprocess": False}
 # The most bytes of a program's conversation, which the app keeps between two of its messages.
 MAX_PROGRAM_BYTES = 10_000_000
+# Formulas; renderer.py adds `$`, which here would be found in prices.
+ENVIRONMENTS = ["equation", "align", "alignat", "gather", "aligned", "alignedat", "gathered", "split", "cases"]
+ENVIRONMENTS += ["rcases", "array", "CD", *(f"{kind}matrix" for kind in ("", "b", "p", "v", "B", "V", "small"))]
+NAMES = [name + star for name in ENVIRONMENTS for star in ("", "*")]
 LATEX: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 ]
+LATEX += [{"left": f"\\begin{{{name}}}", "right": f"\\end{{{name}}}", "display": True} for name in NAMES]
 
 
 class MessageInput(MultimodalData):
@@ -96,10 +101,11 @@ class LlamaChatInterface(gr.ChatInterface):
             if event is edited:
                 event.success(None, conversation, box, js="chat.lockForEdit")  # until the reply begins
             reply.then(None, conversation, chat, js="chat.onReplyEnd")
-            reply.failure(None, conversation, chat, js="chat.onReplyEnd")
+            reply.failure(None, conversation, chat, js="chat.onReplyLost")
             replies.append(reply)
         box.stop(None, conversation, self.chatbot, js="chat.onStop", cancels=replies)
-        self.chatbot.undo(None, conversation, chat, js="chat.undo")
+        self.chatbot.undo(None, message, chat, js="chat.undo")
+        gr.Button(visible="hidden", elem_id="use-message").click(None, None, box, js="chat.useMessage")
         self.fake_api_btn.click(  # the endpoint that other programs call
             gr.ChatInterface._api_wrapper(self, self.fn, self._reply_to_program),
             [self.textbox, self.chatbot_state, *self.additional_inputs],
@@ -114,7 +120,7 @@ class LlamaChatInterface(gr.ChatInterface):
         """Reads files as soon as they are added: what is in the box can be sent, and no file stays in the app."""
         box, contents = self.textbox, gr.JSON(visible=False)
         add = gr.Button(visible="hidden", elem_id="attach")
-        box.change(None, box, None, js="chat.readNewFiles")
+        box.change(None, box, None, js="chat.onBoxChange")
         # Two at once: a large image takes 200 MB of memory while it is decoded.
         added = add.click(self._page.attach, box, contents, js="chat.unreadFiles", concurrency_limit=2, **RAW)
         added.success(None, [box, contents], [box, self.message_error], js="chat.insertFiles")

@@ -20,9 +20,6 @@ from pydantic import ValidationError
 from llama_ui.core.logs import log_unexpected
 
 log = logging.getLogger(__name__)
-TEXT = "e.trimEnd().replace(/&/g,'&amp;').replace(/</g,'&lt;')"
-HTML_HOOK = f"""html(e){{return '<span class="as-written">'+{TEXT}+'</span>'}},"""
-
 TEMPLATES, PAGE = Path(gr.__file__).parent / "templates", "frontend/index.html"
 IDENTITY = re.compile(r'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>\s*|<link rel="manifest"[^>]*>\s*')
 
@@ -117,18 +114,3 @@ class Mailboxes(LRUCache[str, Any]):
 
     def __delitem__(self, session: str) -> None:
         self.pop(session, None)
-
-
-def edited_scripts() -> dict[str, str]:
-    """The page's scripts that replace Gradio's: text by file name."""
-    assets = Path(gr.__file__).parent / "templates/frontend/assets"
-    (renderer,), (sanitizer,) = assets.glob("markdown-code-*.js"), assets.glob("browser-*.js")
-    # Messages show tags as text. Gradio drops those of `Array<Object>`, at times with all text that follows
-    # (gradio issues 7198 and 10438). Tried: `allow_tags` and `sanitize_html`, which drop or render tags.
-    # Until the Chatbot can escape HTML. The renderer has a hook for HTML tokens, which Gradio does not use.
-    code, count = re.subn(r"(?<==\{)(?=code\(e,t,n\)\{)", lambda _: HTML_HOOK, renderer.read_text(encoding="utf-8"))
-    if count != 1:
-        log.warning("This version of Gradio has another Markdown renderer: tags in messages may not be shown.")
-    # Links in a reply are not endorsed. Until Gradio adds "nofollow" to its links.
-    scripts = {renderer.name: code, sanitizer.name: sanitizer.read_text(encoding="utf-8")}
-    return {name: code.replace("noopener noreferrer", "noopener noreferrer nofollow") for name, code in scripts.items()}

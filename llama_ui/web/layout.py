@@ -209,7 +209,7 @@ def connect_arrival(demo: gr.Blocks, page: Handlers, chat: LlamaChatInterface, s
     outputs = [*server, *chat.additional_inputs, chat.textbox, chat.message_error]
     _hidden("refresh").click(page.arrive, inputs, outputs)
     _hidden("restore").click(None, None, chat.conversation, js="conversations.fill")
-    restored = demo.load(None, chat.conversation, chat.conversation, js="conversations.restoreTab")
+    restored = demo.load(None, None, [*chat.conversation, chat.textbox], js="conversations.restoreTab")
     restored.then(page.arrive, inputs, outputs, js="conversations.linkQuery")
 
 
@@ -221,11 +221,10 @@ def render_files(tabs: TabHandlers, chat: LlamaChatInterface) -> None:
     )
     upload = gr.UploadButton("Import", visible="hidden", file_types=[".json"], elem_id="import")
     events = [upload.upload(tabs.import_file, upload, file, **RAW)]
-    for kind in ("Markdown", "Json"):
-        export = _hidden(f"export-{kind.lower()}")
+    for name, kind in (("export-markdown", "Markdown"), ("export-json", "Json"), ("copy-conversation", "Markdown")):
         inputs = [file, *chat.conversation]
-        events.append(export.click(tabs.export_file, inputs, file, js=f"conversations.export{kind}", **RAW))
-    for event, function in zip(events, ("showImport", "download", "download"), strict=True):
+        events.append(_hidden(name).click(tabs.export_file, inputs, file, js=f"conversations.export{kind}", **RAW))
+    for event, function in zip(events, ("showImport", "download", "download", "copyText"), strict=True):
         event.success(None, file, js=f"conversations.{function}")
         event.failure(None, js="conversations.onFileError")
 

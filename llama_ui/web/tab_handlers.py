@@ -77,7 +77,7 @@ class TabHandlers(BaseHandlers):
         return {"name": f"{name}.{form['kind']}", "type": media_type, "text": text}
 
     def import_file(self, file: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The conversation in an uploaded file as `title`, `settings` and `history`; or an `error`."""
+        """The conversation in an uploaded file as `title`, `settings` and `history`, with a `note`; or an `error`."""
         try:
             content = Path((file or {})["path"]).read_bytes()  # Gradio refuses every path but those of its uploads
             chat = export.from_json(content, self._settings.max_image_side)
@@ -86,7 +86,9 @@ class TabHandlers(BaseHandlers):
         except InputError as error:
             return {"error": html.without_markdown(error)}
         settings = [chat.settings[name] for name in SETTINGS]
-        return {"title": chat.title, "settings": settings, "history": render(chat.conversation)}
+        counted = "1 tool message was" if chat.skipped == 1 else f"{chat.skipped:,} tool messages were"
+        note = f"{counted} skipped." if chat.skipped else ""
+        return {"title": chat.title, "settings": settings, "history": render(chat.conversation), "note": note}
 
     async def replay(self, history: list[ChatMessage], request: gr.Request, *values: Any) -> AsyncGenerator[str, None]:
         """Yields the conversation as it was, beside its messages answered again with the current settings."""

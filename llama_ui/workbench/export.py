@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json as parse_json
 
-from llama_ui.core.conversation import REFUSED, SETTINGS, Conversation, Reply, Turn, add_reply
+from llama_ui.core.conversation import REFUSED, SAMPLING, SETTINGS, ChatSettings, Conversation, Reply, Turn, add_reply
+from llama_ui.core.decoding import decode
 from llama_ui.core.errors import InputError
-from llama_ui.core.images import MAX_IMAGES, is_clean_form
+from llama_ui.core.images import MAX_IMAGES, is_clean_form, with_actual_type
 from llama_ui.core.messages import Image, sanitize_text
 from llama_ui.core.stats import format_stats
 from llama_ui.core.text import as_code
@@ -26,6 +27,7 @@ MAX_BYTES = 25 * 2**20
 MAX_MESSAGES = 2_000
 MAX_PARTS = 1_000_000  # counted by "[", "{" and ",": a file of nothing else takes thirty times its size in memory
 MAX_TITLE = 100
+_IN_PLACE_OF_CONTENT = {"tool_calls", "function_call", "refusal", "reasoning_content"}
 _ANOTHER = "Export the conversation again, or choose another file."
 _REMOVE = "Remove it from the file, and import that again."
 
@@ -37,6 +39,7 @@ class ImportedConversation:
     title: str
     settings: dict[str, str]
     conversation: Conversation
+    skipped: int = 0  # calls of tools and their results
 
 
 class _Url(BaseModel):
@@ -50,18 +53,52 @@ class _Part(BaseModel):
 
 
 def _as_parts(content: object) -> object:
-    return content if isinstance(content, list) else [{"type": "text", "text": "" if content is None else content}]
+    parts = content if isinstance(content, list) else [{"type": "text", "text": "" if content is None else content}]
+    return [*map(_known_part, parts)]
+
+
+def _known_part(part: object) -> object:
+    """A part of a message as the Chat Completions API names it, also where it is one of the Responses API."""
+    match part:
+        case str(text) | {"type": "input_text" | "output_text", "text": text} | {"type": "refusal", "refusal": text}:
+            return {"type": "text", "text": text}
+        case {"type": "image_url" | "input_image", "image_url": str(url)}:
+            return {"type": "image_url", "image_url": {"url": url}}
+    return part
 
 
 class _Message(Receipt):
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: Annotated[list[_Part], Field(fail_fast=True), BeforeValidator(_as_parts)]
+    refusal: Annotated[CleanText, Lenient] = ""
     reasoning: Annotated[CleanText, Lenient] = ""
     reasoning_seconds: Annotated[float | None, Field(ge=0, lt=1e9), Lenient] = None
+    tool_calls: Any = None
+    function_call: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_other_programs(cls, message: Any) -> Any:
+        match message:
+            case {"role": "tool" | "function"} | {"type": "function_call" | "function_call_output"}:
+                return {"role": "tool", "content": None}
+            case {"role": "developer"}:
+                return message | {"role": "system"}
+            case {"role": "assistant"}:
+                reasoning = message.get("reasoning") or message.get("reasoning_content")
+                default = {"content": None} if message.keys() & _IN_PLACE_OF_CONTENT else {}
+                return default | message | {"reasoning": reasoning}
+        return message
 
     @property
     def text(self) -> str:
-        return "\n\n".join(part.text for part in self.content if part.text)
+        return "\n\n".join(filter(None, [*(part.text for part in self.content), self.refusal]))
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether it is a call of tools, or the result of one, and nothing else."""
+        is_call = bool(self.tool_calls or self.function_call) and not (self.text + self.reasoning).strip()
+        return self.role == "tool" or is_call
 
 
 class _File(BaseModel):
@@ -127,20 +164,24 @@ def from_json(content: bytes, longest_side: int) -> ImportedConversation:
     """
     file = _parsed(content)
     settings = {name: file.settings.get(name, "") for name in SETTINGS}
+    prompts: list[str] = []
     turns: list[Turn] = []
     for number, message in enumerate(file.messages, start=1):
         images = _checked_images(number, message, longest_side)
-        if message.role == "system" and number > 1:
-            raise InputError(f"Message {number} is a system message, which only the first can be.", _REMOVE)
+        if message.role == "system" and turns:
+            raise InputError(f"Message {number} is a system message, which can only be at the beginning.", _REMOVE)
         if message.role == "system":
-            settings["system_prompt"] = message.text
+            prompts.append(message.text)
         elif message.role == "user" and (message.text.strip() or images):
             refusal = Reply(ended=True, ending=REFUSED, refused=True)
             turns.append(Turn(message.text, images, (refusal,) if message.refused else ()))
         elif message.role == "assistant" and (message.text + message.reasoning).strip():
             reply = Reply(message.text, message.reasoning, message.reasoning_seconds, ended=True)
             add_reply(turns, replace(reply, **message.fields()))
-    return ImportedConversation(_one_line(file.title), settings, Conversation(settings["system_prompt"], tuple(turns)))
+    settings["system_prompt"] = "\n\n".join(filter(str.strip, prompts)) or settings["system_prompt"]
+    conversation = Conversation(settings["system_prompt"], tuple(turns))
+    skipped = sum(message.is_skipped for message in file.messages)
+    return ImportedConversation(_one_line(file.title), settings, conversation, skipped)
 
 
 def _parsed(content: bytes) -> _File:
@@ -149,7 +190,9 @@ def _parsed(content: bytes) -> _File:
     if sum(map(content.count, (b"[", b"{", b","))) > MAX_PARTS:
         raise InputError("The file has too many parts to be a conversation.", _ANOTHER)
     try:
-        file = parse_json(content.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
+        file = parse_json(decode(content) or content.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
+        if isinstance(file, dict):
+            file = {"settings": _request_settings(file)} | file
         return _File.model_validate({"messages": file} if isinstance(file, list) else file)
     except ValidationError as error:
         match error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]:
@@ -161,10 +204,28 @@ def _parsed(content: bytes) -> _File:
         raise InputError(f"The file is not valid JSON: {as_code(str(error), 100)}.", _ANOTHER) from None
 
 
+def _request_settings(body: Mapping[str, object]) -> dict[str, str]:
+    """The settings in the body of a chat request, as texts of a form. Malformed ones are left out."""
+    values = {name: body.get(name) for name in ("model", *SAMPLING)}
+    values["max_tokens"] = body.get("max_tokens") or body.get("max_completion_tokens")
+    values["streaming"] = "off" if body.get("stream") is False else ""
+    return {name: str(value) for name, value in values.items() if _is_setting(name, value)}
+
+
+def _is_setting(name: str, value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return False
+    try:
+        ChatSettings.from_texts({name: str(value)})
+    except InputError:
+        return False
+    return True
+
+
 def _checked_images(number: int, message: _Message, longest_side: int) -> tuple[Image, ...]:
     """The images of a message. `number` counts from 1."""
     urls = [part.image_url.url for part in message.content if part.image_url]
-    images = tuple(filter(None, map(Image.from_data_url, urls)))
+    images = tuple(with_actual_type(image) for url in urls if (image := Image.from_data_url(url)))
     is_allowed = message.role == "user" and len(images) == len(urls) <= MAX_IMAGES
     if urls and not (is_allowed and all(is_clean_form(image, longest_side) for image in images)):
         sentence = f"Message {number} has pictures that cannot be imported."

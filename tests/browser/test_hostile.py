@@ -71,6 +71,17 @@ LANGUAGES = [
     "$$\\includegraphics[height=1em]{URL}$$",
     "$\\htmlStyle{background: url(URL)}{x} \\htmlData{x=y}{z}$",
 ]
+# What llama_ui/web/renderer.py puts in place of Gradio's rendering.
+EDITS = [
+    "```mermaid\n</div></div><img src=URL onerror=RUN><script>RUN</script>\n```",
+    '```mermaid\ngraph TD\n  A["&lt;img src=URL onerror=RUN&gt;"] --> B["</div><img src=URL onerror=RUN>"]\n```',
+    "$x<img src=URL onerror=RUN>$ and \\(<img src=URL onerror=RUN>\\) and $$<script>RUN</script>_x$$",
+    '[x](y "$x_1" onmouseover=RUN$") ![$x^2" onerror=RUN$](y) `$x^2<img src=URL onerror=RUN>$`',
+    "**a " * 2500 + "<img src=URL onerror=RUN><script>RUN</script>",
+    "- [x] <img src=URL onerror=RUN>\n\n- [ ] y",
+    "[Note]: <img/src=URL/onerror=RUN>\n\n**“<img src=URL onerror=RUN>”**的",
+    "$x^2$ \ue0000\ue001<img src=URL onerror=RUN>",
+]
 RUN = "(window.ran=1)"
 
 
@@ -124,8 +135,17 @@ def fill_in(hostile: str, url: str) -> str:
 
 @pytest.mark.parametrize(
     "replies",
-    [IMAGES, STYLES, MEDIA_AND_FRAMES, ELSEWHERE, SCRIPTS, LINKS, LANGUAGES],
-    ids=["images", "styles and fonts", "media and frames", "forms and redirects", "scripts", "links", "languages"],
+    [IMAGES, STYLES, MEDIA_AND_FRAMES, ELSEWHERE, SCRIPTS, LINKS, LANGUAGES, EDITS],
+    ids=[
+        "images",
+        "styles and fonts",
+        "media and frames",
+        "forms and redirects",
+        "scripts",
+        "links",
+        "languages",
+        "edits",
+    ],
 )
 def test_a_hostile_reply_requests_nothing_and_runs_nothing(
     browser: Browser, url: str, stack: FakeStack, replies: list[str]

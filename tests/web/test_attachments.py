@@ -131,6 +131,8 @@ GOOD = {
     "jpeg of several frames": (
         "a.jpg", saved(corners(40, 20), "MPO", save_all=True, append_images=[PIL.Image.new("RGB", (20, 10))]),
     ),
+    "jpeg of Windows": ("a.jfif", saved(corners(40, 20), "JPEG")),
+    "jpeg without an ending": ("jpeg", saved(corners(40, 20), "JPEG")),
     "jpeg named as a png": ("photo (jpeg).png", saved(corners(40, 20), "JPEG")),
     "png on its side": ("a.png", saved(LYING, "PNG", exif=oriented(6))),
     "webp": ("a.webp", saved(corners(40, 20), "WEBP", quality=95)),
@@ -281,6 +283,12 @@ def test_every_encoding_and_line_end_gives_the_same_text() -> None:
         assert text("a.txt", content) == f"`a.txt`:\n\n```txt\n{TEXT}\n```"
 
 
+def test_a_text_in_windows_1252_or_utf_16_without_a_mark_is_read() -> None:
+    for words in ("Où est-ce ? – 5 €", "Hyvää päivää", "x = 1\n" * 40 + "# für"):
+        for encoding in ("windows-1252", "utf-16-le", "utf-16-be"):
+            assert text("a.txt", words.encode(encoding)) == f"`a.txt`:\n\n```txt\n{words}\n```"
+
+
 def test_backticks_in_a_file_do_not_end_its_block() -> None:
     assert text("a.md", b"````py\n1\n````\n") == "`a.md`:\n\n`````md\n````py\n1\n````\n`````"
 
@@ -299,7 +307,7 @@ def test_a_text_file_may_have_as_many_characters_as_a_message() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"a\0b", b"\x1b[31m", b"\xff\xff", b"\xff\xfea", b"caf\xe9", b"\xff\xfe\0\xd8", b"\x7fELF", b"a\xc2\x80"],
+    [b"a\0b", b"\x1b[31m", b"\xff\xfea", b"\xff\xfe\0\xd8", b"\x7fELF", b"a\xc2\x80", b"\xe9\0\0", b"\xe9\1"],
 )
 def test_a_binary_file_is_not_a_text(content: bytes) -> None:
     with pytest.raises(InputError, match="nor a text file"):

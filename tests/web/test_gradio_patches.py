@@ -3,7 +3,6 @@
 import asyncio
 import re
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -46,13 +45,6 @@ def test_an_error_of_gradio_s_own_is_a_sentence_with_an_id_that_the_log_explains
     assert reference in caplog.text
     assert "The request cannot be read." in ask(url, {"text": ["a secret"]})
     assert "a secret" not in caplog.text
-
-
-def test_the_page_s_scripts_show_tags_as_text_and_follow_no_links(url: str) -> None:
-    """tests/browser/test_hostile.py shows it in a browser."""
-    for name, text in (("markdown-code", "html(e){return '<span class=\"as-written\">'"), ("browser", "nofollow")):
-        (script,) = Path(gr.__file__).parent.glob(f"templates/frontend/assets/{name}-*.js")
-        assert text in httpx.get(f"{url}/assets/{script.name}").text
 
 
 def test_a_new_session_costs_no_configuration_of_its_components(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

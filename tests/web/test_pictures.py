@@ -42,6 +42,22 @@ def test_an_image_is_sent_upright_and_resized_in_each_turn(client: Client, stack
     assert [message["content"] for message in second[1:]] == [answer, "And now?"]
 
 
+@pytest.mark.parametrize("name", ["photo.jfif", "photo.png", "photo"])
+def test_a_photo_is_sent_whatever_its_name_ends_with(
+    client: Client, stack: FakeStack, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(saved(corners(40, 20), "JPEG"))
+    ask(client, "What is it?", tmp_path / name)
+    _, image = stack.requests[0]["messages"][0]["content"]
+    assert image["image_url"]["url"].startswith("data:image/jpeg;base64,")
+
+
+def test_a_text_file_in_windows_1252_is_sent(client: Client, stack: FakeStack, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_bytes("Größe: 5 €".encode("windows-1252"))
+    ask(client, "What is it?", tmp_path / "notes.txt")
+    assert "\nGröße: 5 €\n" in stack.requests[0]["messages"][0]["content"]
+
+
 def test_a_text_file_is_sent_as_text_up_to_the_limit(client: Client, stack: FakeStack, tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("a" * 100)

@@ -1,6 +1,7 @@
 """The event handlers of the other tabs, against a scripted server."""
 
 import contextlib
+import json
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,20 @@ def test_a_bad_file_is_refused_with_a_sentence(handlers: TabHandlers, tmp_path: 
     assert handlers.import_file({"path": str(tmp_path / "chat.json")}).keys() == {"error"}
     assert handlers.import_file({"path": str(tmp_path / "gone.json")}).keys() == {"error"}
     assert handlers.import_file(None).keys() == {"error"}
+
+
+@pytest.mark.parametrize(
+    ("count", "note"), [(0, ""), (1, "1 tool message was skipped."), (1500, "1,500 tool messages were skipped.")]
+)
+def test_the_page_is_given_the_number_of_tool_messages(
+    handlers: TabHandlers, tmp_path: Path, count: int, note: str
+) -> None:
+    messages = [{"role": "user", "content": "Hi."}, *[{"role": "tool", "content": "5"}] * count]
+    (tmp_path / "chat.json").write_text(json.dumps({"model": "fake/then", "messages": messages}))
+    imported = handlers.import_file({"path": str(tmp_path / "chat.json")})
+    assert imported["note"] == note
+    assert imported["history"] == conversation(Turn("Hi."))
+    assert imported["settings"] == ["", "fake/then", *[""] * 6]
 
 
 async def test_the_loop_is_a_program_with_the_current_settings(handlers: TabHandlers) -> None:

@@ -199,10 +199,120 @@ def test_another_programs_messages_can_be_imported() -> None:
         user([{"type": "text", "text": "b"}, {"type": "text", "text": "c", "cache": {}}]),
     ]
     turns = (Turn("Hi.", replies=(Reply("Hello.", ended=True),)), Turn("a", (RED,)), Turn("b\n\nc"))
-    for file in (messages, {"messages": messages}, {"model": "x", "messages": messages, "version": 9}):
+    for file in (messages, {"messages": messages}, {"id": "x", "messages": messages, "version": 9}):
         read = from_json(b"\xef\xbb\xbf\n" + json.dumps(file).encode(), SIDE)
         assert read.conversation == Conversation("Be brief.", turns)
         assert read.settings == UNSET | {"system_prompt": "Be brief."}
+
+
+def test_developer_messages_are_the_system_prompt() -> None:
+    file = file_of(
+        {"role": "system", "content": "Be brief."}, {"role": "system", "content": " "},
+        {"role": "developer", "content": [{"type": "input_text", "text": "Rhyme."}]}, user("Hi."),
+    )  # fmt: skip
+    read = from_json(file, SIDE)
+    assert read.conversation == Conversation("Be brief.\n\nRhyme.", (Turn("Hi."),))
+    assert read.settings == UNSET | {"system_prompt": "Be brief.\n\nRhyme."}
+
+
+def test_tool_messages_are_skipped_and_counted() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    read = from_json(
+        file_of(
+            user("Add."),
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": {"sum": 5}},
+            {"role": "assistant", "function_call": {"name": "add", "arguments": "{}"}},
+            {"role": "function", "name": "add"},
+            {"type": "function_call", "name": "add", "arguments": "{}"},
+            {"type": "function_call_output", "output": "5"},
+            {"role": "assistant", "content": "It is 5.", "tool_calls": [call]},
+            {"role": "assistant", "content": ""},
+            user("Thanks."),
+            {"role": "assistant", "content": "", "reasoning_content": "Another.", "tool_calls": [call]},
+        ),
+        SIDE,
+    )
+    answered = Turn("Add.", replies=(Reply("It is 5.", ended=True),))
+    thought = Turn("Thanks.", replies=(Reply(reasoning="Another.", ended=True),))
+    assert (read.conversation.turns, read.skipped) == ((answered, thought), 6)
+    assert from_json(file_of(user("Hi.")), SIDE).skipped == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "reasoning"),
+    [
+        ({"content": None, "refusal": "I can't."}, "I can't.", ""),
+        ({"refusal": "I can't."}, "I can't.", ""),
+        ({"content": [{"type": "refusal", "refusal": "I can't."}]}, "I can't.", ""),
+        ({"content": "Well.", "refusal": "I can't."}, "Well.\n\nI can't.", ""),
+        ({"content": "Yes.", "refusal": {"reason": 1}}, "Yes.", ""),
+        ({"content": "4", "reasoning_content": "2+2"}, "4", "2+2"),
+        ({"content": "4", "reasoning": None, "reasoning_content": "2+2"}, "4", "2+2"),
+        ({"content": "4", "reasoning": "2+2", "reasoning_content": "2+2"}, "4", "2+2"),
+        ({"content": "4", "reasoning_content": ["2+2"]}, "4", ""),
+        ({"content": [{"type": "output_text", "text": "a", "annotations": []}, "b"]}, "a\n\nb", ""),
+    ],
+)
+def test_an_answer_of_another_program_may_have_several_forms(
+    message: dict[str, object], text: str, reasoning: str
+) -> None:
+    turns = from_json(file_of(user("Hi."), message | {"role": "assistant"}), SIDE).conversation.turns
+    assert turns == (Turn("Hi.", replies=(Reply(text, reasoning, ended=True),)),)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": RED.data_url}},
+        {"type": "image_url", "image_url": RED.data_url},
+        {"type": "input_image", "image_url": RED.data_url, "detail": "auto"},
+        {"type": "image_url", "image_url": {"url": RED.data_url.replace("png", "jpg")}},
+    ],
+)
+def test_a_picture_of_another_program_may_have_several_forms(part: object) -> None:
+    turns = from_json(file_of(user([{"type": "input_text", "text": "Look:"}, part])), SIDE).conversation.turns
+    assert turns == (Turn("Look:", (RED,)),)
+
+
+def test_a_picture_with_the_wrong_type_gets_its_own() -> None:
+    wrong = [RED.data_url.replace("png", "jpeg"), BLUE.data_url.replace("jpeg", "png")]
+    assert from_json(file_of(*map(pictured, wrong)), SIDE).conversation.turns == (Turn("", (RED,)), Turn("", (BLUE,)))
+
+
+def test_the_settings_of_a_request_are_taken() -> None:
+    body = {
+        "model": "fake/llama", "temperature": 0.5, "top_p": 1, "max_completion_tokens": 200, "max_tokens": None,
+        "seed": 7, "reasoning_effort": "low", "stream": False, "tools": [], "n": 1, "user": "Ada",
+    }  # fmt: skip
+    taken = UNSET | {
+        "model": "fake/llama", "temperature": "0.5", "top_p": "1", "max_tokens": "200",
+        "seed": "7", "reasoning_effort": "low", "streaming": "off",
+    }  # fmt: skip
+    assert from_json(file_of(user("x"), **body), SIDE).settings == taken
+    assert from_json(file_of(user("x"), max_tokens=5, stream=True), SIDE).settings == UNSET | {"max_tokens": "5"}
+    exported = {"settings": {"model": "mine"}, "model": "x", "seed": 7}
+    assert from_json(file_of(user("x"), **exported), SIDE).settings == UNSET | {"model": "mine"}
+
+
+@pytest.mark.parametrize("wrong", ["9e99", "-1", '"x"', "[]", "{}", "null", "true", "1" * 4000])
+def test_wrong_settings_of_a_request_are_left_out(wrong: str) -> None:
+    names = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "reasoning_effort", "stream")
+    fields = "".join(f'"{name}": {wrong}, ' for name in names)
+    file = f'{{{fields}"model": "m", "messages": [{{"role": "user", "content": "x"}}]}}'.encode()
+    assert from_json(file, SIDE).settings == UNSET | {"model": "m"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "windows-1252"])
+def test_a_file_in_another_encoding_is_imported(encoding: str) -> None:
+    file = json.dumps([user("Größe – 5 €")], ensure_ascii=False).encode(encoding)
+    assert from_json(file, SIDE).conversation.turns == (Turn("Größe – 5 €"),)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_control_characters_are_imported(encoding: str) -> None:
+    file = json.dumps([user("a\x7fb\x85c")], ensure_ascii=False).encode(encoding)
+    assert from_json(file, SIDE).conversation.turns == (Turn("a\x7fb\x85c"),)
 
 
 def test_blank_messages_are_dropped() -> None:
@@ -230,6 +340,7 @@ def test_wrong_numbers_are_ignored(wrong: str) -> None:
 
 SEGMENTS = b"\xff\xd8" + b"\xff\xe0\x00\x02" * 500_000 + base64.b64decode(BLUE.data)[2:]
 DATA = RED.data_url
+GIF = "data:image/png;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAACADs="
 JSON, NO_LIST = "The file is not valid JSON: `", "The file is not a list of 1 to 2,000 messages."
 NOT_TEXT = "Message 1 is not a system, user or assistant message of text and pictures."
 NOT_OURS = "Message 1 has pictures that cannot be imported."
@@ -244,13 +355,17 @@ BAD: dict[str, tuple[bytes, str]] = {
     "another object": (b'{"name": "x"}', NO_LIST),
     "no messages": (b"[]", NO_LIST),
     "too many messages": (file_of(*[user("x")] * (MAX_MESSAGES + 1)), NO_LIST),
-    "a tool": (file_of(user("x"), {"role": "tool", "content": "y"}), "Message 2 is not a system, user or assistant"),
+    "another role": (file_of(user("x"), {"role": "bot", "content": "y"}), "Message 2 is not a system, user or"),
+    "a number after a tool": (file_of({"role": "tool", "content": "y"}, 5), "Message 2 is not a system, user or"),
+    "a user's message without content": (file_of({"role": "user", "text": "x"}), NOT_TEXT),
+    "an answer without content": (file_of({"role": "assistant", "text": "x"}), NOT_TEXT),
+    "a late developer message": (file_of(user("x"), {"role": "developer", "content": "b"}), "Message 2 is a system"),
     "a late system message": (file_of(user("x"), {"role": "system", "content": "b"}), "Message 2 is a system message"),
     "content that is a number": (file_of(user(5)), NOT_TEXT),
     "a sound": (file_of(user([{"type": "input_audio", "input_audio": {}}])), NOT_TEXT),
     "a picture of the model": (file_of(pictured(DATA) | {"role": "assistant"}), NOT_OURS),
     "a picture by its URL": (file_of(pictured("https://evil/x.png")), NOT_OURS),
-    "a picture of another type": (file_of(pictured(DATA.replace("png", "jpeg"))), NOT_OURS),
+    "a picture of another type": (file_of(pictured(GIF)), NOT_OURS),
     "a picture full of segments": (
         file_of(pictured("data:image/jpeg;base64," + base64.b64encode(SEGMENTS).decode())), NOT_OURS,
     ),
@@ -268,10 +383,16 @@ def test_a_bad_file_is_refused_with_one_sentence_and_one_fix(content: bytes, sen
         assert text.isprintable() and text.endswith(".") and len(text) < 160 and text.count(". ") == 0
 
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["user", "text", "x", DATA, "\0"])
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["user", "assistant", "developer", "tool", "text", "input_text", "refusal", "x", DATA, "\0"])
+)
 KEYS = st.sampled_from(
     ["role", "content", "type", "text", "image_url", "url", "messages", "settings", "title", "version", "sent",
-     "numbers", "waited", "reasoning", "reasoning_seconds", "model"]
+     "numbers", "waited", "reasoning", "reasoning_seconds", "model", "reasoning_content", "refusal", "tool_calls"]
 )  # fmt: skip
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12

@@ -22,6 +22,16 @@ const press = (id) => document.getElementById(id)?.click(); // an id may have a 
 const attempt = (action) => { try { return action(); } catch {} };
 const load = (key, storage = "localStorage") => attempt(() => JSON.parse(window[storage].getItem(key)));
 const store = (key, value, storage = "localStorage") => attempt(() => window[storage].setItem(key, JSON.stringify(value)));
-// Copies a text, or where the browser has no clipboard or denies it, does `otherwise`.
-const copy = (text, done, otherwise) =>
-  (navigator.clipboard?.writeText(text) ?? Promise.reject()).then(() => page.toast(done, "ready"), otherwise);
+/* Copies a text: where there is no clipboard, as on plain http, by way of a selection, or if that is denied, does `otherwise`. */
+const copy = (text, done, otherwise) => {
+  const select = () => {
+    const [area, focused] = [create("textarea", {value: text}), document.activeElement];
+    document.body.append(area);
+    area.select();
+    const copied = document.execCommand("copy");
+    area.remove();
+    focused.focus();
+    if (!copied) throw new Error("Not copied.");
+  };
+  (navigator.clipboard?.writeText(text) ?? Promise.reject()).catch(select).then(() => page.toast(done, "ready"), otherwise);
+};

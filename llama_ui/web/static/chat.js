@@ -37,6 +37,7 @@ const chat = (() => {
   let [replying, started, stopped] = [false, 0, 0]; // when the last message was sent; seconds after that, by the reader
   let unsaved = null; // a history with a new message; saved a moment later, so that the request for the reply goes first
   let sending = false; // a message is sent once, even if Enter is pressed twice
+  let undone = null; // a message, as the box has it
   let [reading, sendAfterReading] = [false, false]; // the app is reading files; Enter was pressed meanwhile
   const startReply = (history, ...settings) => {
     [replying, started, stopped, sending, unsaved] = [true, performance.now(), 0, false, history];
@@ -51,19 +52,36 @@ const chat = (() => {
     startReply(extended, ...settings);
     return extended;
   };
-  /* The history without what a stopped reply leaves: a "Waiting" note, a "Thinking" that goes on, no time. */
+  /* The history without what a reply leaves that ended early: a "Waiting" note, a "Thinking" that goes on, no time. */
   const isPending = ({metadata}) => metadata?.id === "waiting" || metadata?.status === "pending";
   const withMetadata = (message, changes) => ({...message, metadata: {...message.metadata, ...changes}});
-  const settle = (history, seconds = stopped) => {
-    const end = (message) => (message.metadata?.title ? withMetadata(message, {status: "done"}) : message);
-    const settled = history.filter(({metadata}) => metadata?.id !== "waiting").map(end);
-    const index = settled.findLastIndex(({metadata}) => !metadata?.id && !metadata?.title);
-    if (!seconds || index < lastUserIndex(settled)) return settled;
+  const tokensIn = (text) => Math.ceil(new TextEncoder().encode(text).length / 4); // as the app estimates them
+  const settle = (history, seconds = stopped, reason = "stopped") => {
+    const finish = (message) => (message.metadata?.title ? withMetadata(message, {status: "done"}) : message);
+    const settled = history.filter(({metadata}) => metadata?.id !== "waiting").map(finish);
+    const [question, answer] = [lastUserIndex(settled), settled.findLastIndex(({metadata}) => !metadata?.id && !metadata?.title)];
+    const index = answer > question ? answer : settled.length - 1;
+    if (!seconds || index <= question) return settled;
     const {sent, numbers = {}} = receiptOf(settled[index]) ?? {};
     const generating = Math.max(0, seconds - (numbers.waited ?? 0) - (numbers.first ?? 0));
-    const line = `${numbers.first ? `${numbers.first.toFixed(2)} s to first token · ` : ""}stopped after ${seconds.toFixed(2)} s`;
-    const log = {sent, numbers: {...numbers, generating, finish_reason: "stopped"}, line};
+    const texts = settled.map((message) => (message.metadata?.id ? "" : textOf(message)));
+    const asked = settled.flatMap(({metadata}, i) => (i <= question && !metadata?.title ? texts[i] : []));
+    const [before, after] = [[sent?.system_prompt ?? "", ...asked], texts.slice(question + 1)].map((list) => tokensIn(list.join("")));
+    const first = numbers.first ? `${numbers.first.toFixed(2)} s to first token · ` : "";
+    const line = `${first}≈${before} tokens in, ≈${after} out · ${reason} after ${seconds.toFixed(2)} s`;
+    const counts = {prompt_tokens: before, completion_tokens: after, estimated: true};
+    const log = {sent, numbers: {...numbers, ...counts, generating, finish_reason: reason}, line};
     return settled.with(index, withMetadata(settled[index], {log: JSON.stringify(log)}));
+  };
+  const end = (settled, settings, isChanged) => {
+    const [last, kind] = [settled.at(-1), settled.at(-1)?.metadata?.id];
+    [replying, unsaved] = [false, null];
+    show(settled);
+    conversations.save(settled, settings);
+    page.setBusy(false, last?.role === "assistant" ? `Reply: ${textOf(last).slice(0, 400)}` : "");
+    if (kind === "error" || kind === "notice" || $("#status .error")) press("refresh");
+    guide.onReplyEnd(settled, kind === "error" || stopped);
+    return [UNLOCKED, isChanged ? settled : NO_CHANGE];
   };
   return {
     settle, show, receiptOf, textOf, userMessage, isReplying: () => replying,
@@ -85,12 +103,17 @@ const chat = (() => {
       startReply(question, ...settings);
       return [question, LOCKED];
     },
-    undo: (history, ...settings) => {
+    /* The message goes back to the box, or where that has a draft, is offered. */
+    undo: (box, history, ...settings) => {
       const [message, rest] = [history[lastUserIndex(history)], history.slice(0, lastUserIndex(history))];
+      undone = {text: textOf(message), files: imagesOf(message).map(imageFile)};
       show(rest);
       conversations.save(rest, settings);
-      return [{text: textOf(message), files: imagesOf(message).map(imageFile)}, rest];
+      if (!box.text.trim() && !box.files.length) return [undone, rest];
+      page.toast("The message was taken back. The box still has your draft.", "ready", () => press("use-message"), "Use the message");
+      return [NO_CHANGE, rest];
     },
+    useMessage: () => [undone],
     onStop: (history, ...settings) => {
       [stopped, unsaved] = [(performance.now() - started) / 1000, null];
       conversations.save(settle(history), settings);
@@ -98,20 +121,17 @@ const chat = (() => {
     },
     /* The app is asked again for the server and its models after a failure, after a notice (the server has changed), and
        where the server is said not to answer. An update of the reply may have arrived after Stop. */
-    onReplyEnd: (history, ...settings) => {
-      const settled = settle(history);
-      const [last, kind] = [settled.at(-1), settled.at(-1)?.metadata?.id];
-      [replying, unsaved] = [false, null];
-      show(settled);
-      conversations.save(settled, settings);
-      page.setBusy(false, last?.role === "assistant" ? `Reply: ${textOf(last).slice(0, 400)}` : "");
-      if (kind === "error" || kind === "notice" || $("#status .error")) press("refresh");
-      guide.onReplyEnd(settled, kind === "error" || stopped);
-      return [UNLOCKED, stopped || history.some(isPending) ? settled : NO_CHANGE];
+    onReplyEnd: (history, ...settings) => end(settle(history), settings, stopped || history.some(isPending)),
+    /* The connection to the app was lost, or the app failed. What came of the reply stays. */
+    onReplyLost: (history, ...settings) => {
+      const text = "⚠️ The connection to this page's server was lost before the reply ended. What came of it stays.";
+      const note = {role: "assistant", metadata: {id: "error"}, content: [{type: "text", text}], options: null};
+      return end([...settle(history, (performance.now() - started) / 1000, "failed"), note], settings, true);
     },
     /* Files: Gradio's box uploads them, the app reads them, and the images and texts in them take their place. */
-    readNewFiles: ({files}) => {
+    onBoxChange: ({text, files}) => {
       root.toggleAttribute("data-files", files.length > 0); // which cover the guide
+      conversations.setDraft(text);
       if (!reading && (reading = files.some(isUnread))) press("attach");
     },
     unreadFiles: ({files}) => [{text: "", files: files.filter(isUnread)}],

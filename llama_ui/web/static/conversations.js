@@ -6,7 +6,9 @@ const conversations = (() => {
   /* Its id, title and time of the last change that this tab knows of; null for a new one. The session storage has it with the
      settings and the page's query: another link starts another conversation. */
   let current = null;
-  const remember = () => store("conversation", {id: current?.id, search: location.search, settings: form.latest()}, "sessionStorage");
+  let draft = ""; // the text in the message box
+  const remember = () =>
+    store("conversation", {id: current?.id, search: location.search, settings: form.latest(), draft}, "sessionStorage");
   const setCurrent = (conversation) => {
     current = conversation;
     document.title = `${conversation ? `${conversation.title} · ` : ""}Llama Stack Chat`;
@@ -51,6 +53,7 @@ const conversations = (() => {
   const exportAs = (kind) => (_, ...conversation) => [{kind, title: current?.title ?? ""}, ...conversation];
   const query = Object.fromEntries(new URLSearchParams(location.search));
   return {
+    setDraft: (text) => [(draft = text), remember()],
     save, fill, remember, currentId: () => current?.id, startNew: () => [chat.isReplying() || ($("#chat-search").value = ""), show([])],
     setSettings: (settings) => [(next = {settings}), press("restore")],
     open: async (id) => {
@@ -62,21 +65,21 @@ const conversations = (() => {
     /* Returns whether the conversation can be deleted: it is not, or no longer, the current one. */
     leave: async (id) => (id !== current?.id || show([])) && saving.then(() => true),
     onRename: (id, title) => id === current?.id && setCurrent(Object.assign(current, {title})),
-    /* When the page loads: shows the conversation and the settings that this tab had before, unless a link was followed. */
+    /* When the page loads: shows the draft, the conversation and the settings that this tab had, unless a link was followed. */
     restoreTab: async () => {
       saved.draw();
       window.addEventListener("focus", saved.draw);
       $("#chat-search").oninput = saved.draw;
-      const before = load("conversation", "sessionStorage");
+      const before = load("conversation", "sessionStorage") ?? {};
       const isLink = [...FIELDS, "message"].some((name) => name in query);
-      if (!before || (isLink && before.search !== location.search)) return componentValues({settings: {}});
+      if (isLink && before.search !== location.search) return [...componentValues({settings: {}}), NO_CHANGE];
       const conversation = before.id && (await saved.read(before.id).catch(console.error));
-      if (!conversation) return componentValues({settings: before.settings ?? {}});
-      setCurrent(conversation);
-      next = {history: conversation.history, settings: before.settings ?? conversation.settings};
-      return fill();
+      draft = before.draft ?? "";
+      if (conversation) setCurrent(conversation);
+      next = {history: conversation?.history, settings: before.settings ?? conversation?.settings ?? {}};
+      return [...fill(), draft ? {text: draft, files: []} : NO_CHANGE];
     },
-    linkQuery: (model) => [model, current ? {} : query],
+    linkQuery: (model) => [model, current ? {} : {...query, ...(draft && {message: null})}],
     exportJson: exportAs("json"), exportMarkdown: exportAs("md"),
     download: ({text, name, type, error}) => {
       if (error) return page.toast(error);
@@ -84,11 +87,17 @@ const conversations = (() => {
       create("a", {href, download: name}).click();
       setTimeout(() => URL.revokeObjectURL(href), 60_000);
     },
+    copyText: ({text, error}) => {
+      if (error) return page.toast(error);
+      copy(text, "Conversation copied.", () => page.toast("This browser can't copy here. Export the chat as Markdown instead."));
+    },
     onFileError: () => page.toast("The file could not be created or read. Try again."),
     showImport: (file) => {
       if (file.error) return page.toast(file.error);
       const conversation = {id: newId(), title: file.title || titleOf(file.history)};
-      if (show(file.history, form.byName(file.settings), conversation)) save(file.history, file.settings);
+      if (!show(file.history, form.byName(file.settings), conversation)) return;
+      save(file.history, file.settings);
+      if (file.note) page.toast(file.note, "ready");
     },
     /* A link that fills in the settings and the first message, and sends nothing. */
     copyLink: (history, box, ...settings) => {

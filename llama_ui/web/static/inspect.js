@@ -32,6 +32,15 @@ const inspect = (() => {
     $("#timings")?.replaceChildren(...rows);
   };
   const goTo = (index) => [(subject = index), page.isWide() || page.setPanel("inspect", false), page.goTo(index)];
+  const copyBlock = (code) => copy(code.textContent, "Code copied.", () => {
+    getSelection().selectAllChildren(code);
+    page.toast("This browser can't copy here. The code is selected: copy it with Ctrl+C.");
+  });
+  /* Gradio copies the code in a reply without its indentation and its last line break. */
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".copy_code_button");
+    if (button) [event.stopImmediatePropagation(), copyBlock(button.parentElement.querySelector("code"))];
+  }, true);
   return {
     openTab, refresh, showCodeOf, showNext: () => showCodeOf("next"),
     showReply: (button) => showCodeOf(Number(button.parentElement.dataset.index)),
@@ -48,9 +57,6 @@ const inspect = (() => {
       const message = chat.userMessage({text: text.trim() ? text : "Hello!", files: files.filter(({url}) => url.startsWith("data:"))});
       return [subject === "loop" ? subject : text.trim() ? "message" : "example", null, [...history, message], ...settings];
     },
-    copyCode: ({nextElementSibling: code}) => copy(code.textContent, "Code copied.", () => {
-      getSelection().selectAllChildren(code);
-      page.toast("This browser can't copy here. The code is selected: copy it with Ctrl+C.");
-    }),
+    copyCode: ({nextElementSibling}) => copyBlock(nextElementSibling),
   };
 })();

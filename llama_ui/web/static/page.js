@@ -89,7 +89,8 @@ const page = (() => {
     $$(".thought-group .arrow:not([inert])").forEach((arrow) => (arrow.inert = true)); // a button in a button
   };
   /* Focus: on the message box where nothing else has it. A phone would open its keyboard. */
-  const focusBox = () => (matchMedia("(pointer: coarse)").matches ? log() : $("#message textarea"))?.focus({preventScroll: true});
+  const isTouch = matchMedia("(pointer: coarse)").matches;
+  const focusBox = () => (isTouch ? log() : $("#message textarea"))?.focus({preventScroll: true});
   let focused = null;
   document.addEventListener("focusin", ({target}) => (focused = target));
   const onMutation = () => {
@@ -97,12 +98,12 @@ const page = (() => {
     follow();
     if (document.activeElement === document.body && focused && !focused.checkVisibility()) focusBox();
   };
-  /* Shows a sentence at the bottom of the screen for some seconds, with a button to undo what was done. */
-  const toast = (sentence, state = "error", undo = null) => {
+  /* Shows a sentence at the bottom of the screen for some seconds, with a button to undo what was done, or for what else is offered. */
+  const toast = (sentence, state = "error", action = null, label = "Undo") => {
     $("#toast")?.remove();
     const note = create("p", {id: "toast", className: `status ${state}`, role: "alert", textContent: sentence});
-    const onclick = () => [note.remove(), undo()];
-    if (undo) note.append(create("button", {className: "plain", textContent: "Undo", onclick}));
+    const onclick = () => [note.remove(), action()];
+    if (action) note.append(create("button", {className: "plain", textContent: label, onclick}));
     document.body.append(note);
     setTimeout(() => note.remove(), 8000 + 50 * sentence.length);
   };
@@ -119,13 +120,19 @@ const page = (() => {
     element?.closest("[popover]:not(#server-panel)")?.hidePopover();
     if (element) ({compare, conversations, guide, inspect, page, picker, presets})[module][name](element);
   });
-  /* A file that is dropped on the page: the browser would leave the page to show it. */
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    const [input, {files}] = [$("#message input[type=file]"), event.dataTransfer];
-    if (!event.defaultPrevented && files.length) Object.assign(input, {files}).dispatchEvent(new Event("change", {bubbles: true}));
+  /* A file can be dropped anywhere: by default the browser would leave the page to show it. Gradio's box takes every drop for
+     files, and text could be dragged neither into it nor within it. */
+  const onDrag = (event) => {
+    const [input, {files, types}] = [$("#message input[type=file]"), event.dataTransfer];
+    event.stopImmediatePropagation();
+    if (!types.includes("Files")) return;
     event.preventDefault();
-  });
+    if (event.type === "drop") Object.assign(input, {files}).dispatchEvent(new Event("change", {bubbles: true}));
+  };
+  for (const type of ["dragenter", "dragover", "drop"]) document.addEventListener(type, onDrag, true);
+  /* On a phone, Enter makes a new line, and the button sends. */
+  const isNewLine = ({key, target}) => key === "Enter" && isTouch && target.matches("#message textarea");
+  document.addEventListener("keydown", (event) => isNewLine(event) && event.stopImmediatePropagation(), true);
   /* Gradio cannot stop a reply before its first update. */
   const stop = () => {
     if ($$("#conversation .message-row").at(-1)?.matches(".bot-row")) $("#message .stop-button")?.click();
@@ -163,6 +170,7 @@ const page = (() => {
     new MutationObserver(onMutation).observe($("#app"), {childList: true, subtree: true, characterData: true});
     new MutationObserver(picker.redraw).observe($("#status"), {attributes: true, childList: true, subtree: true});
     presets.draw();
+    $("#message textarea").enterKeyHint = isTouch ? "enter" : "send";
     focusBox();
   };
   return {

@@ -1,0 +1,101 @@
+/* In front of Gradio's Markdown renderer, marked 12 in an extension of its own, which renderer.py edits to call this. */
+const renderer = (() => {
+  const escapeHtml = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt()};`);
+
+  /* The time that marked takes grows with the square of the signs in a paragraph, and with the depth of nesting. */
+  const CODE = /^[ \t>]*(?:(?:[-+*]|\d+[.)])[ \t]+)*(`{3,99}|~{3,99})(?![`~])[^\n]*\n(?:[^]*?\n)??(?:[ \t>]*\1[`~]*[ \t]*$|(?![^]))/;
+  const OPENING = /(?<![\p{L}\p{N}\\])[*~`$]+(?=\S)|_+|!\[?|\[|<|\\[([]|^[ \t]*(?:[-+*>]|\d+[.)])[ \t]/gimu;
+  const DEEP = /^(?:[ \t]*(?:>|(?:[-+*]|\d+[.)])[ \t])){200}|^[ \t]{400}|[`~]{20}|^(?:[^|\n]*\|){1000}/m;
+  const count = (text, pattern) => text.match(pattern)?.length ?? 0;
+  const isTooMuch = (text) => {
+    const prose = text.replace(new RegExp(CODE, "gm"), "");
+    if (prose.length < 400) return false;
+    if (DEEP.test(prose) || prose.split(/\n[ \t]*\n/).some((paragraph) => count(paragraph, OPENING) > 2000)) return true;
+    if (prose.split("\n").some((line) => line.length > 20_000)) return true;
+    return (prose.match(/[!-~]{5000,}/g) ?? []).some((word) => count(word, /[\\<![`*~_]/g) > 1000);
+  };
+  /* In parts, so that a browser lays out one part at a time: at the ends of lines, or else at a space. */
+  const asWritten = (text) =>
+    (text.match(/[^]{1,5000}(?:\n|$)|[^]{1,5000}\s|[^]{1,5000}/gu) ?? []).map((part) => `<div class="as-written">${escapeHtml(part)}</div>`);
+  /* Emphasis that ends nowhere: marked looks for an end from each beginning. The rest stays as written. */
+  let steps = 0;
+  const isTired = () => ++steps > 50_000;
+
+  /* Formulas. While Markdown is read, each has a number between private-use characters in its place. */
+  const SIGN = new RegExp(`${CODE.source}|\`+|\\\\begin\\{\\w+\\*?\\}|\\\\[^]|\\$+|\\]\\([^\\s()]*\\)|https?://[!-~]+`, "gm");
+  const PROSE = /\p{Ll}{4}|\p{Lo}{2}|\p{Ll}\p{Ll}.*\P{L}\p{Ll}\p{Ll}|^[\d.,]+\s*\p{L}\p{L}|[\u3001-\u303f\uff01-\uff65]|^[^\p{L}\p{N}]*$/su;
+  const REGEX = /\\[dws](?![a-z])|\[\^|\[\w-\w|\.[*+?]|[^\s^_{\\][*+?]$|^\?|^(?:[^]*\\\|[^]*?\\\|)*?(?![^]*\\\|[^]*\\\|)[^]*\\\|/i;
+  const isMath = (open, body, before, after) => {
+    if (!body.trim() || body.length > 5000 || /\n[ \t]*\n/.test(body)) return false;
+    if (open.length > 2) return true;
+    if (!/[\\^_={}]/.test(body) && PROSE.test(body)) return false;
+    if (open === "$$") return before !== "$" && after !== "$";
+    if (open === "$") return !/^\s|\s$|`/.test(body) && (/^[\\^]/.test(body) || !(/[\w\\$]/.test(before) || /[\w({$]/.test(after)));
+    return !REGEX.test(body) && (open === "\\(" ? !/[\w/"'^.\\]/.test(before) : /^\s|[\\^_=<>+]/.test(body));
+  };
+  const findClose = (text, close, from) => {
+    let at = text.indexOf(close, from);
+    const end = at + close.length;
+    if (at >= 0 && close[0] === "$" && text[at - 1] === "\\") return findClose(text, close, end);
+    if (at < 0 || close[0] !== "`" || text[end] !== "`") return at;
+    for (at = end; text[at] === "`"; ) at++;
+    return findClose(text, close, at);
+  };
+  const hideMath = (text, delimiters) => {
+    if (text.includes("\uE000")) return [text, []]; // it would be taken for the place of a formula
+    const closes = new Map([...delimiters.map(({left, right}) => [left, right]), ["$", "$"]]);
+    const [formulas, unclosed] = [[], new Set()];
+    let [hidden, done] = ["", (steps = SIGN.lastIndex = 0)];
+    for (let found; (found = SIGN.exec(text)); ) {
+      const [start, from, open] = [found.index, SIGN.lastIndex, found[0]];
+      const isCode = open[0] === "`" && !found[1];
+      const close = isCode ? open : closes.get(open);
+      if (!close || unclosed.has(close)) continue;
+      const [at, end] = [findClose(text, close, from)].flatMap((at) => [at, at + close.length]);
+      if (at < 0) unclosed.add(close);
+      else if (isCode && !/\n[ \t]*\n/.test(text.slice(from, at))) SIGN.lastIndex = end;
+      else if (!isCode && isMath(open, text.slice(from, at), text[start - 1] ?? "", text[end] ?? "")) {
+        hidden += `${text.slice(done, start)}\uE000${formulas.push(text.slice(start, end)) - 1}\uE001`;
+        done = SIGN.lastIndex = end;
+      }
+    }
+    return [hidden + text.slice(done), formulas];
+  };
+  const formula = {
+    name: "formula",
+    level: "inline",
+    start: (text) => text.indexOf("\uE000"),
+    tokenizer: (text) => /^\uE000\d+\uE001/.exec(text)?.map((raw) => ({type: "formula", raw}))[0],
+    renderer: ({raw}) => `<span class="formula">${raw}</span>`,
+  };
+  /* What KaTeX cannot read, or must not do, stays as written. */
+  const options = {throwOnError: true, errorCallback: () => {}, strict: false, maxSize: 50, trust: () => { throw new Error(); }};
+  const renderMath = async (render, html, delimiters) => {
+    let began = performance.now();
+    for (const element of html.querySelectorAll(".formula")) {
+      try { render(element, {...options, delimiters: [...delimiters, {left: "$", right: "$", display: false}]}); } catch {}
+      if (performance.now() - began < 50) continue;
+      await new Promise((resume) => setTimeout(resume)); // the page stays responsive
+      began = performance.now();
+    }
+  };
+
+  /* Diagrams: a whole one has its source below it, folded; what Mermaid cannot read is shown as code. */
+  const diagram = {
+    name: "diagram",
+    level: "block",
+    tokenizer: (text) => {
+      const [raw, , source] = /^ {0,3}(`{3,}|~{3,}) *mermaid\b[^\n]*\n([^]*?)\n {0,3}\1[`~]* *(?:\n|$)/i.exec(text) ?? [];
+      return raw && {type: "diagram", raw, text: source};
+    },
+    renderer({text}) {
+      const code = this.parser.renderer.code(text, "", false);
+      return `<div class="diagram"><div class="mermaid">${escapeHtml(text)}</div><details><summary>Source</summary>${code}</details></div>`;
+    },
+  };
+  const showSources = (nodes) => {
+    for (const node of nodes)
+      if (!node.querySelector("svg")) node.parentNode.replaceChildren(node.parentNode.querySelector(".code_wrap"));
+  };
+  return {isTooMuch, asWritten, isTired, hideMath, renderMath, showSources, extensions: [diagram, formula]};
+})();
