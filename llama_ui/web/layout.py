@@ -180,6 +180,8 @@ def render_compare(tabs: TabHandlers, chat: LlamaChatInterface) -> None:
     _hidden("compare-words").click(tabs.differences, both, differences, **RAW)
     replayed = _hidden("replay").click(tabs.replay, chat.conversation, differences, js="compare.startReplay", **RAW)
     replayed.then(None, second, None, js="compare.onEnd")
+    for event in (answered, replayed):
+        event.failure(None, second, second, js="compare.onLost")
     _hidden("stop-compare").click(None, second, second, js="compare.onStop", cancels=[answered, replayed])
     _hidden("keep").click(None, [second, *chat.conversation], chat.chatbot, js="compare.keep")
 

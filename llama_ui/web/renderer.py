@@ -57,7 +57,7 @@ MARKDOWN = Script(
         # Gradio drops tags of `Array<Object>`, at times with all text that follows (gradio issues 7198 and 10438).
         # Tried: `allow_tags` and `sanitize_html`, which drop or render tags. Marked has a hook for HTML tokens.
         "={code(e,t,n){let r=(t??``)": f"={{html(e){{return '<span class=\"as-written\">'+{TEXT}+'</span>'}},"
-        "code(e,t,n){let r=(t??``)",
+        'listitem(e,t){return `<li`+(t?` class="task"`:``)+`>${e}</li>\n`},code(e,t,n){e=renderer.code(e);let r=(t??``)',
         # Only two tildes strike through.
         "del:/^(~~?)(?=": "del:/^(~~)(?=",
         # A bare link ends at full-width punctuation, and its host at the first character that is not ASCII.
@@ -110,13 +110,23 @@ SANITIZER = Script(
     "links in replies lack rel=nofollow",
     {"noopener noreferrer": "noopener noreferrer nofollow"},
 )
+BLOCKS = Script(
+    "on_connection_lost_cb",
+    "a reply whose connection was lost is lost, too",
+    {
+        # The event fails, as it does after other errors. Gradio stops all events, and reloads the page once the server
+        # answers. Tried: `failure`, which does not happen then. The stream is opened again by the next event.
+        "if(s.broken||s.session_not_found){": "if(s.broken)this.client.stream_status.open=!1;"
+        "else if(s.session_not_found){",
+    },
+)
 
 
 def edited_scripts() -> dict[str, str]:
     """Gradio's scripts with the edits: text by file name."""
     texts = {path.name: path.read_bytes() for path in ASSETS.glob("*.js")}
     scripts = {}
-    for script in (MARKDOWN, CHATBOT, SANITIZER):
+    for script in (MARKDOWN, CHATBOT, SANITIZER, BLOCKS):
         names = [name for name, text in texts.items() if script.marker.encode() in text]
         if len(names) == 1:
             scripts[names[0]] = script.edit(texts[names[0]].decode())

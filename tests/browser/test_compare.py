@@ -1,11 +1,12 @@
 """A second answer beside the first, and the whole conversation answered again."""
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from tests.support import SECONDS
-from tests.support.chromium import HELLO, SYSTEM, Chat, messages
+from tests.support.chromium import HELLO, SYSTEM, Chat, messages, open_chat
 from tests.support.fake_stack import MODEL, FakeStack, Hold
+from tests.support.relay import relay
 
 pytestmark = pytest.mark.browser
 
@@ -72,6 +73,21 @@ def test_stop_ends_the_second_answer_and_keeps_its_text(chat: Chat, stack: FakeS
     expect(second(chat)).to_contain_text("Once")
     chat.button("Keep this answer").click()
     expect(chat.replies).to_have_text(["Once"])
+
+
+def test_what_came_of_a_second_answer_stays_when_the_connection_is_lost(
+    browser: Browser, url: str, stack: FakeStack
+) -> None:
+    with relay(url) as connection, open_chat(browser, connection.url) as chat:
+        chat.ask("Hi")
+        stack.enqueue("Once", Hold())
+        chat.compare("Same again")
+        expect(second(chat)).to_contain_text("Once")
+        connection.cut()
+        expect(chat.toast).to_have_text("The connection to this page's server was lost.")
+        expect(chat.page.locator("#compare-stop")).not_to_be_visible()
+        chat.button("Keep this answer").click()
+        expect(chat.replies).to_have_text(["Once"])
 
 
 def test_replay_shows_both_replies_with_their_differences(chat: Chat, stack: FakeStack) -> None:

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.support import SECONDS
-from tests.support.chromium import Chat, file, open_chat, png
+from tests.support.chromium import NO_COPY, Chat, file, open_chat, png
 from tests.support.fake_stack import FakeStack, Hold
 
 pytestmark = pytest.mark.browser
@@ -223,8 +223,8 @@ def test_parts_of_a_link_that_are_ignored_are_named(browser: Browser, url: str, 
         expect(chat.model).to_have_text("fake/llama")
 
 
-def test_a_link_is_shown_where_there_is_no_clipboard(chat: Chat, stack: FakeStack) -> None:
-    chat.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+def test_a_link_is_shown_where_the_browser_cannot_copy(chat: Chat, stack: FakeStack) -> None:
+    chat.page.evaluate(NO_COPY)
     chat.box.fill("Not sent yet")
     chat.choose_in_menu("Copy link")
     expect(chat.toast).to_contain_text("message=Not+sent+yet")

@@ -8,8 +8,9 @@ from playwright.sync_api import Browser, expect
 
 from tests.support import SECONDS
 from tests.support.app_process import AppProcess
-from tests.support.chromium import NARROW, Chat, open_chat
+from tests.support.chromium import NARROW, NO_CLIPBOARD, NO_COPY, Chat, open_chat
 from tests.support.fake_stack import FakeStack, Hold
+from tests.support.relay import relay
 
 pytestmark = pytest.mark.browser
 # Sends drag events to an element, and tells for each whether the page handles it in place of the browser.
@@ -21,8 +22,6 @@ DRAG = """(element, [type, value]) => ["dragenter", "dragover", "drop"].map((nam
   element.dispatchEvent(event);
   return event.defaultPrevented;
 })"""
-NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', {value: undefined})"  # as on plain http
-NO_COPY = f"{NO_CLIPBOARD}; document.execCommand = () => false"
 
 
 def test_a_draft_survives_retry_new_and_a_reload(chat: Chat, stack: FakeStack) -> None:
@@ -85,7 +84,7 @@ def test_text_can_be_dragged_and_only_files_are_caught(chat: Chat, target: str) 
     drag = chat.page.locator(target).evaluate
     assert drag(DRAG, ["text/plain", "words"]) == [False, False, False]
     assert drag(DRAG, ["Files", "The file."]) == [True, True, True]
-    expect(chat.box).to_have_value("notes.txt:\n```\nThe file.\n```\n\n")
+    expect(chat.box).to_have_value("`notes.txt`:\n\n```txt\nThe file.\n```\n\n")
 
 
 def test_the_end_of_a_reply_leaves_a_selection_as_it_is(chat: Chat, stack: FakeStack) -> None:
@@ -180,6 +179,30 @@ def test_what_came_of_a_reply_stays_when_the_connection_to_the_app_is_lost(
         expect(chat.stop_button).to_have_count(0)
 
 
+def test_a_reply_is_tried_again_when_the_connection_is_back(browser: Browser, url: str, stack: FakeStack) -> None:
+    with relay(url) as connection, open_chat(browser, connection.url) as chat:
+        stack.enqueue("Half a ", Hold())
+        chat.send("Tell me a story.")
+        expect(chat.replies.last).to_contain_text("Half a")
+        connection.cut()
+        error = chat.conversation.locator("[data-kind=error]")
+        expect(error).to_contain_text("The connection to this page's server was lost")
+        expect(chat.replies.first).to_have_text("Half a")
+        expect(chat.stop_button).to_have_count(0)
+        chat.box.fill("A draft")
+        error.get_by_role("button", name="Retry").click()  # too early
+        expect(chat.replies).to_have_count(1)
+        expect(error.get_by_role("button", name="Retry")).to_be_visible()
+        connection.mend()
+        stack.enqueue("A whole story.")
+        error.get_by_role("button", name="Retry").click()
+        expect(chat.replies).to_have_text(["A whole story."])
+        chat.wait_until_idle()
+        expect(chat.box).to_have_value("A draft")
+        chat.page.reload()
+        expect(chat.replies).to_have_text(["A whole story."])
+
+
 def test_an_import_says_how_many_messages_of_tools_it_leaves_out(chat: Chat) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     messages = [
@@ -187,14 +210,14 @@ def test_an_import_says_how_many_messages_of_tools_it_leaves_out(chat: Chat) -> 
         {"role": "user", "content": "What is it?"},
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "1", "content": "42"},
-        {"role": "assistant", "content": "42.", "reasoning_content": "The tool said so."},
+        {"role": "assistant", "content": "It is 42.", "reasoning_content": "The tool said so."},
     ]
     with chat.page.expect_file_chooser() as chooser:
         chat.choose_in_menu("Import a chat…")
     body = json.dumps({"model": "fake/llama", "temperature": 0.5, "messages": messages}).encode()
     chooser.value.set_files([{"name": "request.json", "mimeType": "application/json", "buffer": body}])
     expect(chat.toast).to_have_text("2 tool messages were skipped.")
-    expect(chat.replies.last).to_have_text("42.")
+    expect(chat.replies.last).to_have_text("It is 42.")
     chat.open_tab("Settings")
     expect(chat.system_prompt).to_have_value("Be brief.")
     expect(chat.page.get_by_role("textbox", name="Temperature")).to_have_value("0.5")

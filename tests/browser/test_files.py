@@ -102,7 +102,7 @@ def test_a_text_file_is_inserted_in_front_of_the_typed_text(chat: Chat, stack: F
     expect(chat.box).to_have_value("`more.md`:\n\n```md\nMore\n```\n\n" + block + "What does it do?")
     chat.page.keyboard.type(" Say it.")
     chat.box.press("Enter")
-    expect(chat.questions.last.locator("pre").last).to_contain_text("    b()")
+    expect(chat.questions.last).to_contain_text("if a:\n    b()", use_inner_text=True)
     chat.wait_until_idle()
     assert messages(stack)[1][1].endswith(block + "What does it do? Say it.")
 

@@ -68,14 +68,19 @@ def test_html_tags_are_shown_as_text(chat: Chat, stack: FakeStack) -> None:
 
 
 def test_code_keeps_its_indentation_when_shown_and_copied(chat: Chat, stack: FakeStack) -> None:
-    code = "    def f(a: List[int]) -> str:\n\tif a < 3:\n        return '<b>$$x$$ \\[y\\]'\n"
-    stack.enqueue(f"So:\n\n```python\n{code}```\n")
+    code = "    def f(a: List[int]) -> str:\n\tif a < 3:\n\t\t    return '<b>$$x$$ \\[y\\]'\n\n"
+    shapes = ["", "  ", "> ", "- "]  # plain, indented, in a quotation, in a list
+    blocks = [f"{shape}```python\n{code}```".replace("\n", "\n" + shape.replace("-", " ")) for shape in shapes]
+    stack.enqueue("So:\n\n" + "\n\nand\n\n".join(blocks))
     chat.allow_clipboard()
     chat.ask("Write code.")
-    assert chat.replies.last.locator("pre").inner_text().rstrip("\n") == code.rstrip("\n")
-    chat.replies.last.get_by_title("copy").click()
-    expect(chat.toast).to_have_text("Code copied.")
-    assert chat.clipboard() == code
+    expect(chat.replies.last.locator("pre")).to_have_count(4)
+    for block in chat.replies.last.locator(".code_wrap").all():
+        assert block.locator("code").inner_text() == code
+        block.get_by_title("copy").click()
+        expect(chat.toast).to_have_text("Code copied.")
+        assert chat.clipboard() == code
+        chat.page.evaluate("document.querySelector('#toast').remove(); navigator.clipboard.writeText('')")
 
 
 def test_tables_formulas_and_lists_are_rendered(chat: Chat, stack: FakeStack) -> None:
@@ -146,7 +151,7 @@ def test_a_reply_that_was_stopped_or_failed_says_so_with_its_time(chat: Chat, st
     chat.wait_until_idle()
     line = chat.conversation.locator("[data-stats*='stopped after']")
     expect(line).to_have_attribute(
-        "data-stats", re.compile(r"^\d+\.\d\d s to first token · ≈9 tokens in, ≈2 out · stopped after \d+\.\d\d s$")
+        "data-stats", re.compile(r"^\d+\.\d\d s to first token · ≈8 tokens in, ≈2 out · stopped after \d+\.\d\d s$")
     )
     stack.enqueue("half ", Break())
     chat.ask("two")
@@ -156,3 +161,17 @@ def test_a_reply_that_was_stopped_or_failed_says_so_with_its_time(chat: Chat, st
     expect(chat.page.locator("#timings button")).to_contain_text(["stopped after", "failed after"])
     chat.page.reload()
     expect(chat.conversation.locator("[data-stats*='stopped after']")).to_have_count(1)
+
+
+def test_a_whole_reply_keeps_its_numbers_when_a_later_one_is_stopped_and_undone(chat: Chat, stack: FakeStack) -> None:
+    chat.ask("one")
+    stack.enqueue("half ", Hold())
+    chat.send("two")
+    expect(chat.replies.last).to_contain_text("half")
+    chat.stop_button.click()
+    chat.wait_until_idle()
+    chat.press("Undo")
+    expect(chat.replies).to_have_count(1)
+    chat.page.reload()
+    expect(chat.conversation.locator("[data-stats*='7 tokens in, 3 out']")).to_have_count(1)
+    expect(chat.conversation.locator("[data-stats*='stopped']")).to_have_count(0)

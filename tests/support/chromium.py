@@ -17,6 +17,8 @@ from tests.support.fake_stack import FakeStack
 expect.set_options(timeout=SECONDS * 1000)
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', {value: undefined})"  # as on plain http
+NO_COPY = f"{NO_CLIPBOARD}; document.execCommand = () => false"
 WIDE, NARROW = ViewportSize(width=1280, height=860), ViewportSize(width=390, height=844)
 SYSTEM = ("system", "You are a friendly assistant.")
 HELLO = ("assistant", "Hello there.")

@@ -4,10 +4,10 @@ import httpx
 import pytest
 
 from llama_ui.web import renderer
-from llama_ui.web.renderer import CHATBOT, MARKDOWN, SANITIZER, Script
+from llama_ui.web.renderer import BLOCKS, CHATBOT, MARKDOWN, SANITIZER, Script
 from tests.support import SECONDS
 
-SCRIPTS = [MARKDOWN, CHATBOT, SANITIZER]
+SCRIPTS = [MARKDOWN, CHATBOT, SANITIZER, BLOCKS]
 
 
 def original(script: Script) -> tuple[str, str]:

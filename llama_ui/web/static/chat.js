@@ -56,13 +56,13 @@ const chat = (() => {
   const isPending = ({metadata}) => metadata?.id === "waiting" || metadata?.status === "pending";
   const withMetadata = (message, changes) => ({...message, metadata: {...message.metadata, ...changes}});
   const tokensIn = (text) => Math.ceil(new TextEncoder().encode(text).length / 4); // as the app estimates them
-  const settle = (history, seconds = stopped, reason = "stopped") => {
+  const settle = (history, seconds = 0, reason = "stopped") => {
     const finish = (message) => (message.metadata?.title ? withMetadata(message, {status: "done"}) : message);
     const settled = history.filter(({metadata}) => metadata?.id !== "waiting").map(finish);
     const [question, answer] = [lastUserIndex(settled), settled.findLastIndex(({metadata}) => !metadata?.id && !metadata?.title)];
     const index = answer > question ? answer : settled.length - 1;
-    if (!seconds || index <= question) return settled;
-    const {sent, numbers = {}} = receiptOf(settled[index]) ?? {};
+    const {sent, numbers = {}} = receiptOf(settled[index] ?? {}) ?? {};
+    if (!seconds || index <= question || numbers.finish_reason) return settled;
     const generating = Math.max(0, seconds - (numbers.waited ?? 0) - (numbers.first ?? 0));
     const texts = settled.map((message) => (message.metadata?.id ? "" : textOf(message)));
     const asked = settled.flatMap(({metadata}, i) => (i <= question && !metadata?.title ? texts[i] : []));
@@ -116,14 +116,16 @@ const chat = (() => {
     useMessage: () => [undone],
     onStop: (history, ...settings) => {
       [stopped, unsaved] = [(performance.now() - started) / 1000, null];
-      conversations.save(settle(history), settings);
-      return [settle(history)];
+      const settled = settle(history, stopped);
+      conversations.save(settled, settings);
+      return [settled];
     },
     /* The app is asked again for the server and its models after a failure, after a notice (the server has changed), and
        where the server is said not to answer. An update of the reply may have arrived after Stop. */
-    onReplyEnd: (history, ...settings) => end(settle(history), settings, stopped || history.some(isPending)),
+    onReplyEnd: (history, ...settings) => end(settle(history, stopped), settings, stopped || history.some(isPending)),
     /* The connection to the app was lost, or the app failed. What came of the reply stays. */
     onReplyLost: (history, ...settings) => {
+      if (stopped) return [NO_CHANGE, NO_CHANGE]; // Gradio takes Stop for a failure
       const text = "⚠️ The connection to this page's server was lost before the reply ended. What came of it stays.";
       const note = {role: "assistant", metadata: {id: "error"}, content: [{type: "text", text}], options: null};
       return end([...settle(history, (performance.now() - started) / 1000, "failed"), note], settings, true);

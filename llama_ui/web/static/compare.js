@@ -18,6 +18,7 @@ const compare = (() => {
     wanted = {index, changes};
     press("compare-run");
   };
+  const end = (second, reason) => setRunning(false) ?? [chat.settle(second, (performance.now() - started) / 1000, reason)];
   const describe = ({model, system_prompt}) => [model, system_prompt || "No system prompt"].filter(Boolean).join(" · ");
   return {
     run, close, isOpen: () => "compare" in root.dataset,
@@ -46,7 +47,8 @@ const compare = (() => {
       $("#compare-keep").disabled = !second.some(page.isAnswer);
       setRunning(false);
     },
-    onStop: (second) => setRunning(false) ?? [chat.settle(second, (performance.now() - started) / 1000)],
+    onStop: (second) => end(second, "stopped"),
+    onLost: (second) => (isRunning() ? [page.toast("The connection to this page's server was lost."), end(second, "failed")][1] : [NO_CHANGE]),
     keep: (second, history, ...settings) => {
       const kept = [...history.slice(0, place[0]), ...chat.settle(second), ...history.slice(place[1])];
       conversations.save(kept, settings);

@@ -79,7 +79,7 @@ const conversations = (() => {
       next = {history: conversation?.history, settings: before.settings ?? conversation?.settings ?? {}};
       return [...fill(), draft ? {text: draft, files: []} : NO_CHANGE];
     },
-    linkQuery: (model) => [model, current ? {} : {...query, ...(draft && {message: null})}],
+    linkQuery: (model) => [model, current ? {} : {...query, ...(draft && {message: undefined})}],
     exportJson: exportAs("json"), exportMarkdown: exportAs("md"),
     download: ({text, name, type, error}) => {
       if (error) return page.toast(error);

@@ -132,7 +132,7 @@ const page = (() => {
   for (const type of ["dragenter", "dragover", "drop"]) document.addEventListener(type, onDrag, true);
   /* On a phone, Enter makes a new line, and the button sends. */
   const isNewLine = ({key, target}) => key === "Enter" && isTouch && target.matches("#message textarea");
-  document.addEventListener("keydown", (event) => isNewLine(event) && event.stopImmediatePropagation(), true);
+  document.addEventListener("keypress", (event) => isNewLine(event) && event.stopImmediatePropagation(), true);
   /* Gradio cannot stop a reply before its first update. */
   const stop = () => {
     if ($$("#conversation .message-row").at(-1)?.matches(".bot-row")) $("#message .stop-button")?.click();

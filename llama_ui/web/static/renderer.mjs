@@ -41,8 +41,15 @@ const renderer = (() => {
     for (at = end; text[at] === "`"; ) at++;
     return findClose(text, close, at);
   };
+  /* Marked makes spaces of the tabs that indent a line. In a block of code they are private-use characters meanwhile. */
+  const withTabs = (block) => {
+    const [indent] = /^[ >]*/.exec(block);
+    return block.replace(new RegExp(`^(${indent} *)(\\t+)`, "gm"), (_, spaces, tabs) => spaces + "\uE002".repeat(tabs.length));
+  };
+  /* Marked takes an empty line from the end of the code. */
+  const code = (text) => text.replaceAll("\uE002", "\t").replace(/\n$/, "\n\n");
   const hideMath = (text, delimiters) => {
-    if (text.includes("\uE000")) return [text, []]; // it would be taken for the place of a formula
+    if (/[\uE000\uE002]/.test(text)) return [text, []]; // it would be taken for the place of a formula, or a tab
     const closes = new Map([...delimiters.map(({left, right}) => [left, right]), ["$", "$"]]);
     const [formulas, unclosed] = [[], new Set()];
     let [hidden, done] = ["", (steps = SIGN.lastIndex = 0)];
@@ -50,6 +57,10 @@ const renderer = (() => {
       const [start, from, open] = [found.index, SIGN.lastIndex, found[0]];
       const isCode = open[0] === "`" && !found[1];
       const close = isCode ? open : closes.get(open);
+      if (found[1]) {
+        hidden += text.slice(done, start) + withTabs(open);
+        done = from;
+      }
       if (!close || unclosed.has(close)) continue;
       const [at, end] = [findClose(text, close, from)].flatMap((at) => [at, at + close.length]);
       if (at < 0) unclosed.add(close);
@@ -89,13 +100,13 @@ const renderer = (() => {
       return raw && {type: "diagram", raw, text: source};
     },
     renderer({text}) {
-      const code = this.parser.renderer.code(text, "", false);
-      return `<div class="diagram"><div class="mermaid">${escapeHtml(text)}</div><details><summary>Source</summary>${code}</details></div>`;
+      const source = this.parser.renderer.code(text, "", false);
+      return `<div class="diagram"><div class="mermaid">${escapeHtml(text.replaceAll("\uE002", "\t"))}</div><details><summary>Source</summary>${source}</details></div>`;
     },
   };
   const showSources = (nodes) => {
     for (const node of nodes)
       if (!node.querySelector("svg")) node.parentNode.replaceChildren(node.parentNode.querySelector(".code_wrap"));
   };
-  return {isTooMuch, asWritten, isTired, hideMath, renderMath, showSources, extensions: [diagram, formula]};
+  return {isTooMuch, asWritten, isTired, code, hideMath, renderMath, showSources, extensions: [diagram, formula]};
 })();
