@@ -1,7 +1,8 @@
 """Measure the page in Chromium with a scripted server, and write docs/page-report.md: `make page-report`.
 
 It exits with status 1 if a limit is missed. The measures and their limits are in tests/support/page_measures.py, the
-selectors and states in tests/support/page_states.py; tests/browser/test_page_report.py asserts the same limits.
+selectors and states in tests/support/page_states.py; tests/browser/test_page_report.py asserts the same limits, but
+for the times, which depend on the machine.
 """
 
 import datetime
@@ -21,6 +22,7 @@ from playwright.sync_api import Browser, Error, expect
 from tests.support.app_process import ROOT, AppProcess
 from tests.support.chromium import launch
 from tests.support.fake_stack import FakeStack
+from tests.support.heavy_replies import MAX_BUSY, SHOWN_AS_MARKDOWN, SHOWN_AS_TEXT, measure_busy
 from tests.support.page_measures import (
     AXE_TAGS,
     LOADS,
@@ -58,6 +60,13 @@ on the screen without scrolling.
 The sum of all shifts until the fonts and the conversation are drawn; the worst of {loads} loads.
 
 {shifts}
+
+## Replies that take long to draw
+
+The longest time for which the page is busy at once while a reply arrives whole, or in eight chunks; the best of three,
+in milliseconds. The replies are in tests/support/heavy_replies.py.
+
+{busy}
 
 ## Accessibility
 
@@ -106,6 +115,22 @@ class Report:
                 viewport = f"{size['width']}×{size['height']}"
                 rows.append((page, viewport, f"{MAX_SHIFT:g}", value, largest, _verdict(met)))
         return table(("page", "viewport", "below", "measured", "what moved most", ""), rows)
+
+    def busy(self) -> str:
+        rows = []
+        for name, text in (SHOWN_AS_TEXT | SHOWN_AS_MARKDOWN).items():
+            found = [
+                self._try(
+                    f"reply of {name}, chunks: {chunks}",
+                    lambda chunks=chunks, text=text: measure_busy(self._browser, self._url, self._stack, text, chunks),
+                )
+                for chunks in (1, 8)
+            ]
+            met = all(isinstance(value, int) and value <= MAX_BUSY for value in found)
+            if not met:
+                self.missed.append(f"reply of {name}: {found} ms")
+            rows.append((name, MAX_BUSY, *found, _verdict(met)))
+        return table(("reply", "at most", "whole", "in chunks", ""), rows)
 
     def accessibility(self) -> str:
         rows, broken = [], defaultdict(list)
@@ -186,12 +211,13 @@ def main() -> int:
         launch() as browser,
     ):
         report = Report(browser, app.url, stack)
-        room, shifts, accessibility = report.room(), report.shifts(), report.accessibility()
+        room, shifts, busy, accessibility = report.room(), report.shifts(), report.busy(), report.accessibility()
         text = TEXT.format(
             machine=machine(browser, report.axe_version),
             room=room,
             loads=LOADS,
             shifts=shifts,
+            busy=busy,
             tags=", ".join(AXE_TAGS),
             accessibility=accessibility,
         )

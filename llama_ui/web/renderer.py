@@ -57,7 +57,8 @@ MARKDOWN = Script(
         # Gradio drops tags of `Array<Object>`, at times with all text that follows (gradio issues 7198 and 10438).
         # Tried: `allow_tags` and `sanitize_html`, which drop or render tags. Marked has a hook for HTML tokens.
         "={code(e,t,n){let r=(t??``)": f"={{html(e){{return '<span class=\"as-written\">'+{TEXT}+'</span>'}},"
-        'listitem(e,t){return `<li`+(t?` class="task"`:``)+`>${e}</li>\n`},code(e,t,n){e=renderer.code(e);let r=(t??``)',
+        'listitem(e,t){return `<li`+(t?` class="task"`:``)+`>${e}</li>\n`},'
+        "code(e,t,n){e=renderer.code(e);let r=(t??``)",
         # Only two tildes strike through.
         "del:/^(~~?)(?=": "del:/^(~~)(?=",
         # A bare link ends at full-width punctuation, and its host at the first character that is not ASCII.

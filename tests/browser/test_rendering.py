@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Locator, expect
 
 from tests.support.chromium import NARROW, WIDE, Chat, messages, open_chat
 from tests.support.fake_stack import FakeStack, Hold
+from tests.support.heavy_replies import SHOWN_AS_MARKDOWN, SHOWN_AS_TEXT
 
 pytestmark = pytest.mark.browser
 
@@ -32,10 +33,12 @@ def view(request: pytest.FixtureRequest, browser: Browser, url: str, stack: Fake
 
 
 def reply(chat: Chat, stack: FakeStack, text: str) -> Locator:
-    """The reply with this text, in two chunks, shown."""
-    stack.enqueue(text[: len(text) // 2], text[len(text) // 2 :])
+    """The reply with this text, shown."""
+    stack.enqueue(text)
     chat.ask("Go on.")
-    return chat.conversation.locator("[data-kind=assistant] .bot.message .md").last
+    answer = chat.conversation.locator("[data-kind=assistant] .bot.message .md").last
+    expect(answer).not_to_be_empty()
+    return answer
 
 
 def shown(chat: Chat, stack: FakeStack, texts: list[str]) -> list[str]:
@@ -219,15 +222,15 @@ def test_a_whole_diagram_has_its_source_below_it(view: Chat, stack: FakeStack) -
     assert view.fits()
 
 
-@pytest.mark.parametrize("text", [BROKEN, "no diagram", "", "%%{init: {}}%%", "pie\n  x"])
-def test_a_broken_diagram_is_shown_as_code(chat: Chat, stack: FakeStack, text: str) -> None:
-    answer = reply(chat, stack, f"Look:\n\n```mermaid\n{text}\n```\n\nend")
-    expect(answer.locator(".mermaid")).to_have_count(0)
-    expect(answer.locator("svg[id^=mermaid]")).to_have_count(0)
-    code = answer.locator("pre")
-    expect(code).to_be_visible()
-    assert code.inner_text().strip() == text
-    assert chat.page.locator("body > [id^=dmermaid]").count() == 0
+def test_a_broken_diagram_is_shown_as_code(chat: Chat, stack: FakeStack) -> None:
+    for text in (BROKEN, "no diagram", "", "%%{init: {}}%%", "pie\n  x"):
+        answer = reply(chat, stack, f"Look:\n\n```mermaid\n{text}\n```\n\nend")
+        expect(answer.locator(".mermaid")).to_have_count(0)
+        expect(answer.locator("svg[id^=mermaid]")).to_have_count(0)
+        code = answer.locator("pre")
+        expect(code).to_be_visible()
+        assert code.inner_text().strip() == text
+        assert chat.page.locator("body > [id^=dmermaid]").count() == 0
 
 
 def test_a_half_streamed_diagram_is_code_until_it_is_whole(chat: Chat, stack: FakeStack) -> None:
@@ -240,74 +243,21 @@ def test_a_half_streamed_diagram_is_code_until_it_is_whole(chat: Chat, stack: Fa
     expect(answer.locator(".mermaid svg")).to_be_visible()
 
 
-N = 5000
-TOO_MUCH = {
-    "bold": "**a " * N,
-    "emphasis": "*a _b " * N,
-    "formulas": "\\( a " * N,
-    "dollars": "$a $$b " * N,
-    "brackets": "[a](" * N,
-    "pictures": "![" * N,
-    "ticks": "".join("`" * (n % 90 + 1) + "a " for n in range(N)),
-    "underscores": "a_" * (20 * N),
-    "stars": "a*" * (20 * N),
-    "exclamations": "a!" * (20 * N),
-    "backslashes": "\\" * (40 * N),
-    "quotes": "> " * (N // 2) + "a",
-    "quotes without spaces": ">" * (N // 2) + "a",
-    "lists": "- " * (N // 2) + "a",
-    "numbers": "1. " * (N // 2) + "a",
-    "indented lists": "\n".join(" " * 2 * depth + "- a" for depth in range(N // 10)),
-    "words": "word " * (8 * N),
-    "one word": "a" * (40 * N),
-    "Chinese": "中文，" * (13 * N),
-}
-NEARLY = {
-    "bold": "**a " * 1900,
-    "closed": "**a** `b` " * 480,
-    "formulas": "\\( a " * 1900,
-    "quotes": ">" * 190 + "a",
-    "lists": "\n".join(" " * 2 * depth + "- a" for depth in range(190)),
-    "code": f"```\n{'x' * 200_000}\n```",
-}
-LONG_TASKS = """() => {
-    window.longTasks = [];
-    const keep = (list) => longTasks.push(...list.getEntries().map((it) => it.duration));
-    new PerformanceObserver(keep).observe({type: "longtask"});
-}"""
-
-
-def longest_task(chat: Chat, stack: FakeStack, chunks: list[str], text: str) -> float:
-    """Milliseconds for which the page was busy at a time, at most, while a reply arrived and was shown."""
-    holds = [Hold() for _ in chunks]
-    stack.enqueue(*[item for pair in zip(chunks, holds, strict=True) for item in pair], " end")
-    chat.page.evaluate("longTasks.length = 0")
-    chat.send("Go on.")
-    for hold in holds:
-        assert hold.reached.wait(60)
-        chat.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestIdleCallback(done)))")
-        hold.release.set()
-    answer = chat.conversation.locator("[data-kind=assistant] .bot.message .md").last
-    expect(answer).to_contain_text("end")
-    chat.wait_until_idle()
-    letters = "(it) => it.textContent.replace(/[^\\p{L}]/gu, '').length"
-    assert answer.evaluate(letters) >= sum(map(str.isalpha, text))  # not blank
-    return float(chat.page.evaluate("Math.max(0, ...longTasks)"))
-
-
-@pytest.mark.parametrize("chunks", [1, 8], ids=["at once", "streamed"])
-@pytest.mark.parametrize(
-    "text", [*TOO_MUCH.values(), *NEARLY.values()], ids=[*TOO_MUCH, *(f"nearly {it}" for it in NEARLY)]
-)
-def test_no_reply_keeps_the_page_busy(chat: Chat, stack: FakeStack, text: str, chunks: int) -> None:
-    length = len(text) // chunks + 1
-    parts = [text[begin : begin + length] for begin in range(0, len(text), length)]
-    chat.page.evaluate(LONG_TASKS)
-    durations: list[float] = []
-    while not durations or (min(durations) > 300 and len(durations) < 4):  # another program may keep the machine busy
-        durations.append(longest_task(chat, stack, parts, text))
+def test_what_would_take_long_to_read_as_markdown_is_shown_as_plain_text(chat: Chat, stack: FakeStack) -> None:
+    for kind, text in SHOWN_AS_TEXT.items():
+        answer = reply(chat, stack, text)
+        assert answer.locator(":not(div.as-written)").count() == 0, kind
+        assert answer.evaluate("(it) => it.textContent") == text, kind
         chat.start_new_chat()
-    assert min(durations) <= 300, durations
+
+
+def test_what_can_be_read_as_markdown_is(chat: Chat, stack: FakeStack) -> None:
+    letters = "(it) => it.textContent.replace(/[^\\p{L}]/gu, '').length"
+    for kind, text in SHOWN_AS_MARKDOWN.items():
+        answer = reply(chat, stack, text)
+        assert answer.locator("p, pre, li").count() > 0, kind
+        assert answer.evaluate(letters) >= sum(map(str.isalpha, text)), kind
+        chat.start_new_chat()
 
 
 def test_a_reply_that_is_too_much_is_shown_as_plain_text(view: Chat, stack: FakeStack) -> None:

@@ -70,7 +70,10 @@ class Chat:
     def send(self, text: str) -> None:
         expect(self.stop_button).to_have_count(0)  # while a reply is written, nothing is sent
         self.box.fill(text)
-        self.box.press("Enter")
+        if self.box.get_attribute("enterkeyhint") == "send":
+            self.box.press("Enter")
+        else:  # a phone
+            self.page.locator("#message .submit-button").click()
 
     def ask(self, text: str) -> None:
         """Send a message, and wait for the end of the reply."""

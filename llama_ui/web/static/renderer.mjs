@@ -3,9 +3,21 @@ const renderer = (() => {
   const escapeHtml = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt()};`);
 
   /* The time that marked takes grows with the square of the signs in a paragraph, and with the depth of nesting. */
+  const anyOf = (flags, ...patterns) => new RegExp(patterns.map(({source}) => source).join("|"), flags);
+  /* A block of code, in a list or a quotation, too: from its fence to the same again, or to the end of the text. */
   const CODE = /^[ \t>]*(?:(?:[-+*]|\d+[.)])[ \t]+)*(`{3,99}|~{3,99})(?![`~])[^\n]*\n(?:[^]*?\n)??(?:[ \t>]*\1[`~]*[ \t]*$|(?![^]))/;
-  const OPENING = /(?<![\p{L}\p{N}\\])[*~`$]+(?=\S)|_+|!\[?|\[|<|\\[([]|^[ \t]*(?:[-+*>]|\d+[.)])[ \t]/gimu;
-  const DEEP = /^(?:[ \t]*(?:>|(?:[-+*]|\d+[.)])[ \t])){200}|^[ \t]{400}|[`~]{20}|^(?:[^|\n]*\|){1000}/m;
+  /* Signs that marked seeks the end of. */
+  const OPENING = anyOf("gimu",
+    /(?<![\p{L}\p{N}\\])[*~`$]+(?=\S)|_+/u, // emphasis, code, and formulas
+    /!\[?|\[|<|\\[([]/, // pictures, links, tags, and formulas
+    /^[ \t]*(?:[-+*>]|\d+[.)])[ \t]/, // items of lists, and quotations
+  );
+  const DEEP = anyOf("m",
+    /^(?:[ \t]*(?:>|(?:[-+*]|\d+[.)])[ \t])){200}/, // 200 levels in one line
+    /^[ \t]{400}/, // 200 levels of lists
+    /[`~]{20}/, // many lengths of fences
+    /^(?:[^|\n]*\|){1000}/, // 1,000 columns
+  );
   const count = (text, pattern) => text.match(pattern)?.length ?? 0;
   const isTooMuch = (text) => {
     const prose = text.replace(new RegExp(CODE, "gm"), "");
@@ -23,15 +35,29 @@ const renderer = (() => {
 
   /* Formulas. While Markdown is read, each has a number between private-use characters in its place. */
   const SIGN = new RegExp(`${CODE.source}|\`+|\\\\begin\\{\\w+\\*?\\}|\\\\[^]|\\$+|\\]\\([^\\s()]*\\)|https?://[!-~]+`, "gm");
-  const PROSE = /\p{Ll}{4}|\p{Lo}{2}|\p{Ll}\p{Ll}.*\P{L}\p{Ll}\p{Ll}|^[\d.,]+\s*\p{L}\p{L}|[\u3001-\u303f\uff01-\uff65]|^[^\p{L}\p{N}]*$/su;
-  const REGEX = /\\[dws](?![a-z])|\[\^|\[\w-\w|\.[*+?]|[^\s^_{\\][*+?]$|^\?|^(?:[^]*\\\|[^]*?\\\|)*?(?![^]*\\\|[^]*\\\|)[^]*\\\|/i;
+  /* What formulas lack: words. */
+  const PROSE = anyOf("su",
+    /\p{Ll}{4}/u,
+    /\p{Lo}{2}/u, // letters without case, as in Chinese
+    /\p{Ll}\p{Ll}.*\P{L}\p{Ll}\p{Ll}/u, // two short words
+    /^[\d.,]+\s*\p{L}\p{L}/u, // a price, and a word
+    /[\u3001-\u303f\uff01-\uff65]/, // full-width punctuation
+    /^[^\p{L}\p{N}]*$/u, // no letter and no digit
+  );
+  const REGEX = anyOf("i", // what regular expressions have, and formulas lack
+    /\\[dws](?![a-z])/, /\[\^/, /\[\w-\w/, /\.[*+?]/, // \d, [^a], [a-z], .*
+    /[^\s^_{\\][*+?]$/, // a repetition at the end
+    /^\?/, // (?: ...)
+  );
+  const isRegex = (body) => REGEX.test(body) || count(body, /\\\|/g) % 2 === 1; // \| comes in pairs in formulas
+  const hasMathSigns = (body) => /[\\^_={}]/.test(body);
   const isMath = (open, body, before, after) => {
     if (!body.trim() || body.length > 5000 || /\n[ \t]*\n/.test(body)) return false;
     if (open.length > 2) return true;
-    if (!/[\\^_={}]/.test(body) && PROSE.test(body)) return false;
+    if (!hasMathSigns(body) && PROSE.test(body)) return false;
     if (open === "$$") return before !== "$" && after !== "$";
     if (open === "$") return !/^\s|\s$|`/.test(body) && (/^[\\^]/.test(body) || !(/[\w\\$]/.test(before) || /[\w({$]/.test(after)));
-    return !REGEX.test(body) && (open === "\\(" ? !/[\w/"'^.\\]/.test(before) : /^\s|[\\^_=<>+]/.test(body));
+    return !isRegex(body) && (open === "\\(" ? !/[\w/"'^.\\]/.test(before) : /^\s|[\\^_=<>+]/.test(body));
   };
   const findClose = (text, close, from) => {
     let at = text.indexOf(close, from);
