@@ -20,7 +20,7 @@ EXTENSION = Path(__file__).with_name("static") / "renderer.mjs"  # in front of t
 # Scripts without spaces between words, and full-width punctuation, in JavaScript's regular expressions.
 SCRIPTS = ("Han", "Hira", "Kana", "Hang", "Bopo", "Thai", "Laoo", "Khmr", "Mymr")
 CJK = "".join(rf"\p{{scx={script}}}" for script in SCRIPTS)
-WIDE = r"\u3001-\u303f\u30fb\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+WIDE = r"\u2014\u2018\u2019\u201c\u201d\u2026\u3001-\u303f\u30fb\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 CJK_IN_TEMPLATE, WIDE_IN_TEMPLATE = (text.replace("\\", "\\\\") for text in (CJK, WIDE))
 TEXT = "e.trimEnd().replace(/&/g,'&amp;').replace(/</g,'&lt;')"
 
@@ -52,6 +52,8 @@ MARKDOWN = Script(
         # What is not Markdown, and what would take too long, is shown as written.
         "if(!h())return{context:t,blocks:[{key:e,render:async()=>j(e,e)}]}": "if(!h()||renderer.isTooMuch(e))"
         "return{context:t,blocks:renderer.asWritten(e).map(e=>({key:e,render:async()=>j(e,``)}))}",
+        "try{n=await re(e,t)}catch(e){console.error(e),n=!0}": "try{n=await re(e,t)}"
+        "catch(r){console.error(r),n=!renderer.giveUp(e)}",
         "for(c.lastIndex=0,t=t.slice(-1*e.length+n);(r=c.exec(t))!=null;)": "for(c.lastIndex=0,"
         "t=t.slice(-1*e.length+n);!renderer.isTired()&&(r=c.exec(t))!=null;)",
         # Gradio drops tags of `Array<Object>`, at times with all text that follows (gradio issues 7198 and 10438).
@@ -62,12 +64,12 @@ MARKDOWN = Script(
         # Only two tildes strike through.
         "del:/^(~~?)(?=": "del:/^(~~)(?=",
         # A bare link ends at full-width punctuation, and its host at the first character that is not ASCII.
-        r"(?:[a-zA-Z0-9\-]+\.?)+[^\s<]*|^email/": rf"(?:[a-zA-Z0-9\-]+\.?)+(?:[!-;=-~][^\s<{WIDE}“”‘’…—]*)?|^email/",
+        r"(?:[a-zA-Z0-9\-]+\.?)+[^\s<]*|^email/": rf"(?:[a-zA-Z0-9\-]+\.?)+(?:[!-;=-~][^\s<{WIDE}]*)?|^email/",
         # Emphasis next to full-width punctuation, and to scripts without spaces between words (group 7).
         r"|(?!\\*)[punct\\s](\\*+)(?=[^punct\\s])|": rf"|(?:\\s|(?!\\*|[{WIDE_IN_TEMPLATE}])[punct]"
-        rf"(?!\\*+[{CJK_IN_TEMPLATE}]))(\\*+)(?=[^punct\\s])|",
+        rf"(?<![{CJK_IN_TEMPLATE}].)(?!\\*+[{CJK_IN_TEMPLATE}]))(\\*+)(?=[^punct\\s])|",
         r"|[^punct\\s](\\*+)(?=[^punct\\s])`": r"|[^punct\\s](\\*+)(?=[^punct\\s])"
-        rf"|(?:[{WIDE_IN_TEMPLATE}]|(?!\\*)[punct](?=\\*+[{CJK_IN_TEMPLATE}]))(\\*+)(?=[^punct\\s])`",
+        rf"|(?:[{WIDE_IN_TEMPLATE}]|(?!\\*)[punct](?:(?<=[{CJK_IN_TEMPLATE}].)|(?=\\*+[{CJK_IN_TEMPLATE}])))(\\*+)(?=[^punct\\s])`",
         "i=r[1]||r[2]||r[3]||r[4]||r[5]||r[6]": "i=r[1]||r[2]||r[3]||r[4]||r[5]||r[6]||r[7]",
         "r[3]||r[4]){o+=a;continue}": "r[3]||r[4]||r[7]&&n%3&&!((n+a)%3)){o+=a;continue}",
         "||!n||this.rules.inline.punctuation.exec(n)": "||!n||this.rules.inline.punctuation.exec(n)"
@@ -75,14 +77,16 @@ MARKDOWN = Script(
         # Formulas. Tried: `latex_delimiters` alone, which finds `$` in prices, and formulas in code.
         "let n=[],r=e;m().forEach(e=>{let t=M(e.left),i=M(e.right),a=RegExp(`${t}([\\\\s\\\\S]+?)${i}`,`g`);"
         "r=r.replace(a,e=>(n.push(e),`%%%LATEX_BLOCK_${n.length-1}%%%`))});": "let[r,n]=renderer.hideMath(e,m());",
-        r"e.replace(/%%%LATEX_BLOCK_(\d+)%%%/g,(e,r)=>t(n[parseInt(r,10)]))": r"e.replace(/\uE000(\d+)\uE001/g,"
+        r"e.replace(/%%%LATEX_BLOCK_(\d+)%%%/g,(e,r)=>t(n[parseInt(r,10)]))": r"e.replace(/\uFDD0(\d+)\uFDD1/g,"
         "(e,r)=>n[r]?t(n[r]):e)",
-        "me=/^\\\\([!\"#$%&'()*+": "me=/^\\\\([!\"#$%&'*+",
+        # These stay as written where there is no formula, as in `\[\d+\]`.
+        r"""me=/^\\([!"#$%&'()*+,\-./:;<=>?@\[\]\\^_`{|}~])/""": r"""me=/^\\([!"#$%&'*+,\-./:;<=>?@\\^_`{}~])/""",
+        "escape:w(me).replace(`])`,`~|])`)": "escape:w(me).replace(`])`,`~])`)",
         "if(ie(t))try{": "if(n.querySelector(`.formula`))try{",
         "e(n,{delimiters:m(),throwOnError:!1})": "await renderer.renderMath(e,n,m())",
         "extensions:[i,a]": "extensions:renderer.extensions",
         # Diagrams.
-        "securityLevel:`antiscript`": "securityLevel:`strict`,suppressErrorRendering:!0",
+        "securityLevel:`antiscript`": "securityLevel:`strict`,suppressErrorRendering:!0,maxEdges:50",
         "await t.run({nodes:e.map(e=>e)})": "await t.run({nodes:e,suppressErrors:!0}),renderer.showSources(e)",
         # The box of a task, in a list with blank lines, stands in front of any text.
         "a?n.tokens.length>0&&n.tokens[0].type===`paragraph`?(n.tokens[0].text=e+` `+n.tokens[0].text,"

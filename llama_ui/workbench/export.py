@@ -28,6 +28,8 @@ MAX_MESSAGES = 2_000
 MAX_PARTS = 1_000_000  # counted by "[", "{" and ",": a file of nothing else takes thirty times its size in memory
 MAX_TITLE = 100
 _IN_PLACE_OF_CONTENT = {"tool_calls", "function_call", "refusal", "reasoning_content"}
+# What a tool was asked for, and what it gave, as items of the Responses API and as parts of Anthropic's messages.
+_OF_TOOLS = ("_call", "_call_output", "tool_use", "tool_result")
 _ANOTHER = "Export the conversation again, or choose another file."
 _REMOVE = "Remove it from the file, and import that again."
 
@@ -54,7 +56,11 @@ class _Part(BaseModel):
 
 def _as_parts(content: object) -> object:
     parts = content if isinstance(content, list) else [{"type": "text", "text": "" if content is None else content}]
-    return [*map(_known_part, parts)]
+    return [_known_part(part) for part in parts if not (_is_of_tools(part) or _thinking([part]))]
+
+
+def _is_of_tools(part: object) -> bool:
+    return isinstance(part, dict) and str(part.get("type")).endswith(_OF_TOOLS)
 
 
 def _known_part(part: object) -> object:
@@ -65,6 +71,17 @@ def _known_part(part: object) -> object:
         case {"type": "image_url" | "input_image", "image_url": str(url)}:
             return {"type": "image_url", "image_url": {"url": url}}
     return part
+
+
+def _thinking(content: object) -> str:
+    """The thoughts among the parts of a message of Anthropic's."""
+    parts = content if isinstance(content, list) else []
+    return "\n\n".join(str(part["thinking"]) for part in parts if isinstance(part, dict) and "thinking" in part)
+
+
+def _joined_texts(parts: object) -> str:
+    texts = (part.get("text") for part in parts if isinstance(part, dict)) if isinstance(parts, list) else ()
+    return "\n\n".join(text for text in texts if isinstance(text, str))
 
 
 class _Message(Receipt):
@@ -80,12 +97,19 @@ class _Message(Receipt):
     @classmethod
     def _from_other_programs(cls, message: Any) -> Any:
         match message:
-            case {"role": "tool" | "function"} | {"type": "function_call" | "function_call_output"}:
+            case {"role": "tool" | "function"}:
                 return {"role": "tool", "content": None}
+            case {"type": _} if _is_of_tools(message):
+                return {"role": "tool", "content": None}
+            case {"content": [_, *_] as parts} if all(map(_is_of_tools, parts)):
+                return {"role": "tool", "content": None}
+            case {"type": "reasoning"}:
+                return {"role": "assistant", "content": None, "reasoning": _joined_texts(message.get("summary"))}
             case {"role": "developer"}:
                 return message | {"role": "system"}
             case {"role": "assistant"}:
-                reasoning = message.get("reasoning") or message.get("reasoning_content")
+                thoughts = message.get("reasoning"), message.get("reasoning_content"), _thinking(message.get("content"))
+                reasoning = next((thought for thought in thoughts if thought and isinstance(thought, str)), "")
                 default = {"content": None} if message.keys() & _IN_PLACE_OF_CONTENT else {}
                 return default | message | {"reasoning": reasoning}
         return message
@@ -192,7 +216,7 @@ def _parsed(content: bytes) -> _File:
     try:
         file = parse_json(decode(content) or content.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
         if isinstance(file, dict):
-            file = {"settings": _request_settings(file)} | file
+            file = {"settings": _request_settings(file), "messages": _request_messages(file)} | file
         return _File.model_validate({"messages": file} if isinstance(file, list) else file)
     except ValidationError as error:
         match error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]:
@@ -204,10 +228,18 @@ def _parsed(content: bytes) -> _File:
         raise InputError(f"The file is not valid JSON: {as_code(str(error), 100)}.", _ANOTHER) from None
 
 
+def _request_messages(body: Mapping[str, object]) -> object:
+    """The messages in the body of a request to the Responses API."""
+    items = body.get("input")
+    return [{"role": "user", "content": items}] if isinstance(items, str) else items
+
+
 def _request_settings(body: Mapping[str, object]) -> dict[str, str]:
     """The settings in the body of a chat request, as texts of a form. Malformed ones are left out."""
     values = {name: body.get(name) for name in ("model", *SAMPLING)}
-    values["max_tokens"] = body.get("max_tokens") or body.get("max_completion_tokens")
+    lengths = (body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"))
+    values["max_tokens"] = next(filter(None, lengths), None)
+    values["system_prompt"] = body.get("instructions") or body.get("system")
     values["streaming"] = "off" if body.get("stream") is False else ""
     return {name: str(value) for name, value in values.items() if _is_setting(name, value)}
 

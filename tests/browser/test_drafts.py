@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support import SECONDS
 from tests.support.app_process import AppProcess
-from tests.support.chromium import NARROW, NO_CLIPBOARD, NO_COPY, Chat, open_chat
+from tests.support.chromium import NARROW, NO_CLIPBOARD, NO_COPY, Chat, file, images, open_chat, png
 from tests.support.fake_stack import FakeStack, Hold
 from tests.support.relay import relay
 
@@ -27,12 +27,15 @@ DRAG = """(element, [type, value]) => ["dragenter", "dragover", "drop"].map((nam
 def test_a_draft_survives_retry_new_and_a_reload(chat: Chat, stack: FakeStack) -> None:
     chat.ask("One")
     chat.box.fill("A draft\nof mine")
+    chat.add_files(file("red.png", png()))
+    chat.expect_images(1)
     chat.press("Retry")
     chat.wait_until_idle()
     expect(chat.box).to_have_value("A draft\nof mine")
     chat.page.reload()
     expect(chat.questions).to_have_text(["One"])
     expect(chat.box).to_have_value("A draft\nof mine")
+    chat.expect_images(1)
     chat.start_new_chat()
     expect(chat.box).to_have_value("A draft\nof mine")
     chat.page.reload()
@@ -40,9 +43,11 @@ def test_a_draft_survives_retry_new_and_a_reload(chat: Chat, stack: FakeStack) -
     chat.box.press("Enter")
     expect(chat.replies).to_have_count(1)
     chat.wait_until_idle()
+    assert len(images(stack)) == 1
     chat.page.reload()
-    expect(chat.questions).to_have_count(1)
+    expect(chat.replies).to_have_count(1)
     expect(chat.box).to_have_value("")
+    chat.expect_images(0)
 
 
 def test_a_draft_survives_a_reload_of_a_link_with_a_message(browser: Browser, url: str, stack: FakeStack) -> None:
@@ -63,6 +68,8 @@ def test_undo_and_edit_leave_a_draft_in_the_box(chat: Chat, stack: FakeStack) ->
     expect(chat.box).to_have_value("A draft")
     chat.toast.get_by_role("button", name="Use the message").click()
     expect(chat.box).to_have_value("Two")
+    chat.toast.get_by_role("button", name="Use the draft").click()
+    expect(chat.box).to_have_value("A draft")
     chat.box.fill("")
     chat.press("Undo")
     expect(chat.box).to_have_value("One")
@@ -134,6 +141,8 @@ def test_without_a_clipboard_copies_are_made_all_the_same(
         chat.page.evaluate(NO_COPY)
         chat.choose_in_menu("Copy conversation")
         expect(chat.toast).to_contain_text("can't copy here")
+        chat.page.get_by_label("Copy message").last.click()
+        expect(chat.toast).to_contain_text("Select the text")
         chat.replies.last.get_by_title("copy").click()
         expect(chat.toast).to_contain_text("The code is selected")
         assert chat.page.evaluate("String(getSelection())").strip() == "x = 1"

@@ -226,6 +226,9 @@ def test_tool_messages_are_skipped_and_counted() -> None:
             {"role": "function", "name": "add"},
             {"type": "function_call", "name": "add", "arguments": "{}"},
             {"type": "function_call_output", "output": "5"},
+            {"type": "web_search_call", "status": "completed"},
+            {"role": "assistant", "content": [{"type": "tool_use", "name": "add", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "content": "5"}]},
             {"role": "assistant", "content": "It is 5.", "tool_calls": [call]},
             {"role": "assistant", "content": ""},
             user("Thanks."),
@@ -235,7 +238,7 @@ def test_tool_messages_are_skipped_and_counted() -> None:
     )
     answered = Turn("Add.", replies=(Reply("It is 5.", ended=True),))
     thought = Turn("Thanks.", replies=(Reply(reasoning="Another.", ended=True),))
-    assert (read.conversation.turns, read.skipped) == ((answered, thought), 6)
+    assert (read.conversation.turns, read.skipped) == ((answered, thought), 9)
     assert from_json(file_of(user("Hi.")), SIDE).skipped == 0
 
 
@@ -251,6 +254,10 @@ def test_tool_messages_are_skipped_and_counted() -> None:
         ({"content": "4", "reasoning": None, "reasoning_content": "2+2"}, "4", "2+2"),
         ({"content": "4", "reasoning": "2+2", "reasoning_content": "2+2"}, "4", "2+2"),
         ({"content": "4", "reasoning_content": ["2+2"]}, "4", ""),
+        ({"content": "4", "reasoning": {"effort": "low"}, "reasoning_content": "2+2"}, "4", "2+2"),
+        ({"type": "reasoning", "summary": [{"type": "summary_text", "text": "2+2"}]}, "", "2+2"),
+        ({"content": [{"type": "thinking", "thinking": "2+2"}, {"type": "text", "text": "4"}]}, "4", "2+2"),
+        ({"content": [{"type": "text", "text": "4"}, {"type": "tool_use", "name": "add"}]}, "4", ""),
         ({"content": [{"type": "output_text", "text": "a", "annotations": []}, "b"]}, "a\n\nb", ""),
     ],
 )
@@ -291,6 +298,12 @@ def test_the_settings_of_a_request_are_taken() -> None:
     }  # fmt: skip
     assert from_json(file_of(user("x"), **body), SIDE).settings == taken
     assert from_json(file_of(user("x"), max_tokens=5, stream=True), SIDE).settings == UNSET | {"max_tokens": "5"}
+    assert from_json(file_of(user("x"), system="Rhyme."), SIDE).settings == UNSET | {"system_prompt": "Rhyme."}
+    for items in ("Hi.", [user("Hi.")]):
+        body = json.dumps({"input": items, "instructions": "Rhyme.", "max_output_tokens": 5}).encode()
+        read = from_json(body, SIDE)
+        assert read.settings == UNSET | {"system_prompt": "Rhyme.", "max_tokens": "5"}
+        assert read.conversation.turns == (Turn("Hi."),)
     exported = {"settings": {"model": "mine"}, "model": "x", "seed": 7}
     assert from_json(file_of(user("x"), **exported), SIDE).settings == UNSET | {"model": "mine"}
 

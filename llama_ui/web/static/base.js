@@ -21,7 +21,7 @@ const press = (id) => document.getElementById(id)?.click(); // an id may have a 
 /* The result of a function that may fail: browsers block storage, and files and histories have any content. */
 const attempt = (action) => { try { return action(); } catch {} };
 const load = (key, storage = "localStorage") => attempt(() => JSON.parse(window[storage].getItem(key)));
-const store = (key, value, storage = "localStorage") => attempt(() => window[storage].setItem(key, JSON.stringify(value)));
+const store = (key, value, storage = "localStorage") => attempt(() => window[storage].setItem(key, JSON.stringify(value)) ?? true);
 /* Copies a text: where there is no clipboard, as on plain http, by way of a selection, or if that is denied, does `otherwise`. */
 const copy = (text, done, otherwise) => {
   const select = () => {

@@ -8,6 +8,7 @@ const chat = (() => {
   const lastUserIndex = (history) => history.findLastIndex((message) => message.role === "user");
   /* An image in the message box: Gradio's file object with the whole image in its URL. */
   const imageFile = (url) => ({path: "picture", url, mime_type: url.slice(5, url.indexOf(";")), meta: {_type: "gradio.FileData"}});
+  const isBlank = ({text, files}) => !text.trim() && !files.length;
   const isUnread = (file) => !file.url.startsWith("data:");
   const userMessage = ({text, files}, sent = null) => {
     const images = files.map(({url}) => ({type: "component", component: "image", value: {url}, constructor_args: {}, props: {}}));
@@ -18,7 +19,7 @@ const chat = (() => {
     const [length, most] = [[...text].length, LIMITS.chars].map((count) => count.toLocaleString("en"));
     if (replying) return "A reply is being written. Send the message when it has ended.";
     if (files.some(isUnread)) return "A file is still being read. The message is sent when it is ready.";
-    if (!text.trim() && !files.length) return "Type something to send.";
+    if (isBlank({text, files})) return "Type something to send.";
     if (!text.isWellFormed()) return "The message has characters that cannot be sent. Remove them.";
     if ([...text].length > LIMITS.chars) return `The message has ${length} characters; at most ${most} are sent. Shorten it.`;
     const invalid = form.showProblems(settings);
@@ -109,11 +110,16 @@ const chat = (() => {
       undone = {text: textOf(message), files: imagesOf(message).map(imageFile)};
       show(rest);
       conversations.save(rest, settings);
-      if (!box.text.trim() && !box.files.length) return [undone, rest];
-      page.toast("The message was taken back. The box still has your draft.", "ready", () => press("use-message"), "Use the message");
+      if (isBlank(box)) return [undone, rest];
+      page.toast("The message was taken back. The box still has your draft.", "ready", () => press("use-message"), "Use the message", true);
       return [NO_CHANGE, rest];
     },
-    useMessage: () => [undone],
+    useMessage: (box) => { // the other one stays at hand
+      const message = undone;
+      undone = copyOf(box);
+      if (!isBlank(box)) page.toast("The message is in the box.", "ready", () => press("use-message"), "Use the draft", true);
+      return [message];
+    },
     onStop: (history, ...settings) => {
       [stopped, unsaved] = [(performance.now() - started) / 1000, null];
       const settled = settle(history, stopped);
@@ -133,7 +139,7 @@ const chat = (() => {
     /* Files: Gradio's box uploads them, the app reads them, and the images and texts in them take their place. */
     onBoxChange: ({text, files}) => {
       root.toggleAttribute("data-files", files.length > 0); // which cover the guide
-      conversations.setDraft(text);
+      conversations.setDraft({text, files: files.filter((file) => !isUnread(file))});
       if (!reading && (reading = files.some(isUnread))) press("attach");
     },
     unreadFiles: ({files}) => [{text: "", files: files.filter(isUnread)}],
@@ -144,7 +150,9 @@ const chat = (() => {
       if (sendAfterReading && !problems.length) setTimeout(() => $("#message .submit-button").click(), 50);
       reading = sendAfterReading = false;
       page.focusBox(); // the texts come in front of what was typed, so that the cursor stays at its end
-      return [{text: [...texts, text].join("\n\n"), files: images.slice(0, LIMITS.images)}, problems.map(errorHtml).join("")];
+      const content = {text: [...texts, text].join("\n\n"), files: images.slice(0, LIMITS.images)};
+      conversations.setDraft(content); // Gradio tells of no change
+      return [content, problems.map(errorHtml).join("")];
     },
     removeUnreadFiles: ({text, files}) => {
       reading = sendAfterReading = false;

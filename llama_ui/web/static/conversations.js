@@ -6,9 +6,7 @@ const conversations = (() => {
   /* Its id, title and time of the last change that this tab knows of; null for a new one. The session storage has it with the
      settings and the page's query: another link starts another conversation. */
   let current = null;
-  let draft = ""; // the text in the message box
-  const remember = () =>
-    store("conversation", {id: current?.id, search: location.search, settings: form.latest(), draft}, "sessionStorage");
+  const remember = () => store("conversation", {id: current?.id, search: location.search, settings: form.latest()}, "sessionStorage");
   const setCurrent = (conversation) => {
     current = conversation;
     document.title = `${conversation ? `${conversation.title} · ` : ""}Llama Stack Chat`;
@@ -51,9 +49,11 @@ const conversations = (() => {
     return componentValues(next);
   };
   const exportAs = (kind) => (_, ...conversation) => [{kind, title: current?.title ?? ""}, ...conversation];
+  let hasDraft = false; // from before a reload
   const query = Object.fromEntries(new URLSearchParams(location.search));
   return {
-    setDraft: (text) => [(draft = text), remember()],
+    /* What is in the message box; without its pictures where they are too large for the session storage. */
+    setDraft: (draft) => store("draft", draft, "sessionStorage") ?? store("draft", {...draft, files: []}, "sessionStorage"),
     save, fill, remember, currentId: () => current?.id, startNew: () => [chat.isReplying() || ($("#chat-search").value = ""), show([])],
     setSettings: (settings) => [(next = {settings}), press("restore")],
     open: async (id) => {
@@ -72,14 +72,15 @@ const conversations = (() => {
       $("#chat-search").oninput = saved.draw;
       const before = load("conversation", "sessionStorage") ?? {};
       const isLink = [...FIELDS, "message"].some((name) => name in query);
+      const draft = load("draft", "sessionStorage") ?? {};
       if (isLink && before.search !== location.search) return [...componentValues({settings: {}}), NO_CHANGE];
       const conversation = before.id && (await saved.read(before.id).catch(console.error));
-      draft = before.draft ?? "";
       if (conversation) setCurrent(conversation);
       next = {history: conversation?.history, settings: before.settings ?? conversation?.settings ?? {}};
-      return [...fill(), draft ? {text: draft, files: []} : NO_CHANGE];
+      hasDraft = Boolean(draft.text || draft.files?.length);
+      return [...fill(), hasDraft ? draft : NO_CHANGE];
     },
-    linkQuery: (model) => [model, current ? {} : {...query, ...(draft && {message: undefined})}],
+    linkQuery: (model) => [model, current ? {} : {...query, ...(hasDraft && {message: undefined})}],
     exportJson: exportAs("json"), exportMarkdown: exportAs("md"),
     download: ({text, name, type, error}) => {
       if (error) return page.toast(error);

@@ -98,15 +98,26 @@ const page = (() => {
     follow();
     if (document.activeElement === document.body && focused && !focused.checkVisibility()) focusBox();
   };
-  /* Shows a sentence at the bottom of the screen for some seconds, with a button to undo what was done, or for what else is offered. */
-  const toast = (sentence, state = "error", action = null, label = "Undo") => {
+  /* Shows a sentence at the bottom of the screen for some seconds, or until the next message is sent or another sentence is
+     shown, with a button to undo what was done, or for what else is offered. */
+  const toast = (sentence, state = "error", action = null, label = "Undo", stays = false) => {
     $("#toast")?.remove();
     const note = create("p", {id: "toast", className: `status ${state}`, role: "alert", textContent: sentence});
     const onclick = () => [note.remove(), action()];
     if (action) note.append(create("button", {className: "plain", textContent: label, onclick}));
+    note.toggleAttribute("data-stays", stays);
     document.body.append(note);
-    setTimeout(() => note.remove(), 8000 + 50 * sentence.length);
+    if (!stays) setTimeout(() => note.remove(), 8000 + 50 * sentence.length);
   };
+  /* Gradio's Copy says nothing where a browser can't copy, as on plain http. */
+  document.addEventListener("click", (event) => {
+    const [button, row] = ["[aria-label='Copy message']", ".message-row"].map((selector) => event.target.closest(selector));
+    const index = button && row.querySelector(".reply-actions")?.dataset.index; // not yet while a reply is being written
+    if (!index) return;
+    event.stopImmediatePropagation();
+    const message = histories[row.closest("#conversation, #first-answer, #second-answer").id][index];
+    copy(chat.textOf(message), "Message copied.", () => toast("This browser can't copy here. Select the text, and copy it with Ctrl+C."));
+  }, true);
   /* Asks for a name; `finish` gets it, unless the reader cancels. */
   const askName = (value, finish) => {
     const [dialog, input] = [$("#name"), $("#name input")];
@@ -188,6 +199,7 @@ const page = (() => {
     },
     setBusy: (busy, announcement = "") => {
       log().ariaBusy = busy;
+      if (busy) $("#toast[data-stays]")?.remove();
       root.toggleAttribute("data-replying", busy);
       $("#message-error").hidden = true;
       $("#announcement").textContent = announcement;

@@ -1,108 +1,126 @@
 /* In front of Gradio's Markdown renderer, marked 12 in an extension of its own, which renderer.py edits to call this. */
 const renderer = (() => {
   const escapeHtml = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt()};`);
-
-  /* The time that marked takes grows with the square of the signs in a paragraph, and with the depth of nesting. */
   const anyOf = (flags, ...patterns) => new RegExp(patterns.map(({source}) => source).join("|"), flags);
-  /* A block of code, in a list or a quotation, too: from its fence to the same again, or to the end of the text. */
-  const CODE = /^[ \t>]*(?:(?:[-+*]|\d+[.)])[ \t]+)*(`{3,99}|~{3,99})(?![`~])[^\n]*\n(?:[^]*?\n)??(?:[ \t>]*\1[`~]*[ \t]*$|(?![^]))/;
-  /* Signs that marked seeks the end of. */
+  const count = (text, pattern) => text.match(pattern)?.length ?? 0;
+
+  /* A block of code: from its fence (group 1 or 2) to the same again, or to the end of the text. */
+  const FENCED = /(?:(`{3,99})(?!`)[^`\n]*|(~{3,99})(?!~)[^\n]*)\n(?:(?:[^]*?\n)??[ \t>]*\1\2[`~]*[ \t]*$|[^]*)/;
+  const CODE = new RegExp(`^${FENCED.source}`, "gm"); // and nothing else: what is in a list or a quotation may end with that
+  /* What is shown as written. The time that marked takes grows with the square of the signs that it seeks an end of in a
+     paragraph, and with the depth of nesting; a browser's with the lines, and with the length of one. */
   const OPENING = anyOf("gimu",
     /(?<![\p{L}\p{N}\\])[*~`$]+(?=\S)|_+/u, // emphasis, code, and formulas
-    /!\[?|\[|<|\\[([]/, // pictures, links, tags, and formulas
+    /!\[?|\[|<|\\[([]|https?:|www\.|@/, // pictures, links, tags, and formulas
     /^[ \t]*(?:[-+*>]|\d+[.)])[ \t]/, // items of lists, and quotations
   );
   const DEEP = anyOf("m",
     /^(?:[ \t]*(?:>|(?:[-+*]|\d+[.)])[ \t])){200}/, // 200 levels in one line
     /^[ \t]{400}/, // 200 levels of lists
-    /[`~]{20}/, // many lengths of fences
+    /[`~]{20}/, // fences of many lengths
     /^(?:[^|\n]*\|){1000}/, // 1,000 columns
   );
-  const count = (text, pattern) => text.match(pattern)?.length ?? 0;
   const isTooMuch = (text) => {
-    const prose = text.replace(new RegExp(CODE, "gm"), "");
+    if (text === unreadable) return true;
+    const prose = text.replace(CODE, "");
     if (prose.length < 400) return false;
     if (DEEP.test(prose) || prose.split(/\n[ \t]*\n/).some((paragraph) => count(paragraph, OPENING) > 2000)) return true;
-    if (prose.split("\n").some((line) => line.length > 20_000)) return true;
-    return (prose.match(/[!-~]{5000,}/g) ?? []).some((word) => count(word, /[\\<![`*~_]/g) > 1000);
+    if (prose.split("\n").some((line) => line.length > 20_000) || count(prose, /^.*\S/gm) > 2000) return true;
+    if (count(prose, /\$|\\[()[\]]/g) > 1000) return true; // formulas: each has a hundred elements
+    return (prose.match(/(?<![!-~])[!-~]{5000,}/g) ?? []).some((word) => count(word, /[\\<![`*~_]/g) > 1000);
   };
   /* In parts, so that a browser lays out one part at a time: at the ends of lines, or else at a space. */
   const asWritten = (text) =>
     (text.match(/[^]{1,5000}(?:\n|$)|[^]{1,5000}\s|[^]{1,5000}/gu) ?? []).map((part) => `<div class="as-written">${escapeHtml(part)}</div>`);
-  /* Emphasis that ends nowhere: marked looks for an end from each beginning. The rest stays as written. */
+  /* Whether it is worthwhile to try again with a text that failed: the first time, when it is shown as written. */
+  let unreadable = null;
+  const giveUp = (text) => text !== unreadable && ((unreadable = text), true);
+  /* Emphasis that ends nowhere: marked seeks an end from each beginning. The rest stays as written. */
   let steps = 0;
   const isTired = () => ++steps > 50_000;
 
-  /* Formulas. While Markdown is read, each has a number between private-use characters in its place. */
-  const SIGN = new RegExp(`${CODE.source}|\`+|\\\\begin\\{\\w+\\*?\\}|\\\\[^]|\\$+|\\]\\([^\\s()]*\\)|https?://[!-~]+`, "gm");
-  /* What formulas lack: words. */
-  const PROSE = anyOf("su",
-    /\p{Ll}{4}/u,
-    /\p{Lo}{2}/u, // letters without case, as in Chinese
-    /\p{Ll}\p{Ll}.*\P{L}\p{Ll}\p{Ll}/u, // two short words
+  /* Formulas. While Markdown is read, noncharacters stand for them: their number between \uFDD0 and \uFDD1. */
+  const [LONGEST, MOST] = [1500, 6000]; // characters of a formula, and of all in a message
+  const SIGN = anyOf("gm",
+    new RegExp(`^[ \\t>]*(?:(?:[-+*]|\\d+[.)])[ \\t]+)*${FENCED.source}`), // a block of code, in a list or a quotation, too
+    /`+|\\begin\{\w+\*?\}|\\[^]|\$+/, // the beginning of code or of a formula, or an escape
+    /\]\([^\s()]*\)|https?:\/\/[!-~]+/, // an address
+  );
+  const NOT_SHOWN = /\\(?:text\w*|mathrm|operatorname|mbox)\s*\{[^{}]*\}|\\[a-zA-Z]+/g; // words in formulas, and commands
+  const PROSE = anyOf("u",
+    /\p{Ll}{4}|\p{Lo}{2}|\p{L}{30}/u, // a word; Chinese, for example, has no small letters
     /^[\d.,]+\s*\p{L}\p{L}/u, // a price, and a word
     /[\u3001-\u303f\uff01-\uff65]/, // full-width punctuation
-    /^[^\p{L}\p{N}]*$/u, // no letter and no digit
+    /^[^\p{L}\p{N}]*$/u, // only signs
   );
-  const REGEX = anyOf("i", // what regular expressions have, and formulas lack
-    /\\[dws](?![a-z])/, /\[\^/, /\[\w-\w/, /\.[*+?]/, // \d, [^a], [a-z], .*
-    /[^\s^_{\\][*+?]$/, // a repetition at the end
-    /^\?/, // (?: ...)
-  );
-  const isRegex = (body) => REGEX.test(body) || count(body, /\\\|/g) % 2 === 1; // \| comes in pairs in formulas
-  const hasMathSigns = (body) => /[\\^_={}]/.test(body);
+  const isProse = (body, bare = body.replace(NOT_SHOWN, "")) => PROSE.test(bare) || count(bare, /(?<!\p{L})\p{Ll}{2}/gu) > 1;
+  const isRegex = (body) => /\\[dws](?![a-z])|\[\^|a-z|A-Z|0-9|\.[*+?]|[^\s^_{\\][*+?]$|^\?|[a-z]{2}\\\|[a-z]{2}/.test(body);
+  const DEFINITION = /\\(?:[gex]?def|let|futurelet|(?:re)?newcommand|providecommand)(?![a-zA-Z])/; // KaTeX could take forever
+  const DEEP_FORMULA = /(?:\{[^{}]*){20}/; // a browser does not draw 200 levels
+  /* A formula is not what stands between the signs in `$5 and $6`, `$HOME/$USER` or `\(\d+\)`. `before` is the character in
+     front of it, or none, and `after` some behind it. */
   const isMath = (open, body, before, after) => {
-    if (!body.trim() || body.length > 5000 || /\n[ \t]*\n/.test(body)) return false;
-    if (open.length > 2) return true;
-    if (!hasMathSigns(body) && PROSE.test(body)) return false;
-    if (open === "$$") return before !== "$" && after !== "$";
-    if (open === "$") return !/^\s|\s$|`/.test(body) && (/^[\\^]/.test(body) || !(/[\w\\$]/.test(before) || /[\w({$]/.test(after)));
-    return !isRegex(body) && (open === "\\(" ? !/[\w/"'^.\\]/.test(before) : /^\s|[\\^_=<>+]/.test(body));
+    if (!body.trim() || DEFINITION.test(body) || DEEP_FORMULA.test(body)) return false;
+    if (/\n[ \t]*\n/.test(body) && (open.length < 2 || body[0] !== "\n" || isProse(body))) return false;
+    if (open.length > 2) return !before.trim() || !isProse(body); // \begin{align}
+    const hasSigns = /[\\^_={}]/.test(body);
+    if (!hasSigns && isProse(body) && !/^\s*[-+<>×÷±≤≥≠]\s*$/.test(body)) return false;
+    if (open === "$$") return before !== "$" && after[0] !== "$";
+    if (open === "$") {
+      if (/^\s|\s$|`/.test(body)) return /^ [^\n`]*[\\^_][^\n`]* $/.test(body) && !isProse(body);
+      return /^[\\^]/.test(body) || !(/[\w\\$]/.test(before) || /^(?!(?:th|st|nd|rd|s)\b)[\w({$]/.test(after));
+    }
+    if (isRegex(body)) return false;
+    if (open === "\\[") return /^\s|[\\^_=<>+]/.test(body);
+    return /["']/.test(before) ? hasSigns || body.length === 1 : !/[A-Za-z_/^.\\)]/.test(before);
   };
   const findClose = (text, close, from) => {
-    let at = text.indexOf(close, from);
-    const end = at + close.length;
-    if (at >= 0 && close[0] === "$" && text[at - 1] === "\\") return findClose(text, close, end);
-    if (at < 0 || close[0] !== "`" || text[end] !== "`") return at;
-    for (at = end; text[at] === "`"; ) at++;
-    return findClose(text, close, at);
+    const [sign, pattern] = [close[0], close.replace(/\W/g, "\\$&")];
+    const alone = {"`": `(?<!\`)${pattern}(?!\`)`, $: `(?<!\\\\)${pattern}`}[sign] ?? pattern;
+    const at = text.slice(from, from + LONGEST + close.length).search(alone);
+    return at < 0 ? at : from + at;
   };
-  /* Marked makes spaces of the tabs that indent a line. In a block of code they are private-use characters meanwhile. */
+  /* Marked makes spaces of the tabs that indent a line, and takes an empty line from the end of code. */
   const withTabs = (block) => {
     const [indent] = /^[ >]*/.exec(block);
-    return block.replace(new RegExp(`^(${indent} *)(\\t+)`, "gm"), (_, spaces, tabs) => spaces + "\uE002".repeat(tabs.length));
+    return block.replace(new RegExp(`^(${indent} *)(\\t+)`, "gm"), (_, spaces, tabs) => spaces + "\uFDD2".repeat(tabs.length));
   };
-  /* Marked takes an empty line from the end of the code. */
-  const code = (text) => text.replaceAll("\uE002", "\t").replace(/\n$/, "\n\n");
+  const tabs = (text) => text.replaceAll("\uFDD2", "\t");
+  const code = (text) => tabs(text).replace(/\n$/, "\n\n");
   const hideMath = (text, delimiters) => {
-    if (/[\uE000\uE002]/.test(text)) return [text, []]; // it would be taken for the place of a formula, or a tab
+    steps = SIGN.lastIndex = 0;
+    if (/[\uFDD0-\uFDD2]/.test(text)) return [text, []];
     const closes = new Map([...delimiters.map(({left, right}) => [left, right]), ["$", "$"]]);
-    const [formulas, unclosed] = [[], new Set()];
-    let [hidden, done] = ["", (steps = SIGN.lastIndex = 0)];
+    const formulas = [];
+    let [hidden, done, length] = ["", 0, 0];
     for (let found; (found = SIGN.exec(text)); ) {
-      const [start, from, open] = [found.index, SIGN.lastIndex, found[0]];
-      const isCode = open[0] === "`" && !found[1];
-      const close = isCode ? open : closes.get(open);
-      if (found[1]) {
+      const [[open], start, from] = [found, found.index, SIGN.lastIndex];
+      if (found[1] ?? found[2]) {
         hidden += text.slice(done, start) + withTabs(open);
         done = from;
+        continue;
       }
-      if (!close || unclosed.has(close)) continue;
-      const [at, end] = [findClose(text, close, from)].flatMap((at) => [at, at + close.length]);
-      if (at < 0) unclosed.add(close);
-      else if (isCode && !/\n[ \t]*\n/.test(text.slice(from, at))) SIGN.lastIndex = end;
-      else if (!isCode && isMath(open, text.slice(from, at), text[start - 1] ?? "", text[end] ?? "")) {
-        hidden += `${text.slice(done, start)}\uE000${formulas.push(text.slice(start, end)) - 1}\uE001`;
-        done = SIGN.lastIndex = end;
-      }
+      const close = open[0] === "`" ? open : closes.get(open);
+      const at = close ? findClose(text, close, from) : -1;
+      if (at < 0) continue;
+      const [body, end] = [text.slice(from, at), at + close.length];
+      if (open[0] === "`" && !/\n[ \t]*\n/.test(body)) SIGN.lastIndex = end;
+      if (open[0] === "`" || length + body.length > MOST) continue;
+      if (!isMath(open, body, text[start - 1] ?? "", text.slice(end, end + 4))) continue;
+      length += body.length;
+      hidden += `${text.slice(done, start)}\uFDD0${formulas.push(text.slice(start, end)) - 1}\uFDD1`;
+      done = SIGN.lastIndex = end;
     }
     return [hidden + text.slice(done), formulas];
   };
   const formula = {
     name: "formula",
     level: "inline",
-    start: (text) => text.indexOf("\uE000"),
-    tokenizer: (text) => /^\uE000\d+\uE001/.exec(text)?.map((raw) => ({type: "formula", raw}))[0],
+    start: (text) => text.indexOf("\uFDD0"),
+    tokenizer: (text) => {
+      const [raw] = /^\uFDD0\d+\uFDD1/.exec(text) ?? [];
+      return raw && {type: "formula", raw};
+    },
     renderer: ({raw}) => `<span class="formula">${raw}</span>`,
   };
   /* What KaTeX cannot read, or must not do, stays as written. */
@@ -117,22 +135,22 @@ const renderer = (() => {
     }
   };
 
-  /* Diagrams: a whole one has its source below it, folded; what Mermaid cannot read is shown as code. */
+  /* Diagrams: a whole one has its source below it, folded; what Mermaid cannot read, or not soon, is shown as code. */
   const diagram = {
     name: "diagram",
     level: "block",
     tokenizer: (text) => {
       const [raw, , source] = /^ {0,3}(`{3,}|~{3,}) *mermaid\b[^\n]*\n([^]*?)\n {0,3}\1[`~]* *(?:\n|$)/i.exec(text) ?? [];
-      return raw && {type: "diagram", raw, text: source};
+      return raw && source.length <= 3000 && {type: "diagram", raw, text: source};
     },
     renderer({text}) {
       const source = this.parser.renderer.code(text, "", false);
-      return `<div class="diagram"><div class="mermaid">${escapeHtml(text.replaceAll("\uE002", "\t"))}</div><details><summary>Source</summary>${source}</details></div>`;
+      return `<div class="diagram"><div class="mermaid">${escapeHtml(tabs(text))}</div><details><summary>Source</summary>${source}</details></div>`;
     },
   };
   const showSources = (nodes) => {
     for (const node of nodes)
       if (!node.querySelector("svg")) node.parentNode.replaceChildren(node.parentNode.querySelector(".code_wrap"));
   };
-  return {isTooMuch, asWritten, isTired, code, hideMath, renderMath, showSources, extensions: [diagram, formula]};
+  return {isTooMuch, asWritten, giveUp, isTired, code, hideMath, renderMath, showSources, extensions: [diagram, formula]};
 })();
