@@ -6,6 +6,10 @@ const conversations = (() => {
   /* Its id, title and time of the last change that this tab knows of; null for a new one. The session storage has it with the
      settings and the page's query: another link starts another conversation. */
   let current = null;
+  let draft = {}; // what is in the message box
+  /* When the page is left: the draft, without its pictures where they are too large for the session storage. */
+  const keepDraft = () => store("draft", draft, "sessionStorage") ?? store("draft", {...draft, files: []}, "sessionStorage");
+  for (const type of ["pagehide", "visibilitychange"]) window.addEventListener(type, keepDraft);
   const remember = () => store("conversation", {id: current?.id, search: location.search, settings: form.latest()}, "sessionStorage");
   const setCurrent = (conversation) => {
     current = conversation;
@@ -52,8 +56,7 @@ const conversations = (() => {
   let hasDraft = false; // from before a reload
   const query = Object.fromEntries(new URLSearchParams(location.search));
   return {
-    /* What is in the message box; without its pictures where they are too large for the session storage. */
-    setDraft: (draft) => store("draft", draft, "sessionStorage") ?? store("draft", {...draft, files: []}, "sessionStorage"),
+    setDraft: (content) => (draft = content),
     save, fill, remember, currentId: () => current?.id, startNew: () => [chat.isReplying() || ($("#chat-search").value = ""), show([])],
     setSettings: (settings) => [(next = {settings}), press("restore")],
     open: async (id) => {
@@ -72,7 +75,7 @@ const conversations = (() => {
       $("#chat-search").oninput = saved.draw;
       const before = load("conversation", "sessionStorage") ?? {};
       const isLink = [...FIELDS, "message"].some((name) => name in query);
-      const draft = load("draft", "sessionStorage") ?? {};
+      draft = load("draft", "sessionStorage") ?? {};
       if (isLink && before.search !== location.search) return [...componentValues({settings: {}}), NO_CHANGE];
       const conversation = before.id && (await saved.read(before.id).catch(console.error));
       if (conversation) setCurrent(conversation);
