@@ -97,7 +97,6 @@ MARKDOWN = Script(
         # A reference's definition is one only if it has an address: "[Note]: important" is prose.
         "let t=this.rules.block.def.exec(e);if(t){": "let t=this.rules.block.def.exec(e);"
         r"if(t&&/^<?(?:[a-z][a-z+.-]*:|[\/#.]|[\w-]+\.\w)/i.test(t[2])){",
-        "noopener noreferrer": "noopener noreferrer nofollow",
     },
     EXTENSION.read_text(encoding="utf-8"),
 )
