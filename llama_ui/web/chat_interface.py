@@ -105,7 +105,6 @@ class LlamaChatInterface(gr.ChatInterface):
             replies.append(reply)
         box.stop(None, conversation, self.chatbot, js="chat.onStop", cancels=replies)
         self.chatbot.undo(None, message, chat, js="chat.undo")
-        gr.Button(visible="hidden", elem_id="use-message").click(None, box, box, js="chat.useMessage")
         self.fake_api_btn.click(  # the endpoint that other programs call
             gr.ChatInterface._api_wrapper(self, self.fn, self._reply_to_program),
             [self.textbox, self.chatbot_state, *self.additional_inputs],

@@ -210,7 +210,8 @@ def connect_arrival(demo: gr.Blocks, page: Handlers, chat: LlamaChatInterface, s
     inputs = [chat.additional_inputs[1], query]
     outputs = [*server, *chat.additional_inputs, chat.textbox, chat.message_error]
     _hidden("refresh").click(page.arrive, inputs, outputs)
-    _hidden("restore").click(None, None, chat.conversation, js="conversations.fill")
+    box = chat.textbox
+    _hidden("restore").click(None, box, [*chat.conversation, box], js="conversations.fill")
     restored = demo.load(None, None, [*chat.conversation, chat.textbox], js="conversations.restoreTab")
     restored.then(page.arrive, inputs, outputs, js="conversations.linkQuery")
 

@@ -39,6 +39,12 @@ const chat = (() => {
   let unsaved = null; // a history with a new message; saved a moment later, so that the request for the reply goes first
   let sending = false; // a message is sent once, even if Enter is pressed twice
   let undone = null; // a message, as the box has it
+  const useMessage = (box) => { // the other one stays at hand
+    const message = undone;
+    undone = copyOf(box);
+    if (!isBlank(box)) page.toast("The message is in the box.", "ready", () => conversations.fillBox(useMessage), "Use the draft", true);
+    return message;
+  };
   let [reading, sendAfterReading] = [false, false]; // the app is reading files; Enter was pressed meanwhile
   const startReply = (history, ...settings) => {
     [replying, started, stopped, sending, unsaved] = [true, performance.now(), 0, false, history];
@@ -111,14 +117,8 @@ const chat = (() => {
       show(rest);
       conversations.save(rest, settings);
       if (isBlank(box)) return [undone, rest];
-      page.toast("The message was taken back. The box still has your draft.", "ready", () => press("use-message"), "Use the message", true);
+      page.toast("The message was taken back. The box still has your draft.", "ready", () => conversations.fillBox(useMessage), "Use the message", true);
       return [NO_CHANGE, rest];
-    },
-    useMessage: (box) => { // the other one stays at hand
-      const message = undone;
-      undone = copyOf(box);
-      if (!isBlank(box)) page.toast("The message is in the box.", "ready", () => press("use-message"), "Use the draft", true);
-      return [message];
     },
     onStop: (history, ...settings) => {
       [stopped, unsaved] = [(performance.now() - started) / 1000, null];

@@ -47,10 +47,10 @@ const conversations = (() => {
     return true;
   };
   const componentValues = ({history = NO_CHANGE, settings}) => [history, ...FIELDS.map((field) => settings[field] ?? NO_CHANGE)];
-  const fill = () => {
+  const fill = (box) => {
     if (next.history) chat.show(next.history);
     if (next.history?.length) page.hideUntilDrawn();
-    return componentValues(next);
+    return [...componentValues(next), next.fillBox?.(box) ?? NO_CHANGE];
   };
   const exportAs = (kind) => (_, ...conversation) => [{kind, title: current?.title ?? ""}, ...conversation];
   let hasDraft = false; // from before a reload
@@ -58,6 +58,7 @@ const conversations = (() => {
   return {
     setDraft: (content) => (draft = content),
     save, fill, remember, currentId: () => current?.id, startNew: () => [chat.isReplying() || ($("#chat-search").value = ""), show([])],
+    fillBox: (fillBox) => [(next = {fillBox, settings: {}}), press("restore")],
     setSettings: (settings) => [(next = {settings}), press("restore")],
     open: async (id) => {
       await saving;
@@ -81,7 +82,8 @@ const conversations = (() => {
       if (conversation) setCurrent(conversation);
       next = {history: conversation?.history, settings: before.settings ?? conversation?.settings ?? {}};
       hasDraft = Boolean(draft.text || draft.files?.length);
-      return [...fill(), hasDraft ? draft : NO_CHANGE];
+      if (hasDraft) next.fillBox = () => draft;
+      return fill();
     },
     linkQuery: (model) => [model, current ? {} : {...query, ...(hasDraft && {message: undefined})}],
     exportJson: exportAs("json"), exportMarkdown: exportAs("md"),
