@@ -38,7 +38,7 @@ screenshot: .venv/dev  ## rewrite the screenshots in docs/
 icons: .venv/dev  ## render the PNG icons from llama_ui/web/static/icon.svg
 	$(BIN)/python -m tests.render_icons
 
-page-report: .venv/dev  ## measure room, layout shift and accessibility of the page: writes docs/page-report.md
+page-report: .venv/dev  ## measure room, layout shift, slow replies and accessibility of the page: writes docs/page-report.md
 	$(BIN)/python -m tests.page_report
 
 bench: .venv/dev .venv/peers/installed  ## how fast it is beside other UIs: 20 minutes, writes bench/RESULTS.md

@@ -1,4 +1,4 @@
-"""Gradio's scripts that render messages, edited as they are served: what models and people write is shown as written.
+"""Gradio's scripts, edited as they are served: what models and people write is shown as written, and is not lost.
 
 Until Gradio 6.31 has parameters for it. An edit replaces a text that occurs once in a script. Where one does not apply,
 as in another version of Gradio, the script is served as it is.

@@ -58,6 +58,7 @@ const conversations = (() => {
   return {
     setDraft: (content) => (draft = content),
     save, fill, remember, currentId: () => current?.id, startNew: () => [chat.isReplying() || ($("#chat-search").value = ""), show([])],
+    /* Puts in the message box what the function makes of its content. */
     fillBox: (fillBox) => [(next = {fillBox, settings: {}}), press("restore")],
     setSettings: (settings) => [(next = {settings}), press("restore")],
     open: async (id) => {
