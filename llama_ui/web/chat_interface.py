@@ -20,16 +20,6 @@ from llama_ui.web.history import ChatMessage, error_note, render_user, sanitize_
 RAW: dict[str, Any] = {"preprocess": False, "postprocess": False}
 # The most bytes of a program's conversation, which the app keeps between two of its messages.
 MAX_PROGRAM_BYTES = 10_000_000
-# Formulas; renderer.py adds `$`, which here would be found in prices.
-ENVIRONMENTS = ["equation", "align", "alignat", "gather", "aligned", "alignedat", "gathered", "split", "cases"]
-ENVIRONMENTS += ["rcases", "array", "CD", *(f"{kind}matrix" for kind in ("", "b", "p", "v", "B", "V", "small"))]
-NAMES = [name + star for name in ENVIRONMENTS for star in ("", "*")]
-LATEX: list[dict[str, str | bool]] = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
-LATEX += [{"left": f"\\begin{{{name}}}", "right": f"\\end{{{name}}}", "display": True} for name in NAMES]
 
 
 class MessageInput(MultimodalData):
@@ -180,7 +170,6 @@ def make_chatbot(label: str, **options: Any) -> gr.Chatbot:
         layout="panel",
         autoscroll=False,  # page.js follows a reply, unless the reader has scrolled up
         group_consecutive_messages=False,  # so that Copy takes the answer alone
-        latex_delimiters=LATEX,
         **options,
     )
     # Not a subclass: for each one, Gradio writes a .pyi file beside this one (gradio/component_meta.py).

@@ -74,16 +74,17 @@ MARKDOWN = Script(
         "r[3]||r[4]){o+=a;continue}": "r[3]||r[4]||r[7]&&n%3&&!((n+a)%3)){o+=a;continue}",
         "||!n||this.rules.inline.punctuation.exec(n)": "||!n||this.rules.inline.punctuation.exec(n)"
         f"||r[1]&&(/[{CJK}]/u.test(n)||/[{WIDE}]/.test(r[1]))",
-        # Formulas. Tried: `latex_delimiters` alone, which finds `$` in prices, and formulas in code.
+        # Formulas. Tried: `latex_delimiters`, which finds `$` in prices, and formulas in code. Gradio reads its list
+        # for each message in each frame of a reply; the long one of environments is in renderer.mjs.
         "let n=[],r=e;m().forEach(e=>{let t=M(e.left),i=M(e.right),a=RegExp(`${t}([\\\\s\\\\S]+?)${i}`,`g`);"
-        "r=r.replace(a,e=>(n.push(e),`%%%LATEX_BLOCK_${n.length-1}%%%`))});": "let[r,n]=renderer.hideMath(e,m());",
+        "r=r.replace(a,e=>(n.push(e),`%%%LATEX_BLOCK_${n.length-1}%%%`))});": "let[r,n]=renderer.hideMath(e);",
         r"e.replace(/%%%LATEX_BLOCK_(\d+)%%%/g,(e,r)=>t(n[parseInt(r,10)]))": r"e.replace(/\uFDD0(\d+)\uFDD1/g,"
         "(e,r)=>n[r]?t(n[r]):e)",
         # These stay as written where there is no formula, as in `\[\d+\]`.
         r"""me=/^\\([!"#$%&'()*+,\-./:;<=>?@\[\]\\^_`{|}~])/""": r"""me=/^\\([!"#$%&'*+,\-./:;<=>?@\\^_`{}~])/""",
         "escape:w(me).replace(`])`,`~|])`)": "escape:w(me).replace(`])`,`~])`)",
         "if(ie(t))try{": "if(n.querySelector(`.formula`))try{",
-        "e(n,{delimiters:m(),throwOnError:!1})": "await renderer.renderMath(e,n,m())",
+        "e(n,{delimiters:m(),throwOnError:!1})": "await renderer.renderMath(e,n)",
         "extensions:[i,a]": "extensions:renderer.extensions",
         # Diagrams.
         "securityLevel:`antiscript`": "securityLevel:`strict`,suppressErrorRendering:!0,maxEdges:50",

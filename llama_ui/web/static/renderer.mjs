@@ -41,6 +41,11 @@ const renderer = (() => {
 
   /* Formulas. While Markdown is read, noncharacters stand for them: their number between \uFDD0 and \uFDD1. */
   const [LONGEST, MOST] = [1500, 6000]; // characters of a formula, and of all in a message
+  const ENVIRONMENTS = ["equation", "align", "alignat", "gather", "aligned", "alignedat", "gathered", "split", "cases", "rcases", "array",
+    "CD", ...["", "b", "p", "v", "B", "V", "small"].map((kind) => `${kind}matrix`)].flatMap((name) => [name, `${name}*`]);
+  const DELIMITERS = [["$$", "$$", true], ["\\[", "\\]", true], ["\\(", "\\)", false],
+    ...ENVIRONMENTS.map((name) => [`\\begin{${name}}`, `\\end{${name}}`, true]), ["$", "$", false]];
+  const CLOSES = new Map(DELIMITERS);
   const SIGN = anyOf("gm",
     new RegExp(`^[ \\t>]*(?:(?:[-+*]|\\d+[.)])[ \\t]+)*${FENCED.source}`), // a block of code, in a list or a quotation, too
     /`+|\\begin\{\w+\*?\}|\\[^]|\$+/, // the beginning of code or of a formula, or an escape
@@ -87,10 +92,9 @@ const renderer = (() => {
   };
   const tabs = (text) => text.replaceAll("\uFDD2", "\t");
   const code = (text) => tabs(text).replace(/\n$/, "\n\n");
-  const hideMath = (text, delimiters) => {
+  const hideMath = (text) => {
     steps = SIGN.lastIndex = 0;
     if (/[\uFDD0-\uFDD2]/.test(text)) return [text, []];
-    const closes = new Map([...delimiters.map(({left, right}) => [left, right]), ["$", "$"]]);
     const formulas = [];
     let [hidden, done, length] = ["", 0, 0];
     for (let found; (found = SIGN.exec(text)); ) {
@@ -100,7 +104,7 @@ const renderer = (() => {
         done = from;
         continue;
       }
-      const close = open[0] === "`" ? open : closes.get(open);
+      const close = open[0] === "`" ? open : CLOSES.get(open);
       const at = close ? findClose(text, close, from) : -1;
       if (at < 0) continue;
       const [body, end] = [text.slice(from, at), at + close.length];
@@ -124,11 +128,14 @@ const renderer = (() => {
     renderer: ({raw}) => `<span class="formula">${raw}</span>`,
   };
   /* What KaTeX cannot read, or must not do, stays as written. */
-  const options = {throwOnError: true, errorCallback: () => {}, strict: false, maxSize: 50, trust: () => { throw new Error(); }};
-  const renderMath = async (render, html, delimiters) => {
+  const options = {
+    delimiters: DELIMITERS.map(([left, right, display]) => ({left, right, display})),
+    throwOnError: true, errorCallback: () => {}, strict: false, maxSize: 50, trust: () => { throw new Error(); },
+  };
+  const renderMath = async (render, html) => {
     let began = performance.now();
     for (const element of html.querySelectorAll(".formula")) {
-      try { render(element, {...options, delimiters: [...delimiters, {left: "$", right: "$", display: false}]}); } catch {}
+      try { render(element, options); } catch {}
       if (performance.now() - began < 50) continue;
       await new Promise((resume) => setTimeout(resume)); // the page stays responsive
       began = performance.now();
