@@ -3,8 +3,6 @@
 import codecs
 import re
 
-from charset_normalizer import from_bytes
-
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 # What programs save text in where it is neither Unicode nor Windows-1252: the encodings of other versions of Windows.
 _OTHERS = ["cp1251", "cp1250", "cp1253", "cp1255", "cp1256", "cp1257", "cp874", "cp932", "cp949", "gb18030", "big5"]
@@ -35,6 +33,8 @@ def _guess(content: bytes) -> str | None:
     broken = text.count("\ufffd")
     if len(text) - len(text.encode("ascii", "ignore")) > 2 * broken:
         return text  # most of it is UTF-8: it may have been cut within a character
+    from charset_normalizer import from_bytes  # takes 0.1 s, which most programs never need
+
     # Nearly any text in a Western language passes for Windows-1252, and hardly one in another script.
     found = from_bytes(content, cp_isolation=["cp1252"], threshold=1).best()
     found = found or from_bytes(content, cp_isolation=_OTHERS).best()

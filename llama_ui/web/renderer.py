@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 ASSETS = Path(gr.__file__).parent / "templates/frontend/assets"
 EXTENSION = Path(__file__).with_name("static") / "renderer.mjs"  # in front of the Markdown renderer
 # Scripts without spaces between words, and full-width punctuation, in JavaScript's regular expressions.
-SCRIPTS = ("Han", "Hira", "Kana", "Hang", "Bopo", "Thai", "Laoo", "Khmr", "Mymr")
-CJK = "".join(rf"\p{{scx={script}}}" for script in SCRIPTS)
+WRITING_SYSTEMS = ("Han", "Hira", "Kana", "Hang", "Bopo", "Thai", "Laoo", "Khmr", "Mymr")
+CJK = "".join(rf"\p{{scx={script}}}" for script in WRITING_SYSTEMS)
 WIDE = r"\u2014\u2018\u2019\u201c\u201d\u2026\u3001-\u303f\u30fb\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 CJK_IN_TEMPLATE, WIDE_IN_TEMPLATE = (text.replace("\\", "\\\\") for text in (CJK, WIDE))
 TEXT = "e.trimEnd().replace(/&/g,'&amp;').replace(/</g,'&lt;')"
@@ -125,18 +125,24 @@ BLOCKS = Script(
         "else if(s.session_not_found){",
     },
 )
+SCRIPTS = (MARKDOWN, CHATBOT, SANITIZER, BLOCKS)
 
 
 def edited_scripts() -> dict[str, str]:
     """Gradio's scripts with the edits: text by file name."""
-    texts = {path.name: path.read_bytes() for path in ASSETS.glob("*.js")}
+    found: dict[str, list[Path]] = {script.marker: [] for script in SCRIPTS}
+    for path in ASSETS.glob("*.js"):
+        content = path.read_bytes()
+        for marker, paths in found.items():
+            if marker.encode() in content:
+                paths.append(path)
     scripts = {}
-    for script in (MARKDOWN, CHATBOT, SANITIZER, BLOCKS):
-        names = [name for name, text in texts.items() if script.marker.encode() in text]
-        if len(names) == 1:
-            scripts[names[0]] = script.edit(texts[names[0]].decode())
-        else:
-            log.warning("This version of Gradio has no script with %r: %s.", script.marker, script.effect)
+    for script in SCRIPTS:
+        match found[script.marker]:
+            case [path]:
+                scripts[path.name] = script.edit(path.read_bytes().decode())
+            case _:
+                log.warning("This version of Gradio has no script with %r: %s.", script.marker, script.effect)
     return scripts
 
 

@@ -4,10 +4,8 @@ import httpx
 import pytest
 
 from llama_ui.web import renderer
-from llama_ui.web.renderer import BLOCKS, CHATBOT, MARKDOWN, SANITIZER, Script
+from llama_ui.web.renderer import SCRIPTS, Script
 from tests.support import SECONDS
-
-SCRIPTS = [MARKDOWN, CHATBOT, SANITIZER, BLOCKS]
 
 
 def original(script: Script) -> tuple[str, str]:
@@ -46,8 +44,8 @@ def test_a_script_in_which_an_edit_has_no_place_stays_as_it_is_with_a_warning(
 def test_a_script_that_is_not_there_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(renderer, "MARKDOWN", Script("a marker of no script", "this is not shown", {}))
-    assert original(MARKDOWN)[0] not in renderer.edited_scripts()
+    monkeypatch.setattr(renderer, "SCRIPTS", [Script("a marker of no script", "this is not shown", {})])
+    assert renderer.edited_scripts() == {}
     assert caplog.messages == ["This version of Gradio has no script with 'a marker of no script': this is not shown."]
 
 
