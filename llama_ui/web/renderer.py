@@ -71,15 +71,15 @@ MARKDOWN = Script(
         r"|[^punct\\s](\\*+)(?=[^punct\\s])`": r"|[^punct\\s](\\*+)(?=[^punct\\s])"
         rf"|(?:[{WIDE_IN_TEMPLATE}]|(?!\\*)[punct](?:(?<=[{CJK_IN_TEMPLATE}].)|(?=\\*+[{CJK_IN_TEMPLATE}])))(\\*+)(?=[^punct\\s])`",
         "i=r[1]||r[2]||r[3]||r[4]||r[5]||r[6]": "i=r[1]||r[2]||r[3]||r[4]||r[5]||r[6]||r[7]",
-        "r[3]||r[4]){o+=a;continue}": "r[3]||r[4]||r[7]&&n%3&&!((n+a)%3)){o+=a;continue}",
+        "r[3]||r[4]){o+=a;continue}": "r[3]||r[4]||r[7]&&n%3&&a!=4&&!((n+a)%3)){o+=a;continue}",
         "||!n||this.rules.inline.punctuation.exec(n)": "||!n||this.rules.inline.punctuation.exec(n)"
         f"||r[1]&&(/[{CJK}]/u.test(n)||/[{WIDE}]/.test(r[1]))",
         # Formulas. Tried: `latex_delimiters`, which finds `$` in prices, and formulas in code. Gradio reads its list
         # for each message in each frame of a reply; the long one of environments is in renderer.mjs.
         "let n=[],r=e;m().forEach(e=>{let t=M(e.left),i=M(e.right),a=RegExp(`${t}([\\\\s\\\\S]+?)${i}`,`g`);"
         "r=r.replace(a,e=>(n.push(e),`%%%LATEX_BLOCK_${n.length-1}%%%`))});": "let[r,n]=renderer.hideMath(e);",
-        r"e.replace(/%%%LATEX_BLOCK_(\d+)%%%/g,(e,r)=>t(n[parseInt(r,10)]))": r"e.replace(/\uFDD0(\d+)\uFDD1/g,"
-        "(e,r)=>n[r]?t(n[r]):e)",
+        r"e.replace(/%%%LATEX_BLOCK_(\d+)%%%/g,(e,r)=>t(n[parseInt(r,10)]))": r"renderer.tabs(e).replace("
+        r"/\uFDD0(\d+)\uFDD1|\uFDD1(\d+)\uFDD0/g,(e,r,i)=>n[r??i]?t(n[r??i]):e)",
         # These stay as written where there is no formula, as in `\[\d+\]`.
         r"""me=/^\\([!"#$%&'()*+,\-./:;<=>?@\[\]\\^_`{|}~])/""": r"""me=/^\\([!"#$%&'*+,\-./:;<=>?@\\^_`{}~])/""",
         "escape:w(me).replace(`])`,`~|])`)": "escape:w(me).replace(`])`,`~])`)",

@@ -69,18 +69,26 @@ def test_html_tags_are_shown_as_text(chat: Chat, stack: FakeStack) -> None:
 
 def test_code_keeps_its_indentation_when_shown_and_copied(chat: Chat, stack: FakeStack) -> None:
     code = "    def f(a: List[int]) -> str:\n\tif a < 3:\n\t\t    return '<b>$$x$$ \\[y\\]'\n\n"
-    shapes = ["", "  ", "> ", "- "]  # plain, indented, in a quotation, in a list
-    blocks = [f"{shape}```python\n{code}```".replace("\n", "\n" + shape.replace("-", " ")) for shape in shapes]
+    # Plain, indented, in a quotation, in a list; in lists with tabs.
+    shapes = {"": "", "  ": "  ", "> ": "> ", "- ": "  ", "1.\tOne:\n\n\t": "\t", "- a\n\t": "\t", "* a\n\t* b\n\n\t\t": "\t\t"}
+    blocks = [first + f"```python\n{code}```".replace("\n", "\n" + others) for first, others in shapes.items()]
     stack.enqueue("So:\n\n" + "\n\nand\n\n".join(blocks))
     chat.allow_clipboard()
     chat.ask("Write code.")
-    expect(chat.replies.last.locator("pre")).to_have_count(4)
+    expect(chat.replies.last.locator("pre")).to_have_count(len(shapes))
     for block in chat.replies.last.locator(".code_wrap").all():
         assert block.locator("code").inner_text() == code
         block.get_by_title("copy").click()
         expect(chat.toast).to_have_text("Code copied.")
         assert chat.clipboard() == code
         chat.page.evaluate("document.querySelector('#toast').remove(); navigator.clipboard.writeText('')")
+
+
+def test_code_without_a_fence_keeps_its_tabs(chat: Chat, stack: FakeStack) -> None:
+    stack.enqueue("Code:\n\n\tif x:\n\n\t\ty\n\nand\n\n    a\tb\n    \tc\n\n- one\n\n\t- two\n\n\t\t- three")
+    chat.ask("Write code.")
+    assert chat.replies.last.locator("code").all_inner_texts() == ["if x:\n\n\ty\n", "a\tb\n\tc\n"]
+    expect(chat.replies.last.locator("li li li")).to_have_text("three")
 
 
 def test_tables_formulas_and_lists_are_rendered(chat: Chat, stack: FakeStack) -> None:

@@ -27,6 +27,7 @@ const renderer = (() => {
     if (DEEP.test(prose) || prose.split(/\n[ \t]*\n/).some((paragraph) => count(paragraph, OPENING) > 2000)) return true;
     if (prose.split("\n").some((line) => line.length > 20_000) || count(prose, /^.*\S/gm) > 2000) return true;
     if (count(prose, /\$|\\[()[\]]/g) > 1000) return true; // formulas: each has a hundred elements
+    if (count(prose, /\|/g) > 10_000) return true; // cells of tables
     return (prose.match(/(?<![!-~])[!-~]{5000,}/g) ?? []).some((word) => count(word, /[\\<![`*~_]/g) > 1000);
   };
   /* In parts, so that a browser lays out one part at a time: at the ends of lines, or else at a space. */
@@ -39,8 +40,9 @@ const renderer = (() => {
   let steps = 0;
   const isTired = () => ++steps > 50_000;
 
-  /* Formulas. While Markdown is read, noncharacters stand for them: their number between \uFDD0 and \uFDD1. */
-  const [LONGEST, MOST] = [1500, 6000]; // characters of a formula, and of all in a message
+  /* Formulas. While Markdown is read, noncharacters stand for them: their number between \uFDD0 and \uFDD1, or for those that
+     stay as written between \uFDD1 and \uFDD0. */
+  const [LONGEST, MOST, FAR] = [3000, 6000, 20_000]; // characters of a formula, of all in a message, and to an end that is sought
   const ENVIRONMENTS = ["equation", "align", "alignat", "gather", "aligned", "alignedat", "gathered", "split", "cases", "rcases", "array",
     "CD", ...["", "b", "p", "v", "B", "V", "small"].map((kind) => `${kind}matrix`)].flatMap((name) => [name, `${name}*`]);
   const DELIMITERS = [["$$", "$$", true], ["\\[", "\\]", true], ["\\(", "\\)", false],
@@ -56,6 +58,7 @@ const renderer = (() => {
     /\p{Ll}{4}|\p{Lo}{2}|\p{L}{30}/u, // a word; Chinese, for example, has no small letters
     /^[\d.,]+\s*\p{L}\p{L}/u, // a price, and a word
     /[\u3001-\u303f\uff01-\uff65]/, // full-width punctuation
+    /(?<![\p{L}\p{N}])(?:and|or|to|in|is|of|the|for|not|but|see|foo|bar)(?![\p{L}\p{N}])/u,
     /^[^\p{L}\p{N}]*$/u, // only signs
   );
   const isProse = (body, bare = body.replace(NOT_SHOWN, "")) => PROSE.test(bare) || count(bare, /(?<!\p{L})\p{Ll}{2}/gu) > 1;
@@ -67,7 +70,7 @@ const renderer = (() => {
   const isMath = (open, body, before, after) => {
     if (!body.trim() || DEFINITION.test(body) || DEEP_FORMULA.test(body)) return false;
     if (/\n[ \t]*\n/.test(body) && (open.length < 2 || body[0] !== "\n" || isProse(body))) return false;
-    if (open.length > 2) return !before.trim() || !isProse(body); // \begin{align}
+    if (open.length > 2) return /^\n?$/.test(before) || !isProse(body); // \begin{align}
     const hasSigns = /[\\^_={}]/.test(body);
     if (!hasSigns && isProse(body) && !/^\s*[-+<>×÷±≤≥≠]\s*$/.test(body)) return false;
     if (open === "$$") return before !== "$" && after[0] !== "$";
@@ -82,21 +85,41 @@ const renderer = (() => {
   const findClose = (text, close, from) => {
     const [sign, pattern] = [close[0], close.replace(/\W/g, "\\$&")];
     const alone = {"`": `(?<!\`)${pattern}(?!\`)`, $: `(?<!\\\\)${pattern}`}[sign] ?? pattern;
-    const at = text.slice(from, from + LONGEST + close.length).search(alone);
+    const at = text.slice(from, from + FAR + close.length).search(alone);
     return at < 0 ? at : from + at;
   };
-  /* Marked makes spaces of the tabs that indent a line, and takes an empty line from the end of code. */
+  /* Marked makes four spaces of each tab at the beginning of a line. Those behind the indentation of a block of code are
+     part of the code; noncharacters stand for them, too. */
+  const keepTabs = (line) => line.replace(/^( *)(\t+)/, (_, spaces, tabs) => spaces + "\uFDD2".repeat(tabs.length));
+  const isFence = (line) => /^[ \t>]*[`~]{3,}[ \t]*$/.test(line);
   const withTabs = (block) => {
-    const [indent] = /^[ >]*/.exec(block);
-    return block.replace(new RegExp(`^(${indent} *)(\\t+)`, "gm"), (_, spaces, tabs) => spaces + "\uFDD2".repeat(tabs.length));
+    const advance = (column, sign) => (sign === "\t" ? column + 4 - (column % 4) : column + 1);
+    const [fence, ...lines] = block.split("\n");
+    const indent = [...fence.slice(0, fence.search(/[`~]{3}/))].reduce(advance, 0);
+    const content = lines.map((line, i) => {
+      let [at, column] = [0, 0];
+      while (column < indent && /[ \t>]/.test(line[at])) column = advance(column, line[at++]);
+      return i === lines.length - 1 && isFence(line) ? line : line.slice(0, at) + keepTabs(line.slice(at));
+    });
+    return [fence, ...content].join("\n");
   };
+  /* Code without a fence: indented lines behind a blank one, where no list is before them. */
+  const INDENTED = new RegExp("(?= {4}| {0,3}\t)(?<=(?:^|\n)(?![ \t>]|(?:[-+*]|\\d+[.)])[ \t])[^\n]+\n(?:[ \t]*\n)+)"
+    + "(?:(?: {4}| {0,3}\t)[^\n]*(?:\n|$)|[ \t]*\n)+", "g");
+  const withIndentedTabs = (block) => block.replace(/^( {4}| {0,3}\t)(.*)/gm, (_, indent, code) => indent + keepTabs(code));
   const tabs = (text) => text.replaceAll("\uFDD2", "\t");
-  const code = (text) => tabs(text).replace(/\n$/, "\n\n");
+  const code = (text) => tabs(text).replace(/\n$/, "\n\n"); // marked takes an empty line from its end
+  /* The text between two places, without the signs of the quotation that it is in. */
+  const withoutQuotation = (text, start, end) => {
+    const [prefix] = /^[-+*\d.) \t>]*/.exec(text.slice(text.lastIndexOf("\n", start - 1) + 1, start));
+    return text.slice(start, end).replace(new RegExp(`\n(?:[ \t]*>[ \t]?){0,${count(prefix, />/g)}}`, "g"), "\n");
+  };
   const hideMath = (text) => {
     steps = SIGN.lastIndex = 0;
     if (/[\uFDD0-\uFDD2]/.test(text)) return [text, []];
     const formulas = [];
     let [hidden, done, length] = ["", 0, 0];
+    text = text.replace(INDENTED, withIndentedTabs);
     for (let found; (found = SIGN.exec(text)); ) {
       const [[open], start, from] = [found, found.index, SIGN.lastIndex];
       if (found[1] ?? found[2]) {
@@ -104,15 +127,17 @@ const renderer = (() => {
         done = from;
         continue;
       }
-      const close = open[0] === "`" ? open : CLOSES.get(open);
+      const isUnknown = open.startsWith("\\begin") && !CLOSES.has(open); // an environment that KaTeX does not have
+      const close = open[0] === "`" ? open : isUnknown ? open.replace("begin", "end") : CLOSES.get(open);
       const at = close ? findClose(text, close, from) : -1;
       if (at < 0) continue;
       const [body, end] = [text.slice(from, at), at + close.length];
       if (open[0] === "`" && !/\n[ \t]*\n/.test(body)) SIGN.lastIndex = end;
-      if (open[0] === "`" || length + body.length > MOST) continue;
-      if (!isMath(open, body, text[start - 1] ?? "", text.slice(end, end + 4))) continue;
-      length += body.length;
-      hidden += `${text.slice(done, start)}\uFDD0${formulas.push(text.slice(start, end)) - 1}\uFDD1`;
+      if (open[0] === "`" || !isMath(open, body, text[start - 1] ?? "", text.slice(end, end + 4)) || (isUnknown && isProse(body))) continue;
+      const isRead = !isUnknown && body.length <= LONGEST && length + body.length <= MOST;
+      if (isRead) length += body.length;
+      const number = formulas.push(withoutQuotation(text, start, end)) - 1;
+      hidden += text.slice(done, start) + (isRead ? `\uFDD0${number}\uFDD1` : `\uFDD1${number}\uFDD0`);
       done = SIGN.lastIndex = end;
     }
     return [hidden + text.slice(done), formulas];
@@ -120,12 +145,12 @@ const renderer = (() => {
   const formula = {
     name: "formula",
     level: "inline",
-    start: (text) => text.indexOf("\uFDD0"),
+    start: (text) => text.search(/[\uFDD0\uFDD1]/),
     tokenizer: (text) => {
-      const [raw] = /^\uFDD0\d+\uFDD1/.exec(text) ?? [];
+      const [raw] = /^(?:\uFDD0\d+\uFDD1|\uFDD1\d+\uFDD0)/.exec(text) ?? [];
       return raw && {type: "formula", raw};
     },
-    renderer: ({raw}) => `<span class="formula">${raw}</span>`,
+    renderer: ({raw}) => `<span class="${raw[0] === "\uFDD0" ? "formula" : "as-written"}">${raw}</span>`,
   };
   /* What KaTeX cannot read, or must not do, stays as written. */
   const options = {
@@ -159,5 +184,5 @@ const renderer = (() => {
     for (const node of nodes)
       if (!node.querySelector("svg")) node.parentNode.replaceChildren(node.parentNode.querySelector(".code_wrap"));
   };
-  return {isTooMuch, asWritten, giveUp, isTired, code, hideMath, renderMath, showSources, extensions: [diagram, formula]};
+  return {isTooMuch, asWritten, giveUp, isTired, tabs, code, hideMath, renderMath, showSources, extensions: [diagram, formula]};
 })();
