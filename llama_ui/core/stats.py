@@ -39,7 +39,7 @@ def format_stats(stats: Stats) -> str:
         parts.append(f"{stats.first:.2f} s to first token")
     if stats.tokens_per_second is not None:
         parts.append(f"{about}{stats.tokens_per_second:.1f} tokens/s")
-    if (stats.prompt_tokens or stats.completion_tokens) and not (stats.estimated and stats.first is None):
+    if stats.prompt_tokens or stats.completion_tokens:
         parts.append(f"{about}{stats.prompt_tokens:,} tokens in, {about}{stats.completion_tokens:,} out")
     if stats.finish_reason in ENDED_EARLY:
         parts.append(f"{stats.finish_reason} after {stats.waited + (stats.first or 0) + stats.generating:.2f} s")

@@ -136,8 +136,10 @@ def render_reply(reply: Reply, receipts: "Receipts | None" = None) -> list[ChatM
         messages.append(error_note(reply.error))
     if reply.ending:
         messages.append(note("ending", f"{_NOTICE}{reply.ending}"))
-    if messages and reply.ended and not reply.text:
-        messages[-1]["metadata"] |= log(reply) or {}
+    if messages and reply.ended and not reply.text and (known := log(reply)):
+        if "title" in messages[-1]["metadata"]:  # of which Gradio would show the receipt
+            messages.append(note("ending", f"{_NOTICE}The reply ended before the answer began."))
+        messages[-1]["metadata"] |= known
     return messages
 
 

@@ -5,6 +5,7 @@ The JSON has its messages in OpenAI's form, and such a list from another program
 
 import codecs
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -29,7 +30,8 @@ MAX_PARTS = 1_000_000  # counted by "[", "{" and ",": a file of nothing else tak
 MAX_TITLE = 100
 _IN_PLACE_OF_CONTENT = {"tool_calls", "function_call", "refusal", "reasoning_content"}
 # What a tool was asked for, and what it gave, as items of the Responses API and as parts of Anthropic's messages.
-_OF_TOOLS = ("_call", "_call_output", "tool_use", "tool_result")
+_OF_TOOLS = re.compile(r"mcp_\w+|\w*(?:_call|_call_output|tool_use|tool_result)")
+_TOOL_ROLES = ("tool", "function", "ipython")
 _ANOTHER = "Export the conversation again, or choose another file."
 _REMOVE = "Remove it from the file, and import that again."
 
@@ -56,11 +58,15 @@ class _Part(BaseModel):
 
 def _as_parts(content: object) -> object:
     parts = content if isinstance(content, list) else [{"type": "text", "text": "" if content is None else content}]
-    return [_known_part(part) for part in parts if not (_is_of_tools(part) or _thinking([part]))]
+    return [_known_part(part) for part in parts if not (_is_of_tools(part) or _is_thinking(part))]
 
 
 def _is_of_tools(part: object) -> bool:
-    return isinstance(part, dict) and str(part.get("type")).endswith(_OF_TOOLS)
+    return isinstance(part, dict) and bool(_OF_TOOLS.fullmatch(str(part.get("type"))))
+
+
+def _is_thinking(part: object) -> bool:
+    return isinstance(part, dict) and ("thinking" in part or part.get("type") == "redacted_thinking")
 
 
 def _known_part(part: object) -> object:
@@ -79,8 +85,11 @@ def _thinking(content: object) -> str:
     return "\n\n".join(str(part["thinking"]) for part in parts if isinstance(part, dict) and "thinking" in part)
 
 
-def _joined_texts(parts: object) -> str:
-    texts = (part.get("text") for part in parts if isinstance(part, dict)) if isinstance(parts, list) else ()
+def _as_text(content: object) -> str:
+    """A text, or the texts of a list of parts."""
+    if isinstance(content, str):
+        return content
+    texts = (part.get("text") for part in content if isinstance(part, dict)) if isinstance(content, list) else ()
     return "\n\n".join(text for text in texts if isinstance(text, str))
 
 
@@ -97,19 +106,19 @@ class _Message(Receipt):
     @classmethod
     def _from_other_programs(cls, message: Any) -> Any:
         match message:
-            case {"role": "tool" | "function"}:
+            case {"role": role} if role in _TOOL_ROLES:
                 return {"role": "tool", "content": None}
             case {"type": _} if _is_of_tools(message):
                 return {"role": "tool", "content": None}
             case {"content": [_, *_] as parts} if all(map(_is_of_tools, parts)):
                 return {"role": "tool", "content": None}
             case {"type": "reasoning"}:
-                return {"role": "assistant", "content": None, "reasoning": _joined_texts(message.get("summary"))}
+                return {"role": "assistant", "content": None, "reasoning": _as_text(message.get("summary"))}
             case {"role": "developer"}:
                 return message | {"role": "system"}
             case {"role": "assistant"}:
                 thoughts = message.get("reasoning"), message.get("reasoning_content"), _thinking(message.get("content"))
-                reasoning = next((thought for thought in thoughts if thought and isinstance(thought, str)), "")
+                reasoning = next(filter(None, map(_as_text, thoughts)), "")
                 default = {"content": None} if message.keys() & _IN_PLACE_OF_CONTENT else {}
                 return default | message | {"reasoning": reasoning}
         return message
@@ -236,12 +245,22 @@ def _request_messages(body: Mapping[str, object]) -> object:
 
 def _request_settings(body: Mapping[str, object]) -> dict[str, str]:
     """The settings in the body of a chat request, as texts of a form. Malformed ones are left out."""
-    values = {name: body.get(name) for name in ("model", *SAMPLING)}
+    legacy, reasoning = (_dict(body.get(name)) for name in ("sampling_params", "reasoning"))
+    strategy = _dict(legacy.get("strategy"))
+    greedy = {"temperature": 0} if strategy.get("type") == "greedy" else {}
+    body = {**strategy, **greedy, **legacy, **body}
+    values = {name: body.get(name) for name in SAMPLING}
+    values["model"] = body.get("model") or body.get("model_id")
     lengths = (body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"))
     values["max_tokens"] = next(filter(None, lengths), None)
-    values["system_prompt"] = body.get("instructions") or body.get("system")
+    values["reasoning_effort"] = body.get("reasoning_effort") or reasoning.get("effort")
+    values["system_prompt"] = _as_text(body.get("instructions") or body.get("system"))
     values["streaming"] = "off" if body.get("stream") is False else ""
     return {name: str(value) for name, value in values.items() if _is_setting(name, value)}
+
+
+def _dict(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
 def _is_setting(name: str, value: object) -> bool:

@@ -26,7 +26,7 @@ def test_stop_before_the_first_token_joins_the_message_with_the_next(chat: Chat,
     expect(chat.replies.last).to_contain_text("Waiting for the first token")
     chat.stop_button.click()
     assert reply.ended.wait(SECONDS)
-    expect(chat.replies).to_have_count(0)
+    expect(chat.replies).to_have_text("ℹ️ The reply ended before the answer began.")
     chat.ask("two")
     assert messages(stack) == [SYSTEM, ("user", "one\n\ntwo")]
     expect(chat.page.get_by_text("Waiting")).to_have_count(0)

@@ -184,7 +184,7 @@ def test_what_came_of_a_reply_stays_when_the_connection_to_the_app_is_lost(
         expect(error.get_by_role("button", name="Retry")).to_be_visible()
         if begun:
             expect(chat.replies.first).to_have_text("Half a")
-            expect(chat.conversation.locator("[data-stats*='failed after']")).to_have_count(1)
+        expect(chat.conversation.locator("[data-stats*='failed after']")).to_have_count(1)
         expect(chat.stop_button).to_have_count(0)
 
 
@@ -230,3 +230,15 @@ def test_an_import_says_how_many_messages_of_tools_it_leaves_out(chat: Chat) -> 
     chat.open_tab("Settings")
     expect(chat.system_prompt).to_have_value("Be brief.")
     expect(chat.page.get_by_role("textbox", name="Temperature")).to_have_value("0.5")
+
+
+def test_an_import_without_a_model_leaves_the_chosen_one(chat: Chat, stack: FakeStack) -> None:
+    with chat.page.expect_file_chooser() as chooser:
+        chat.choose_in_menu("Import a chat…")
+    messages = b'[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]'
+    chooser.value.set_files([{"name": "chat.json", "mimeType": "application/json", "buffer": messages}])
+    expect(chat.replies.last).to_have_text("a")
+    expect(chat.page.locator("#model-name")).to_have_text("fake/llama")
+    chat.page.reload()
+    expect(chat.replies.last).to_have_text("a")
+    expect(chat.page.locator("#model-name")).to_have_text("fake/llama")

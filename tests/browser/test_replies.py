@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -70,7 +71,15 @@ def test_html_tags_are_shown_as_text(chat: Chat, stack: FakeStack) -> None:
 def test_code_keeps_its_indentation_when_shown_and_copied(chat: Chat, stack: FakeStack) -> None:
     code = "    def f(a: List[int]) -> str:\n\tif a < 3:\n\t\t    return '<b>$$x$$ \\[y\\]'\n\n"
     # Plain, indented, in a quotation, in a list; in lists with tabs.
-    shapes = {"": "", "  ": "  ", "> ": "> ", "- ": "  ", "1.\tOne:\n\n\t": "\t", "- a\n\t": "\t", "* a\n\t* b\n\n\t\t": "\t\t"}
+    shapes = {
+        "": "",
+        "  ": "  ",
+        "> ": "> ",
+        "- ": "  ",
+        "1.\tOne:\n\n\t": "\t",
+        "- a\n\t": "\t",
+        "* a\n\t* b\n\n\t\t": "\t\t",
+    }
     blocks = [first + f"```python\n{code}```".replace("\n", "\n" + others) for first, others in shapes.items()]
     stack.enqueue("So:\n\n" + "\n\nand\n\n".join(blocks))
     chat.allow_clipboard()
@@ -169,6 +178,27 @@ def test_a_reply_that_was_stopped_or_failed_says_so_with_its_time(chat: Chat, st
     expect(chat.page.locator("#timings button")).to_contain_text(["stopped after", "failed after"])
     chat.page.reload()
     expect(chat.conversation.locator("[data-stats*='stopped after']")).to_have_count(1)
+
+
+@pytest.mark.parametrize("beginning", [[], REASONING], ids=["nothing", "thoughts"])
+def test_a_reply_that_was_stopped_before_its_answer_has_its_time(
+    chat: Chat, stack: FakeStack, beginning: list[Any]
+) -> None:
+    stack.enqueue(*beginning, hold := Hold())
+    chat.send("one")
+    assert hold.reached.wait(SECONDS)
+    if beginning:
+        expect(chat.replies.last).to_contain_text("The user wants x.")
+    chat.stop_button.click()
+    chat.wait_until_idle()
+    line = chat.conversation.locator("[data-stats*='stopped after']")
+    expect(line).to_have_attribute("data-stats", re.compile(r"≈8 tokens in, ≈\d out · stopped after \d+\.\d\d s$"))
+    expect(chat.replies.last).to_have_text("ℹ️ The reply ended before the answer began.")
+    expect(chat.conversation).not_to_contain_text("numbers")
+    chat.page.reload()
+    expect(line).to_have_count(1)
+    chat.ask("two")
+    assert messages(stack) == [SYSTEM, ("user", "one\n\ntwo")]
 
 
 def test_a_whole_reply_keeps_its_numbers_when_a_later_one_is_stopped_and_undone(chat: Chat, stack: FakeStack) -> None:

@@ -79,7 +79,8 @@ class Chat:
         """Send a message, and wait for the end of the reply."""
         count = self.questions.count()
         self.send(text)
-        expect(self.questions).to_have_count(count + 1)  # together with Stop
+        expect(self.questions.nth(count)).to_be_visible()
+        expect(self.questions.filter(has_text=text).last).to_be_visible()  # together with Stop
         self.wait_until_idle()
 
     def wait_until_idle(self) -> None:

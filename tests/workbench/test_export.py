@@ -227,6 +227,9 @@ def test_tool_messages_are_skipped_and_counted() -> None:
             {"type": "function_call", "name": "add", "arguments": "{}"},
             {"type": "function_call_output", "output": "5"},
             {"type": "web_search_call", "status": "completed"},
+            {"type": "mcp_list_tools", "tools": []},
+            {"type": "mcp_approval_request", "name": "add"},
+            {"role": "ipython", "content": "5"},
             {"role": "assistant", "content": [{"type": "tool_use", "name": "add", "input": {}}]},
             {"role": "user", "content": [{"type": "tool_result", "content": "5"}]},
             {"role": "assistant", "content": "It is 5.", "tool_calls": [call]},
@@ -238,7 +241,7 @@ def test_tool_messages_are_skipped_and_counted() -> None:
     )
     answered = Turn("Add.", replies=(Reply("It is 5.", ended=True),))
     thought = Turn("Thanks.", replies=(Reply(reasoning="Another.", ended=True),))
-    assert (read.conversation.turns, read.skipped) == ((answered, thought), 9)
+    assert (read.conversation.turns, read.skipped) == ((answered, thought), 12)
     assert from_json(file_of(user("Hi.")), SIDE).skipped == 0
 
 
@@ -257,6 +260,9 @@ def test_tool_messages_are_skipped_and_counted() -> None:
         ({"content": "4", "reasoning": {"effort": "low"}, "reasoning_content": "2+2"}, "4", "2+2"),
         ({"type": "reasoning", "summary": [{"type": "summary_text", "text": "2+2"}]}, "", "2+2"),
         ({"content": [{"type": "thinking", "thinking": "2+2"}, {"type": "text", "text": "4"}]}, "4", "2+2"),
+        ({"content": [{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "4"}]}, "4", ""),
+        ({"content": [{"type": "thinking", "thinking": ""}, {"type": "text", "text": "4"}]}, "4", ""),
+        ({"content": "4", "reasoning_content": [{"type": "text", "text": "2+2"}]}, "4", "2+2"),
         ({"content": [{"type": "text", "text": "4"}, {"type": "tool_use", "name": "add"}]}, "4", ""),
         ({"content": [{"type": "output_text", "text": "a", "annotations": []}, "b"]}, "a\n\nb", ""),
     ],
@@ -304,8 +310,26 @@ def test_the_settings_of_a_request_are_taken() -> None:
         read = from_json(body, SIDE)
         assert read.settings == UNSET | {"system_prompt": "Rhyme.", "max_tokens": "5"}
         assert read.conversation.turns == (Turn("Hi."),)
+    parts = [{"type": "text", "text": "Rhyme.", "cache_control": {"type": "ephemeral"}}]
+    assert from_json(file_of(user("x"), system=parts), SIDE).settings == UNSET | {"system_prompt": "Rhyme."}
+    effort = from_json(file_of(user("x"), reasoning={"effort": "low"}), SIDE).settings
+    assert effort == UNSET | {"reasoning_effort": "low"}
     exported = {"settings": {"model": "mine"}, "model": "x", "seed": 7}
     assert from_json(file_of(user("x"), **exported), SIDE).settings == UNSET | {"model": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "taken"),
+    [
+        ({"type": "top_p", "temperature": 0.5, "top_p": 0.9}, {"temperature": "0.5", "top_p": "0.9"}),
+        ({"type": "greedy"}, {"temperature": "0"}),
+    ],
+)
+def test_the_settings_of_a_request_at_the_legacy_route_are_taken(
+    strategy: dict[str, object], taken: dict[str, str]
+) -> None:
+    file = file_of(user("x"), model_id="m", sampling_params={"strategy": strategy, "max_tokens": 5})
+    assert from_json(file, SIDE).settings == UNSET | {"model": "m", "max_tokens": "5"} | taken
 
 
 @pytest.mark.parametrize("wrong", ["9e99", "-1", '"x"', "[]", "{}", "null", "true", "1" * 4000])

@@ -61,15 +61,19 @@ const chat = (() => {
   };
   /* The history without what a reply leaves that ended early: a "Waiting" note, a "Thinking" that goes on, no time. */
   const isPending = ({metadata}) => metadata?.id === "waiting" || metadata?.status === "pending";
+  const note = (id, text) => ({role: "assistant", metadata: {id}, content: [{type: "text", text}], options: null});
   const withMetadata = (message, changes) => ({...message, metadata: {...message.metadata, ...changes}});
   const tokensIn = (text) => Math.ceil(new TextEncoder().encode(text).length / 4); // as the app estimates them
   const settle = (history, seconds = 0, reason = "stopped") => {
     const finish = (message) => (message.metadata?.title ? withMetadata(message, {status: "done"}) : message);
     const settled = history.filter(({metadata}) => metadata?.id !== "waiting").map(finish);
     const [question, answer] = [lastUserIndex(settled), settled.findLastIndex(({metadata}) => !metadata?.id && !metadata?.title)];
+    if (!seconds || !settled.length) return settled;
+    // Gradio shows the receipt of thoughts, so that of a reply without an answer is in a note.
+    if (answer <= question && !settled.at(-1).metadata?.id) settled.push(note("ending", "ℹ️ The reply ended before the answer began."));
     const index = answer > question ? answer : settled.length - 1;
-    const {sent, numbers = {}} = receiptOf(settled[index] ?? {}) ?? {};
-    if (!seconds || index <= question || numbers.finish_reason) return settled;
+    const {sent = receiptOf(settled[question] ?? {})?.sent, numbers = {}} = receiptOf(settled[index]) ?? {};
+    if (numbers.finish_reason) return settled;
     const generating = Math.max(0, seconds - (numbers.waited ?? 0) - (numbers.first ?? 0));
     const texts = settled.map((message) => (message.metadata?.id ? "" : textOf(message)));
     const asked = settled.flatMap(({metadata}, i) => (i <= question && !metadata?.title ? texts[i] : []));
@@ -133,8 +137,8 @@ const chat = (() => {
     onReplyLost: (history, ...settings) => {
       if (stopped) return [NO_CHANGE, NO_CHANGE]; // Gradio takes Stop for a failure
       const text = "⚠️ The connection to this page's server was lost before the reply ended. What came of it stays.";
-      const note = {role: "assistant", metadata: {id: "error"}, content: [{type: "text", text}], options: null};
-      return end([...settle(history, (performance.now() - started) / 1000, "failed"), note], settings, true);
+      const ended = [...settle(history), note("error", text)];
+      return end(settle(ended, (performance.now() - started) / 1000, "failed"), settings, true);
     },
     /* Files: Gradio's box uploads them, the app reads them, and the images and texts in them take their place. */
     onBoxChange: ({text, files}) => {

@@ -46,7 +46,8 @@ const conversations = (() => {
     page.focusBox();
     return true;
   };
-  const componentValues = ({history = NO_CHANGE, settings}) => [history, ...FIELDS.map((field) => settings[field] ?? NO_CHANGE)];
+  const valueOf = (settings, field) => (field === "model" ? settings.model || undefined : settings[field]); // a blank model is none
+  const componentValues = ({history = NO_CHANGE, settings}) => [history, ...FIELDS.map((field) => valueOf(settings, field) ?? NO_CHANGE)];
   const fill = (box) => {
     if (next.history) chat.show(next.history);
     if (next.history?.length) page.hideUntilDrawn();
