@@ -1,16 +1,18 @@
 """A conversation as both front ends hold it: a system prompt, and turns of one user message and the replies to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from llama_ui.core.errors import ChatError
+from llama_ui.core.events import Received, Token
 from llama_ui.core.messages import Image, Message, SamplingOptions, parse_sampling_options
+from llama_ui.core.option_values import Example, as_text, examples
 from llama_ui.core.stats import Stats
 
 # The names of the settings in a form, a file or a link, in the order in which the page shows them.
-SAMPLING = ("temperature", "top_p", "max_tokens", "seed", "reasoning_effort", "streaming")
-SETTINGS = ("system_prompt", "model", *SAMPLING)
+SAMPLING = tuple(field.name for field in fields(SamplingOptions) if field.name != "app_limit")
+SETTINGS = ("system_prompt", "model", *SAMPLING, "examples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +22,24 @@ class ChatSettings:
     system_prompt: str = ""
     model: str = ""
     options: SamplingOptions = SamplingOptions()
+    examples: tuple[Example, ...] = ()
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str]) -> Self:
         """Reads settings from the texts of a form, by the names in `SETTINGS`. A missing one is blank.
 
         Raises:
-            InputError: A sampling option is out of range.
+            InputError: A sampling option is out of range, or the examples have not their form.
         """
         options = parse_sampling_options(*(texts.get(name, "") for name in SAMPLING))
-        return cls(texts.get("system_prompt", ""), texts.get("model", ""), options)
+        return cls(texts.get("system_prompt", ""), texts.get("model", ""), options, examples(texts.get("examples", "")))
 
     def texts(self) -> dict[str, str]:
         """The settings as texts of a form, by the names in `SETTINGS`. An option that is not set is blank."""
         options = {name: getattr(self.options, name) for name in SAMPLING}
         options["streaming"] = None if self.options.streaming else "off"
-        texts = {name: "" if value is None else str(value).removesuffix(".0") for name, value in options.items()}
-        return {"system_prompt": self.system_prompt, "model": self.model, **texts}
+        texts = {name: as_text(value) for name, value in options.items()}
+        return {"system_prompt": self.system_prompt, "model": self.model, **texts, "examples": as_text(self.examples)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,9 @@ class Reply:
     error: ChatError | None = None  # why the reply failed
     refused: bool = False  # the message was refused for what it contains, and is not sent again with later ones
     request: ChatSettings | None = None  # the settings that it was requested with, where they are known
+    tokens: tuple[Token, ...] = ()  # of the answer, where the server told their probabilities
+    received: Received | None = None  # the response that it came with
+    samples: tuple[Self, ...] = ()  # the other replies, where several were asked for
 
     @property
     def has_answer(self) -> bool:
@@ -98,10 +104,11 @@ REFUSED = "Later messages are sent without this one."  # the ending of a reply t
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A system prompt and the turns so far. It never changes; a front end replaces it by one with another turn."""
+    """A system prompt, examples, and the turns so far. A front end replaces it by one with another turn."""
 
     system_prompt: str = ""
     turns: tuple[Turn, ...] = ()
+    examples: tuple[Example, ...] = ()
 
     def until_last_message(self) -> Self | None:
         """The conversation as it was when the last user message was sent; None where there is no user message."""
@@ -110,6 +117,11 @@ class Conversation:
                 last = replace(self.turns[count - 1], replies=())
                 return replace(self, turns=(*self.turns[: count - 1], last))
         return None
+
+    def continued(self, prefix: str) -> Self:
+        """The conversation with the beginning of an answer to its last message, from which a reply goes on."""
+        last = replace(self.turns[-1], replies=(Reply(prefix),))
+        return replace(self, turns=(*self.turns[:-1], last))
 
     def exchanges(self) -> list[Turn]:
         """The turns in the form in which they are sent: each has a user message and, except for the last, an answer.
@@ -133,8 +145,13 @@ class Conversation:
         return exchanges
 
     def messages(self) -> list[Message]:
-        """The messages to send: the system prompt unless it is blank, then user and assistant in strict alternation."""
+        """The messages to send: the system prompt unless it is blank, then user and assistant in strict alternation.
+
+        The examples come before the conversation.
+        """
         messages = [Message("system", self.system_prompt)] if self.system_prompt.strip() else []
+        for example in self.examples:
+            messages += [Message("user", example.user), Message("assistant", example.assistant)]
         for turn in self.exchanges():
             messages.append(Message("user", turn.text, turn.images))
             if turn.answer:

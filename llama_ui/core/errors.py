@@ -1,10 +1,13 @@
 """Every failure of a chat request that a person may read about, as one plain sentence and a fix."""
 
+from llama_ui.core.events import Received
+
 
 class ChatError(Exception):
     """A failure: one sentence in Markdown, and the fix, which may be blank."""
 
     refuses_message = False  # for what it contains, so that it would be refused again with each later message
+    received: Received | None = None  # the response, where there was one
 
     def __init__(self, sentence: str, fix: str) -> None:
         super().__init__(f"{sentence} {fix}".strip())

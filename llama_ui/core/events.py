@@ -1,6 +1,7 @@
 """The events that make up a model's reply.
 
 `Queued`, `Notice` and `RequestSent` come first, then deltas of `Text` and `Reasoning`, at most one `Usage`, `Finished`.
+`Tokens` come with the texts, where they are asked for, and `Received` at the end.
 """
 
 from dataclasses import dataclass, field
@@ -20,6 +21,22 @@ class Reasoning:
 
     text: str
     caught_up: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token of the answer with the natural logarithm of its probability, and the likeliest tokens at its place."""
+
+    text: str
+    logprob: float
+    alternatives: tuple[tuple[str, float], ...] = ()  # the likeliest first; the token itself may be one of them
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of a delta of the answer."""
+
+    tokens: tuple[Token, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +75,21 @@ class RequestSent:
     model: str
 
 
-type Event = Text | Reasoning | Usage | Finished | Notice | Queued | RequestSent
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What came back: the headers of the response without secrets, and the end of its body, as received."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An event of another reply than the first, where several were asked for. `index` counts from 1."""
+
+    index: int
+    event: Text | Reasoning | Finished
+
+
+type Event = Text | Reasoning | Tokens | Usage | Finished | Notice | Queued | RequestSent | Received | Sample

@@ -1,14 +1,18 @@
-"""What is sent to a model: messages, images and sampling options, and the checks on their values."""
+"""What is sent to a model: messages, images and sampling options."""
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from llama_ui.core import option_values as values
 from llama_ui.core.errors import InputError
 
 Role = Literal["system", "user", "assistant"]
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")  # the values of OpenAI's API
+MAX_SAMPLES = 8
+# What the page calls the options whose names in OpenAI's API say too little.
+_LABELS = {"response_format": "JSON schema", "top_logprobs": "Token probabilities", "n": "Samples"}
+_LABELS |= {"stop": "Stop sequences", "extra_body": "Extra fields"}
 _DATA_URL = re.compile(r"data:(image/[a-z]+);base64,([A-Za-z0-9+/]+={0,2})")
 
 
@@ -42,7 +46,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
-    """How the model samples, how long it thinks, and whether it streams. One that is None is left to the server."""
+    """How the model samples, how long it thinks, and whether it streams. One that is None is left to the server.
+
+    `response_format` is in the shape of OpenAI's API. `n` is the number of replies to one message.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -50,7 +57,20 @@ class SamplingOptions:
     seed: int | None = None
     reasoning_effort: str | None = None
     streaming: bool = True
+    response_format: values.JsonObject | None = None
+    top_logprobs: int | None = None
+    n: int | None = None
+    stop: tuple[str, ...] | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    thinking: bool | None = None
+    extra_body: values.JsonObject | None = None
     app_limit: bool = False  # whether max_tokens is a limit of the app, which nobody has asked for
+
+
+def option_label(name: str) -> str:
+    """What the page calls an option, such as "Top p"."""
+    return _LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def validate_text(label: str, text: object, max_chars: int) -> None:
@@ -79,43 +99,35 @@ def parse_sampling_options(
     seed: str = "",
     reasoning_effort: str = "",
     streaming: str = "",
+    response_format: str = "",
+    top_logprobs: str = "",
+    n: str = "",
+    stop: str = "",
+    frequency_penalty: str = "",
+    presence_penalty: str = "",
+    thinking: str = "",
+    extra_body: str = "",
 ) -> SamplingOptions:
     """Reads sampling options from the texts of a form. A blank one is left to the server; `streaming` may be "off".
 
     Raises:
-        InputError: A value is not a number, out of range, or no choice of its option.
+        InputError: A value has not the form that it must have, is out of range, or no choice of its option.
     """
-    effort = reasoning_effort.strip().lower()
-    if effort and effort not in REASONING_EFFORTS:
-        raise InputError(f"Reasoning effort must be {', '.join(REASONING_EFFORTS)}, or empty.", "")
-    if (stream := streaming.strip().lower()) not in ("", "off"):
-        raise InputError("Streaming must be off, or empty.", "")
+    thinks = values.choice("Thinking", thinking, ("on", "off"))
+    samples = values.whole_number("Samples", n.strip(), 1, MAX_SAMPLES)
     return SamplingOptions(
-        temperature=_number("Temperature", temperature.strip(), 2),
-        top_p=_number("Top p", top_p.strip(), 1),
-        max_tokens=_whole_number("Max tokens", max_tokens.strip(), 1),
-        seed=_whole_number("Seed", seed.strip(), 0),
-        reasoning_effort=effort or None,
-        streaming=not stream,
+        temperature=values.number("Temperature", temperature.strip(), 0, 2),
+        top_p=values.number("Top p", top_p.strip(), 0, 1),
+        max_tokens=values.whole_number("Max tokens", max_tokens.strip(), 1),
+        seed=values.whole_number("Seed", seed.strip(), 0),
+        reasoning_effort=values.choice("Reasoning effort", reasoning_effort, REASONING_EFFORTS) or None,
+        streaming=not values.choice("Streaming", streaming, ("off",)),
+        response_format=values.response_format(response_format),
+        top_logprobs=values.whole_number("Token probabilities", top_logprobs.strip(), 1, 20),
+        n=None if samples == 1 else samples,
+        stop=values.stop_sequences(stop),
+        frequency_penalty=values.number("Frequency penalty", frequency_penalty.strip(), -2, 2),
+        presence_penalty=values.number("Presence penalty", presence_penalty.strip(), -2, 2),
+        thinking=thinks == "on" if thinks else None,
+        extra_body=values.extra_fields(extra_body),
     )
-
-
-def _number(label: str, text: str, maximum: int) -> float | None:
-    if not text:
-        return None
-    try:
-        number = float(text.replace(",", "."))
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= maximum:
-        raise InputError(f"{label} must be 0–{maximum}, or empty.", "")
-    return number
-
-
-def _whole_number(label: str, text: str, minimum: int) -> int | None:
-    if not text:
-        return None
-    digits = text.removesuffix(".0")  # of a number that a program sent
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 10 and minimum <= int(digits) < 2**31):
-        raise InputError(f"{label} must be a whole number from {minimum}, or empty.", "")
-    return int(digits)

@@ -3,13 +3,27 @@
 import asyncio
 import math
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from statistics import fmean
 
 from llama_ui.core.conversation import REFUSED, Reply
 from llama_ui.core.errors import BadReply, ChatError, ContentFiltered
-from llama_ui.core.events import Event, Finished, Notice, Queued, Reasoning, RequestSent, Text, Usage
+from llama_ui.core.events import (
+    Event,
+    Finished,
+    Notice,
+    Queued,
+    Reasoning,
+    Received,
+    RequestSent,
+    Sample,
+    Text,
+    Token,
+    Tokens,
+    Usage,
+)
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reasoning import split_reasoning
 from llama_ui.core.stats import MANY, Stats
@@ -73,7 +87,7 @@ async def respond(
         if not (error is None or isinstance(error, ChatError)):
             yield reply
             raise error
-        yield finish(reply, error, options.streaming)
+        yield finish(reply, error, options)
     finally:
         _in_progress.discard(progress)
         reader.cancel()
@@ -102,6 +116,7 @@ class _Progress:
         self._prompt_tokens = _estimate_tokens("".join(message.content for message in messages))
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._tokens: list[Token] = []
         self._reply = Reply()  # without what a snapshot computes
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
@@ -138,6 +153,12 @@ class _Progress:
                 self._reply = replace(self._reply, model=event.model)
                 self._sent_at = time if self._sent_at is None else self._sent_at
                 return  # nothing to show: the first text need not wait for a frame after this one
+            case Tokens():
+                self._tokens += event.tokens
+            case Received():
+                self._reply = replace(self._reply, received=event)
+            case Sample():
+                self._add(event.event, time)
             case Usage():
                 self._usage = event
             case Finished():
@@ -156,6 +177,7 @@ class _Progress:
         return replace(
             self._reply,
             text=text,
+            tokens=tuple(self._tokens),
             reasoning=reasoning,
             reasoning_seconds=None if self._reasoning_at is None else max(0.0, until - self._reasoning_at),
             waited=now - self._started if self._reasoning_at is None and self._answer_at is None else None,
@@ -167,6 +189,7 @@ class _Progress:
         sent = next(time for time in (self._sent_at, first, now) if time is not None)
         usage = self._usage or Usage(None, None)
         completion = _estimate_tokens(self._reasoning[0] + self._text[0])
+        chances = [math.exp(token.logprob) for token in self._tokens] if self.end.is_set() else []
         return Stats(
             waited=sent - self._started,
             first=None if first is None else first - sent,
@@ -175,6 +198,8 @@ class _Progress:
             completion_tokens=completion if usage.completion_tokens is None else usage.completion_tokens,
             estimated=None in (usage.prompt_tokens, usage.completion_tokens),
             finish_reason=self._finish_reason,
+            mean_probability=fmean(chances) if chances else None,
+            lowest_probability=min(chances, default=None),
         )
 
 
@@ -182,8 +207,8 @@ def _estimate_tokens(text: str) -> int:
     return math.ceil(len(text.encode(errors="replace")) / BYTES_PER_TOKEN)
 
 
-def finish(reply: Reply, error: ChatError | None, streaming: bool = True) -> Reply:
-    """The last snapshot of a reply, with why it ended unless that was as usual. `streaming`: as it was requested."""
+def finish(reply: Reply, error: ChatError | None, options: SamplingOptions = SamplingOptions()) -> Reply:  # noqa: B008
+    """The last snapshot of a reply, with why it ended unless that was as usual. `options`: as they were requested."""
     reason = reply.stats.finish_reason
     kind = "" if error else next((kind for kind, names in _FINISH_REASONS if names.search(reason or "")), "")
     is_long = len(reply.text + reply.reasoning) >= MANY * BYTES_PER_TOKEN
@@ -202,10 +227,24 @@ def finish(reply: Reply, error: ChatError | None, streaming: bool = True) -> Rep
         error = BadReply("The server sent an empty reply.", "Try again, or choose another model.")
     elif not error and reason is None:
         ending = "The server ended the reply without a reason; it may not be complete."
-    elif not error and streaming and is_long and reply.stats.in_one_piece:
+    elif not error and options.streaming and is_long and reply.stats.in_one_piece:
         ending = "The reply came in one piece: the server, or a proxy in between, held the stream back."
     refused = error is not None and error.refuses_message
+    if not error:
+        ending = " ".join(filter(None, [ending, *_ignored(reply, options)]))
     if refused:
         ending = REFUSED
     stats = replace(reply.stats, finish_reason="failed") if error else reply.stats
-    return replace(reply, waited=None, ended=True, ending=ending, error=error, refused=refused, stats=stats)
+    reply = replace(reply, received=(error and error.received) or reply.received, stats=stats)
+    return replace(reply, waited=None, ended=True, ending=ending, error=error, refused=refused)
+
+
+def _ignored(reply: Reply, options: SamplingOptions) -> Iterator[str]:
+    """A sentence for each option that the server has taken no notice of, as far as the reply shows it."""
+    if options.top_logprobs and not reply.tokens:
+        yield "The server sent no token probabilities."
+    if options.thinking is False and reply.reasoning:
+        yield 'The model was asked not to think, and did; try "Reasoning effort".'
+    for stop in options.stop or ():
+        if stop in reply.text.removesuffix(stop):
+            yield f"The server did not stop at {as_code(stop)}."

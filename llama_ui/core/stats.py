@@ -18,6 +18,8 @@ class Stats:
     completion_tokens: int = 0
     estimated: bool = True  # the tokens, where the server does not count them
     finish_reason: str | None = None  # in OpenAI's terms
+    mean_probability: float | None = None  # of the tokens, 0 to 1, where the server told their probabilities
+    lowest_probability: float | None = None
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -41,6 +43,8 @@ def format_stats(stats: Stats) -> str:
         parts.append(f"{about}{stats.tokens_per_second:.1f} tokens/s")
     if stats.prompt_tokens or stats.completion_tokens:
         parts.append(f"{about}{stats.prompt_tokens:,} tokens in, {about}{stats.completion_tokens:,} out")
+    if stats.mean_probability is not None and stats.lowest_probability is not None:
+        parts.append(f"probability {stats.mean_probability:.0%} mean, {stats.lowest_probability:.1%} lowest")
     if stats.finish_reason in ENDED_EARLY:
         parts.append(f"{stats.finish_reason} after {stats.waited + (stats.first or 0) + stats.generating:.2f} s")
     elif stats.finish_reason:  # the server's own text: one printable line of it

@@ -41,12 +41,17 @@ def as_code(text: str, limit: int = 300) -> str:
     return f"`{line[:limit]}…`" if len(line) > limit else f"`{line or '(no text)'}`"
 
 
-def quote(text: str, secrets: Sequence[str] = ()) -> str:
-    """A server's own words as Markdown code, without file paths, keys, the `secrets` in use, and a full stop."""
-    text = text[:MAX_LENGTH]
+def without_secrets(text: str, secrets: Sequence[str]) -> str:
+    """The text with "[key]" in place of each secret."""
     for secret in secrets:
         for form in (secret, html.escape(secret)):
             text = re.sub(re.escape(form), "[key]", text, flags=re.IGNORECASE)
+    return text
+
+
+def quote(text: str, secrets: Sequence[str] = ()) -> str:
+    """A server's own words as Markdown code, without file paths, keys, the `secrets` in use, and a full stop."""
+    text = without_secrets(text[:MAX_LENGTH], secrets)
     for pattern, replacement in _REDACTIONS:
         text = re.sub(pattern, replacement, text)
     return as_code(re.sub(r"[.\s]+$", "", text))

@@ -14,8 +14,13 @@ from limits.strategies import FixedWindowRateLimiter
 
 from llama_ui.core.errors import InputError, RateLimited, Unsendable
 from llama_ui.core.messages import Message, SamplingOptions
+from llama_ui.core.text import as_code
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.settings import Settings
+
+FEWER = "Each sample counts as one; ask for fewer."
+# The extra fields that visitors of a public app may send: others may cost the operator money or time.
+PUBLIC_FIELDS = ("top_k", "min_p", "repetition_penalty", "repeat_penalty", "logit_bias", "chat_template_kwargs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +37,9 @@ class RateLimiter(FixedWindowRateLimiter):
     def __init__(self) -> None:
         super().__init__(MemoryStorage())
 
-    def retry_after(self, rate: RateLimitItem, *key: str) -> int:
-        """Returns the seconds until another hit is allowed, or 0 if it is allowed now."""
-        if self.test(rate, *key):
+    def retry_after(self, rate: RateLimitItem, *key: str, count: int = 1) -> int:
+        """Returns the seconds until so many more hits are allowed, or 0 if they are allowed now."""
+        if self.test(rate, *key, cost=count):
             return 0
         return max(1, math.ceil(self.get_window_stats(rate, *key).reset_time - time.time()))
 
@@ -56,40 +61,49 @@ class Limits:
             raise Unsendable(sentence, "Start a new chat.")
 
     def sampling_options(self, options: SamplingOptions) -> SamplingOptions:
-        """Returns the options with `max_tokens` set, if the app is public. Raises InputError if it is too large."""
+        """Returns the options with `max_tokens` set, if the app is public.
+
+        Raises:
+            InputError: `max_tokens` is too large, or there are extra fields that visitors may not send.
+        """
         limit = self._settings.max_tokens
         if not self._settings.public:
             return options
+        if other := [name for name in options.extra_body or () if name not in PUBLIC_FIELDS]:
+            raise InputError(f"Extra fields cannot have {as_code(other[0])} here.", f"Use {', '.join(PUBLIC_FIELDS)}.")
         if options.max_tokens is not None and options.max_tokens > limit:
             raise InputError(f"Max tokens is {options.max_tokens}.", f"Enter at most {limit}, or nothing.")
         if options.max_tokens is None and not self._connection.uses_local:  # the local stack has its own limit
             return replace(options, max_tokens=limit, app_limit=True)
         return options
 
-    def admit(self, visitor: Visitor) -> None:
-        """Counts a message, or something else that costs as much. Raises RateLimited if it is one too many."""
+    def admit(self, visitor: Visitor, count: int = 1) -> None:
+        """Counts messages, or something else that costs as much. Raises RateLimited if there are too many."""
         hits = []
         for key, subject, share in self._scopes(visitor):
             limit = self._settings.messages_per_minute * share
             rate = RateLimitItemPerMinute(limit)
-            if wait := self._rates.retry_after(rate, key):
+            if wait := self._rates.retry_after(rate, key, count=count):
                 sentence = f"{subject} may send {limit:,} message{'s' * (limit > 1)} a minute here."
-                raise RateLimited(sentence, f"Wait {wait} s, then send it again.")
+                raise RateLimited(sentence, f"Wait {wait} s, then send it again." if count <= limit else FEWER)
             hits.append((rate, key))
         for rate, key in hits:
-            self._rates.hit(rate, key)
+            self._rates.hit(rate, key, cost=count)
 
     @contextmanager
-    def reply_slot(self, visitor: Visitor) -> Iterator[None]:
-        """Counts a message, and a concurrent reply until the block ends. Raises RateLimited if either is too many."""
+    def reply_slot(self, visitor: Visitor, count: int = 1) -> Iterator[None]:
+        """Counts messages, and as many concurrent replies until the block ends. Raises RateLimited for too many.
+
+        A message to which several replies are asked for counts as so many messages.
+        """
         scopes = self._scopes(visitor)
         for key, subject, share in scopes:
             limit = self._settings.replies_at_once * share
-            if self._replies[key] >= limit:
+            if self._replies[key] + count > limit:
                 sentence = f"{subject} may have {limit:,} repl{'ies' if limit > 1 else 'y'} at once here."
-                raise RateLimited(sentence, "Wait for one to end, then send it again.")
-        self.admit(visitor)
-        replies = Counter(key for key, _, _ in scopes)
+                raise RateLimited(sentence, "Wait for one to end, then send it again." if count <= limit else FEWER)
+        self.admit(visitor, count)
+        replies = Counter({key: count for key, _, _ in scopes})
         self._replies += replies
         try:
             yield

@@ -11,7 +11,8 @@ from llama_ui.core.conversation import Reply
 from llama_ui.core.errors import ChatError, Restarting
 from llama_ui.core.logs import log_unexpected
 from llama_ui.core.messages import Message, SamplingOptions
-from llama_ui.core.reply import finish, respond
+from llama_ui.core.reply import finish
+from llama_ui.core.samples import respond
 from llama_ui.hosting.limits import Limits, Visitor
 from llama_ui.hosting.logs import log_turn
 from llama_ui.hosting.metrics import Metrics
@@ -58,7 +59,7 @@ class Turns:
             if self.draining:
                 raise Restarting("This app is being restarted.", "Send it again in a minute.")
             self.limits.check_length(messages)
-            with self.limits.reply_slot(visitor):
+            with self.limits.reply_slot(visitor, options.n or 1):
                 async with aclosing(respond(self._connection.stream, model, messages, options)) as replies:
                     async for reply in replies:
                         turn.reply = reply

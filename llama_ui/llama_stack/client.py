@@ -11,7 +11,7 @@ from llama_stack_client import AsyncLlamaStackClient, AsyncStream
 from llama_stack_client._types import Omit
 
 from llama_ui.core import errors
-from llama_ui.core.events import Event, Finished, Notice, RequestSent
+from llama_ui.core.events import Event, Finished, Notice, RequestSent, Sample
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.text import as_code
 from llama_ui.llama_stack.credentials import Credentials
@@ -28,6 +28,7 @@ CONNECT_TIMEOUT = 15.0
 LOOKUP_TIMEOUT = 60.0  # a server may ask each of its providers, and the local stack may be slow on a busy machine
 MAX_NAMES = 1000  # of models, that are remembered
 
+_FOR_SOME_ENGINES = ("stream_options", "continue_final_message", "add_generation_prompt")  # others do without
 Refusals = dict[str, str | None]  # fields that an engine refuses, and the names that it asks for, if any
 
 
@@ -117,11 +118,14 @@ class LlamaStackClient:
         name, seen = self._names.get(model, model), model
         refused, lasting = Refusals(), Refusals()  # those for this conversation, and those for any
         images = sum(len(message.images) for message in messages)
+        several = (options.n or 1) > 1
         context = replace(self._context, timeout=self._timeout, images=images, has_system=messages[0].role == "system")
         while True:
             if name != seen:
                 yield Notice(f"This server's name for the model {as_code(model)} is {as_code(name)}.")
             seen = name
+            if several and await self._takes_one(name):
+                raise errors.FieldRefused("The server sends one reply to a request.", "Ask for one.", "n", None)
             yield RequestSent(name)
             request = replace(context, model=name)
             try:
@@ -133,9 +137,12 @@ class LlamaStackClient:
                         yield Notice(f"{missing} cannot be sent to this server: its route {route} has none.")
                     with map_exceptions(request):
                         async for event in ReplyReader(response, dialect, request).events():
+                            several = several and not isinstance(event, Sample)
                             if lasting and not isinstance(event, Finished):
-                                _remember(self._refused, name, self._refused.get(name, {}) | lasting)
+                                self._remember_refusals(name, lasting)
                             yield event
+                if several:  # the server took no notice of it
+                    self._remember_refusals(name, {"n": None})
                 return
             except errors.UnknownModel as error:
                 if request.has_content:
@@ -143,9 +150,18 @@ class LlamaStackClient:
                 name = await self._other_name(model, name, error)
             except (errors.FieldRefused, errors.TooLong) as error:
                 field, instead = getattr(error, "field", "max_tokens"), getattr(error, "instead", None)
-                if request.has_content or field in refused | lasting or not (instead or _is_ours(field, options)):
+                if field == "n":
+                    self._remember_refusals(name, {"n": None})
+                if request.has_content or field in refused | lasting or not _can_go(field, instead, options):
                     raise
                 (lasting if isinstance(error, errors.FieldRefused) else refused)[field] = instead
+
+    async def _takes_one(self, name: str) -> bool:
+        """Whether the server, or the engine behind this model, is known to send one reply to a request."""
+        return "n" in self._refused.get(name, {}) or "n" in (await self.discovery.dialect()).lacks
+
+    def _remember_refusals(self, name: str, refusals: Refusals) -> None:
+        _remember(self._refused, name, self._refused.get(name, {}) | refusals)
 
     async def _open(
         self,
@@ -226,16 +242,27 @@ def _without(refused: Refusals, fields: Payload, options: SamplingOptions) -> Pa
     """The fields, and those of the legacy route's `sampling_params`, as an engine takes them that refuses some."""
     body: Payload = {}
     for name, value in fields.items():
-        if name in refused and (refused[name] or _is_ours(name, options)):
-            body |= {instead: value} if (instead := refused[name]) else {}
+        if name in refused and _can_go(name, refused[name], options):
+            body = ({instead: _in_place_of(name, value)} if (instead := refused[name]) else {}) | body
+        elif name == "sampling_params" and isinstance(value, dict):
+            body[name] = _without(refused, value, options)
         else:
-            body[name] = _without(refused, value, options) if isinstance(value, dict) else value
+            body[name] = value
     return body
 
 
-def _is_ours(field: str, options: SamplingOptions) -> bool:
-    """Whether nobody has asked for a field of the request."""
-    return field == "stream_options" or options.app_limit
+def _can_go(field: str, instead: str | None, options: SamplingOptions) -> bool:
+    """Whether a field that is refused can be left out, or be sent under another name."""
+    if field == "chat_template_kwargs":  # which may also be an extra field
+        return options.thinking is not None
+    return bool(instead) or field in _FOR_SOME_ENGINES or options.app_limit
+
+
+def _in_place_of(name: str, value: object) -> object:
+    """The value of a field under another name: the thinking, which is on or off, as a reasoning effort."""
+    if name == "chat_template_kwargs":
+        return "medium" if isinstance(value, dict) and value.get("enable_thinking") else "none"
+    return value
 
 
 def _remember[T](memory: dict[str, T], model: str, value: T) -> None:

@@ -42,6 +42,7 @@ class ServerInfo:
     text_only: list[str]  # the ids of those that are known not to take images
     local: bool  # whether it is the local stack
     demo: bool = False  # whether that runs with the demonstration model
+    lacks: tuple[str, ...] = ()  # the names of the sampling options that its route has no field for
 
 
 class Connection:
@@ -122,7 +123,8 @@ class Connection:
         # The engine of the local stack takes no images, whatever the model.
         self._text_only = [name for name, model in chat.items() if model.supports_vision is False or self.uses_local]
         demo = self.uses_local and self.local.model is None
-        return ServerInfo(client.base_url, identity.name, list(chat), self._text_only, self.uses_local, demo)
+        lacks = tuple(name for name in identity.dialect.lacks if name != "n")  # which as many requests stand for
+        return ServerInfo(client.base_url, identity.name, list(chat), self._text_only, self.uses_local, demo, lacks)
 
     def summary(self) -> str:
         """One line about the server in use. Raises what the last attempt raised; call it after one has ended."""

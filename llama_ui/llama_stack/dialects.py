@@ -5,12 +5,16 @@ and 0.2.12; 0.1.9 from its code.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from llama_ui.core.events import Event, Finished, Reasoning, Text, Usage
-from llama_ui.core.messages import Message, SamplingOptions
+from llama_ui.core.events import Event, Finished, Reasoning, Sample, Text, Token, Tokens, Usage
+from llama_ui.core.messages import Message, SamplingOptions, option_label
+from llama_ui.core.option_values import schema_of
+
+LEAST_LOGPROB = -9999.0  # as OpenAI's API writes it
+MOST_LOGPROB = 0.01  # some engines round up
 
 Payload = dict[str, object]
 Chunk = Mapping[str, Any]
@@ -21,24 +25,53 @@ class Dialect:
     """A wire format. `lacks` has the names of the `SamplingOptions` that its route has no field for."""
 
     route: str
-    payload: Callable[[str, Sequence[Message], SamplingOptions], Payload]
+    write: Callable[[str, Sequence[Message], SamplingOptions], Payload]
     events: Callable[[Chunk], Iterator[Event]]
     lacks: tuple[str, ...] = ()
 
+    def payload(self, model: str, messages: Sequence[Message], options: SamplingOptions) -> Payload:
+        """The JSON of a request. The last message is the user's, or the beginning of an answer that is to go on."""
+        unset: dict[str, Any] = dict.fromkeys(self.lacks)
+        return self.write(model, messages, replace(options, **unset))
+
     def unsupported(self, options: SamplingOptions) -> list[str]:
         """The labels of the options that are set and that the route lacks, such as "Seed"."""
-        return [name.replace("_", " ").capitalize() for name in self.lacks if getattr(options, name) is not None]
+        names = [name for name in self.lacks if name != "n"]  # in place of which there are as many requests
+        return [option_label(name) for name in names if getattr(options, name) is not None]
 
 
 def _chat_payload(model: str, messages: Sequence[Message], options: SamplingOptions) -> Payload:
-    ours = ("streaming", "app_limit")
-    return {
+    fields: Payload = {
         "model": model,
         "messages": [{"role": message.role, "content": _chat_content(message)} for message in messages],
         "stream": options.streaming,
-        **({"stream_options": {"include_usage": True}} if options.streaming else {}),
-        **{name: value for name, value in asdict(options).items() if value is not None and name not in ours},
+        "stream_options": {"include_usage": True} if options.streaming else None,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "max_tokens": options.max_tokens,
+        "seed": options.seed,
+        "reasoning_effort": options.reasoning_effort,
+        "response_format": options.response_format,
+        "logprobs": None if options.top_logprobs is None else True,
+        "top_logprobs": options.top_logprobs,
+        "n": options.n,
+        "stop": options.stop and [*options.stop],
+        "frequency_penalty": options.frequency_penalty,
+        "presence_penalty": options.presence_penalty,
+        "chat_template_kwargs": None if options.thinking is None else {"enable_thinking": options.thinking},
     }
+    if messages[-1:] and messages[-1].role == "assistant":  # vLLM begins a new answer without these two
+        fields |= {"continue_final_message": True, "add_generation_prompt": False}
+    return _merged(fields, options)
+
+
+def _merged(fields: Payload, options: SamplingOptions) -> Payload:
+    """The fields that are set, with the extra ones. An object in these is merged with the field of its name."""
+    body = {name: value for name, value in fields.items() if value is not None}
+    for name, value in (options.extra_body or {}).items():
+        ours = body.get(name)
+        body[name] = ours | value if isinstance(ours, dict) and isinstance(value, dict) else value
+    return body
 
 
 def _chat_content(message: Message) -> object:
@@ -52,28 +85,62 @@ def _text_part(message: Message) -> list[Payload]:
 
 
 def _chat_events(chunk: Chunk) -> Iterator[Event]:
-    """The events of `{"choices": [{"delta": {"content"}, "finish_reason"}], "usage"}`; other types are ignored.
+    """The events of `{"choices": [{"index", "delta": {"content"}, "logprobs", "finish_reason"}], "usage"}`.
 
-    Reasoning comes under the key that the engine behind the server uses, `usage` in a chunk with empty `choices`. Some
-    servers send a whole completion, with `message` in place of `delta`, or parts of a text.
+    Other types are ignored. `usage` comes in a chunk with empty `choices`.
     """
     for choice in _of(list, chunk.get("choices")):
-        choice = _of(dict, choice)
-        delta = _of(dict, choice.get("delta"))
-        if message := choice.get("message"):
-            delta = _of(dict, message) | delta
-        if reasoning := delta.get("reasoning_content") or delta.get("reasoning") or delta.get("thinking"):
-            for text in _texts(reasoning):
-                yield Reasoning(text.text)
-        # The refusal is the text of a model that declines.
-        if content := delta.get("content") or delta.get("refusal") or choice.get("text") or choice.get("delta"):
-            yield from _texts(content if content is not delta else None)
-        if delta.get("tool_calls") or delta.get("function_call"):
-            yield Finished("tool_calls")  # whatever reason follows
-        if reason := _of(str, choice.get("finish_reason")):
-            yield Finished(reason)
+        index = _count(_of(dict, choice).get("index"))
+        for event in _choice_events(_of(dict, choice)):
+            if index is None:
+                yield event
+            elif isinstance(event, Text | Reasoning | Finished):
+                yield Sample(index, event)
     if usage := chunk.get("usage") or _of(dict, chunk.get("x_groq")).get("usage"):
         yield from _usage(_of(dict, usage))
+
+
+def _choice_events(choice: Chunk) -> Iterator[Event]:
+    """The events of one reply. Reasoning comes under the key that the engine behind the server uses.
+
+    Some servers send a whole completion, with `message` in place of `delta`, or parts of a text.
+    """
+    delta = _of(dict, choice.get("delta"))
+    if message := choice.get("message"):
+        delta = _of(dict, message) | delta
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning") or delta.get("thinking")
+    for text in _texts(reasoning):
+        yield Reasoning(text.text)
+    # The refusal is the text of a model that declines.
+    content = delta.get("content") or delta.get("refusal") or choice.get("text") or choice.get("delta")
+    yield from _texts(content if content is not delta else None)
+    if (logprobs := choice.get("logprobs")) and not (reasoning and not delta.get("content")):
+        yield from _tokens(_of(list, _of(dict, logprobs).get("content")))
+    if delta.get("tool_calls") or delta.get("function_call"):
+        yield Finished("tool_calls")  # whatever reason follows
+    if reason := _of(str, choice.get("finish_reason")):
+        yield Finished(reason)
+
+
+def _tokens(listed: Sequence[object]) -> Iterator[Tokens]:
+    """The tokens in a list of `{"token", "logprob", "top_logprobs": [{"token", "logprob"}]}`, without blank ones."""
+    found = [(_token(item), _of(list, _of(dict, item).get("top_logprobs"))) for item in listed]
+    if tokens := tuple(
+        replace(token, alternatives=_likeliest(map(_token, others))) for token, others in found if token
+    ):
+        yield Tokens(tokens)
+
+
+def _token(item: object) -> Token | None:
+    match item:
+        case {"token": str(text), "logprob": int() | float() as logprob} if text and logprob < MOST_LOGPROB:
+            return Token(text, max(LEAST_LOGPROB, min(float(logprob), 0.0)))
+    return None
+
+
+def _likeliest(tokens: Iterable[Token | None]) -> tuple[tuple[str, float], ...]:
+    pairs = ((token.text, token.logprob) for token in tokens if token)
+    return tuple(sorted(pairs, key=lambda pair: -pair[1]))
 
 
 def _texts(content: object) -> Iterator[Text | Reasoning]:
@@ -115,8 +182,16 @@ _FINISH_REASONS = {"end_of_turn": "stop", "end_of_message": "stop", "out_of_toke
 
 
 def _legacy_payload(model: str, messages: Sequence[Message], options: SamplingOptions) -> Payload:
-    fields = {"model_id": model, "messages": [*map(_legacy_message, messages)], "stream": options.streaming}
-    return fields | ({"sampling_params": sampling} if (sampling := _legacy_sampling(options)) else {})
+    form = options.response_format or {}
+    fields: Payload = {
+        "model_id": model,
+        "messages": [*map(_legacy_message, messages)],
+        "stream": options.streaming,
+        "sampling_params": _legacy_sampling(options) or None,
+        "response_format": {"type": "json_schema", "json_schema": schema} if (schema := schema_of(form)) else None,
+        "logprobs": None if options.top_logprobs is None else {"top_k": options.top_logprobs},
+    }
+    return _merged(fields, options)
 
 
 def _legacy_message(message: Message) -> Payload:
@@ -133,6 +208,7 @@ def _legacy_sampling(options: SamplingOptions) -> Payload:
     as 1, which changes nothing.
     """
     sampling: Payload = {} if options.max_tokens is None else {"max_tokens": options.max_tokens}
+    sampling |= {"stop": [*options.stop]} if options.stop else {}
     if options.temperature == 0:
         sampling["strategy"] = {"type": "greedy"}
     elif options.temperature is not None or options.top_p is not None:
@@ -155,8 +231,26 @@ def _legacy_events(chunk: Chunk) -> Iterator[Event]:
         yield from _texts(delta or event.get("delta") or event.get("content"))
     if reason := _of(str, event.get("stop_reason")):
         yield Finished(_FINISH_REASONS.get(reason, reason))
+    yield from _legacy_tokens(_of(str, delta.get("text")), _of(list, event.get("logprobs")))
     metrics = [_of(dict, metric) for metric in _of(list, chunk.get("metrics"))]
     yield from _usage({str(metric.get("metric")): metric.get("value") for metric in metrics})
+
+
+def _legacy_tokens(text: str, listed: Sequence[object]) -> Iterator[Tokens]:
+    """The tokens in a list of `{"logprobs_by_token": {token: logprob}}`: at each place, the one that the text has."""
+    tokens = []
+    for item in listed:
+        by_token = _of(dict, _of(dict, item).get("logprobs_by_token"))
+        likeliest = _likeliest(_token({"token": token, "logprob": logprob}) for token, logprob in by_token.items())
+        chosen = max(
+            (pair for pair in likeliest if text.startswith(pair[0])), key=lambda pair: len(pair[0]), default=None
+        )
+        if chosen is None:
+            break
+        tokens.append(Token(*chosen, likeliest))
+        text = text.removeprefix(chosen[0])
+    if tokens:
+        yield Tokens(tuple(tokens))
 
 
 def _of[T](kind: type[T], value: object) -> T:
@@ -164,9 +258,12 @@ def _of[T](kind: type[T], value: object) -> T:
     return value if isinstance(value, kind) else kind()
 
 
+# The first two routes drop fields that they do not know (read in the code of 0.1.9 and 0.2.23).
+_ONLY_KNOWN = ("thinking", "extra_body")
+_LEGACY_LACKS = ("seed", "reasoning_effort", "n", "frequency_penalty", "presence_penalty", *_ONLY_KNOWN)
+LEGACY = Dialect("/v1/inference/chat-completion", _legacy_payload, _legacy_events, lacks=_LEGACY_LACKS)
+OPENAI_COMPATIBLE = Dialect("/v1/openai/v1/chat/completions", _chat_payload, _chat_events, lacks=_ONLY_KNOWN)
 CHAT_COMPLETIONS = Dialect("/v1/chat/completions", _chat_payload, _chat_events)
-OPENAI_COMPATIBLE = Dialect("/v1/openai/v1/chat/completions", _chat_payload, _chat_events)
-LEGACY = Dialect("/v1/inference/chat-completion", _legacy_payload, _legacy_events, lacks=("seed", "reasoning_effort"))
 # In order of preference: llama-stack 0.2 has the second and the third, 0.3 the first two.
 DIALECTS = (CHAT_COMPLETIONS, OPENAI_COMPATIBLE, LEGACY)
 

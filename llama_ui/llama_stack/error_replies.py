@@ -51,7 +51,12 @@ _NO_CHAT = re.compile(
 _OWN_FIELDS = {
     "stream_options": r"(?i)\bstream[_ ]options?\b|\binclude_usage\b",
     "max_tokens": r"\bmax_(new_)?tokens\b",
+    "continue_final_message": r"\bcontinue_final_message\b",
+    "add_generation_prompt": r"\badd_generation_prompt\b",
+    "chat_template_kwargs": r"\bchat_template_kwargs\b",
+    "n": r"\['n'|'n'\]|^'n' :",  # as the parameter of OpenAI's errors, the place of pydantic's, in Groq's words
 }
+
 # llama-stack, OGX: 'in the provider data header, e.g. x-llamastack-provider-data: {"openai_api_key": "<API_KEY>"}'
 _PROVIDER_DATA = re.compile(r"(?i)provider[-_ ]data\b(?:.*?\{\W*(\w+))?", re.DOTALL)
 _PAGE = re.compile(r"(?i)[\s\ufeff]*<(!doctype\b|!--|\?xml\b|(html|head|title|meta|body|center|div|h\d|p)\b)")
@@ -219,9 +224,11 @@ def _explain_rejection(reply: _ErrorReply, request: RequestContext, text: str) -
         return errors.BadReply(f"The model {as_code(request.model)} does not chat: {words}.", "Choose a chat model.")
     field = next((name for name, names in _OWN_FIELDS.items() if re.search(names, reply.fields)), None)
     if field and reply.status in (0, 400, 422):
-        instead = re.search(r"\bmax_completion_tokens\b", reply.fields) if field == "max_tokens" else None
+        instead = "reasoning_effort" if field == "chat_template_kwargs" else None
+        if field == "max_tokens" and re.search(r"\bmax_completion_tokens\b", reply.fields):
+            instead = "max_completion_tokens"
         sentence = f"The server refused {as_code(field)}: {words}."
-        return errors.FieldRefused(sentence, "Change the request.", field, instead[0] if instead else None)
+        return errors.FieldRefused(sentence, "Change the request.", field, instead)
     if request.images and reply.status == 500 and _BARE_FAILURE.fullmatch(reply.message):
         fix = "The picture may be the reason: undo the message, or choose a model that takes pictures."
         return errors.MessageRefused(f"The server failed (500): {words}.", fix)

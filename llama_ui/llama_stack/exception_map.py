@@ -16,6 +16,7 @@ from llama_ui.core import errors
 from llama_ui.core.errors import ServerError
 from llama_ui.core.text import as_code, quote
 from llama_ui.llama_stack.error_replies import RequestContext, address_fix, explain_event, explain_status
+from llama_ui.llama_stack.received import received
 from llama_ui.transport.http import Redirected
 
 
@@ -27,6 +28,8 @@ def map_exceptions(request: RequestContext) -> Iterator[None]:
     except Exception as error:
         if (mapped := explain(error, request)) is None:
             raise
+        if isinstance(response := getattr(error, "response", None), httpx.Response):
+            mapped.received = received(response, response.content, request.secrets)
         raise mapped from error
 
 

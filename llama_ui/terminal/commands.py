@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from llama_ui.core.conversation import ChatSettings, Conversation
+from llama_ui.core.conversation import SAMPLING, ChatSettings, Conversation
 from llama_ui.core.errors import InputError
-from llama_ui.core.messages import validate_text
+from llama_ui.core.messages import option_label, validate_text
 from llama_ui.core.stats import format_stats
 from llama_ui.core.text import as_code
 from llama_ui.llama_stack.models import same_model, unknown_model
@@ -15,6 +15,8 @@ HELP = """\
 /system [TEXT]  show the system prompt, or set it; "/system -" clears it
 /model [ID]     show the model, or choose another
 /models         list the models
+/settings       show the sampling options that are set
+/set NAME VALUE set one, such as temperature, seed or stop; "/set NAME -" clears it
 /clear          clear the conversation
 /save FILE      save the conversation: as JSON to a .json file, else as Markdown
 /code           show the last request as Python
@@ -39,7 +41,7 @@ async def execute(session: Session, line: str) -> None:
 async def _run(session: Session, name: str, argument: str) -> None:
     show = session.output.print_status
     match name:
-        case "/models" | "/clear" | "/code" | "/help" if argument:
+        case "/models" | "/settings" | "/clear" | "/code" | "/help" if argument:
             raise InputError(f"{name} takes no argument.", "To send it as a message, start it with two slashes.")
         case "/system":
             if argument:
@@ -60,6 +62,11 @@ async def _run(session: Session, name: str, argument: str) -> None:
             current = await session.resolve_model()
             lines = [f"{'*' if model == current else ' '} {model}" for model in models]
             show("\n".join(lines) or "The server lists no chat model.")
+        case "/settings":
+            set_ = {name: text for name, text in _options(session).items() if text}
+            show("\n".join(f"{name}: {text}" for name, text in set_.items()) or "No option is set.")
+        case "/set":
+            _set(session, *(*argument.split(maxsplit=1), "", "")[:2])
         case "/clear":
             session.conversation = Conversation(session.conversation.system_prompt)
             show("Conversation cleared.")
@@ -71,6 +78,26 @@ async def _run(session: Session, name: str, argument: str) -> None:
             show(HELP)
         case _:
             raise InputError(f"There is no command {as_code(name, 40)}.", "/help lists them.")
+
+
+def _options(session: Session) -> dict[str, str]:
+    """The sampling options as texts, by their names."""
+    texts = ChatSettings(options=session.options).texts()
+    return {name: texts[name] for name in SAMPLING}
+
+
+def _set(session: Session, name: str, value: str) -> None:
+    if name not in SAMPLING:
+        raise InputError(f"There is no option {as_code(name, 40)}.", f"The options are {', '.join(SAMPLING)}.")
+    if not value:
+        raise InputError("The value is missing.", f"Enter it after /set {name}, or - to clear the option.")
+    options = ChatSettings.from_texts(_options(session) | {name: "" if value == "-" else value}).options
+    if options.response_format:
+        from llama_ui.workbench.schema import check_schema  # imports jsonschema, which takes 0.1 s
+
+        check_schema(options)
+    session.options = options
+    session.output.print_status(f"{option_label(name)}: {_options(session)[name] or 'not set'}")
 
 
 def _save(session: Session, name: str) -> None:

@@ -5,8 +5,9 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from llama_ui.core.conversation import ChatSettings, Conversation, Reply, Turn
-from llama_ui.core.messages import validate_text
-from llama_ui.core.reply import TICK_SECONDS, respond
+from llama_ui.core.messages import SamplingOptions, validate_text
+from llama_ui.core.reply import TICK_SECONDS
+from llama_ui.core.samples import respond
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.llama_stack.models import same_model
 from llama_ui.settings import Settings
@@ -22,6 +23,7 @@ class Session:
         self.output = output
         self.conversation = Conversation(settings.system_prompt)
         self.model = ""  # blank: the connection's choice
+        self.options = SamplingOptions()
         self.models: list[str] = []  # the chat models that the server listed last
         self._printed_notices: set[str] = set()
 
@@ -49,7 +51,7 @@ class Session:
 
     async def send(self, text: str) -> Reply:
         """Sends a message and prints the reply as it arrives. Adds both to the conversation, also when cancelled."""
-        before, request = self.conversation, ChatSettings(self.conversation.system_prompt, self.model)
+        before, request = self.conversation, ChatSettings(self.conversation.system_prompt, self.model, self.options)
         validate_text("message", text, self.settings.max_message_chars)
         validate_text("system prompt", request.system_prompt, self.settings.max_message_chars)
         messages = replace(before, turns=(*before.turns, Turn(text))).messages()
@@ -58,16 +60,27 @@ class Session:
             async with aclosing(respond(self.connection.stream, self.model, messages, request.options)) as snapshots:
                 async for reply in snapshots:
                     self._print(reply)
+            reply = await self._with_verdict(reply)
         finally:
             self.output.finish_reply(reply)
             request = replace(request, model=reply.model or request.model)
             turn = Turn(text, replies=(replace(reply, request=request),), request=request)
             self.conversation = replace(before, turns=(*before.turns, turn))
+        for number, sample in enumerate(reply.samples, start=2):
+            self.output.print_status(f"Sample {number}:")
+            self.output.finish_reply(sample)
         if reply.ending:
-            self.output.print_status(reply.ending)
+            self.output.print_status(reply.ending.replace("`", ""))
         if reply.error:
             raise reply.error
         return reply
+
+    async def _with_verdict(self, reply: Reply) -> Reply:
+        if not self.options.response_format:
+            return reply
+        from llama_ui.workbench.schema import with_verdict  # imports jsonschema, which takes 0.1 s
+
+        return await with_verdict(reply, self.options)
 
     def _print(self, reply: Reply) -> None:
         for notice in reply.notices:

@@ -10,6 +10,8 @@ from starlette.middleware import Middleware
 
 from llama_ui.core.conversation import SETTINGS
 from llama_ui.core.images import MAX_IMAGES
+from llama_ui.core.messages import MAX_SAMPLES, option_label
+from llama_ui.core.option_values import MAX_JSON_CHARS, SENT_BY_THE_APP
 from llama_ui.hosting import health, uploads
 from llama_ui.hosting.logins import Logins
 from llama_ui.hosting.page_cache import PageCache
@@ -62,6 +64,7 @@ def build(settings: Settings, connection: Connection, turns: Turns) -> gr.Blocks
             guide = gr.HTML(html.render("guide"), elem_id="guide", apply_default_css=False)
             layout.render_compare(tabs, chat)
             details = layout.render_server_panel(page, fields)
+        layout.connect_checks(tabs, fields)
         layout.connect_code(tabs, chat, code)
         layout.render_files(tabs, chat)
         demo.load(None, js="page.init")
@@ -86,9 +89,11 @@ def create_app(settings: Settings, connection: Connection, turns: Turns) -> Fast
     demo.has_launched = True  # otherwise Gradio hands out any local file that a caller names (`_check_allowed`)
     style = (STATIC / "style.css").read_text(encoding="utf-8")
     gradio_patches.apply(demo, identity.head(TITLE, style))
-    limits = json.dumps({"chars": settings.max_message_chars, "images": MAX_IMAGES})
+    limits: dict[str, object] = {"chars": settings.max_message_chars, "images": MAX_IMAGES, "samples": MAX_SAMPLES}
+    limits |= {"json": MAX_JSON_CHARS, "reserved": SENT_BY_THE_APP}
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.js")))
-    script = f"const LIMITS = {limits};\nconst FIELDS = {json.dumps(SETTINGS)};\n{scripts}"
+    labels = json.dumps({name: option_label(name) for name in SETTINGS})
+    script = f"const LIMITS = {json.dumps(limits)};\nconst LABELS = {labels};\n{scripts}"
     security = Middleware(SecurityMiddleware, settings=settings, turns=turns, script=script)
     middleware = [security, *([] if settings.logins else [Middleware(PageCache)])]
     routes = [*health.routes(connection, turns), *identity.routes(TITLE, settings), *renderer.routes()]

@@ -11,10 +11,19 @@ from gradio.components.multimodal_textbox import MultimodalData
 from gradio.data_classes import GradioRootModel
 from pydantic import BeforeValidator, ConfigDict, model_validator
 
-from llama_ui.core.conversation import SETTINGS, Turn
+from llama_ui.core.conversation import SETTINGS, Reply, Turn
 from llama_ui.core.errors import InputError
 from llama_ui.web.handlers import Handlers
-from llama_ui.web.history import ChatMessage, error_note, render_user, sanitize_history
+from llama_ui.web.history import (
+    ChatMessage,
+    error_note,
+    read_prefix,
+    render_for_programs,
+    render_samples,
+    render_user,
+    sanitize_history,
+)
+from llama_ui.workbench.details import Details
 
 # For values as they are sent, without the thread and the checks that Gradio spends on each, in every frame of a reply.
 RAW: dict[str, Any] = {"preprocess": False, "postprocess": False}
@@ -54,6 +63,9 @@ class LlamaChatInterface(gr.ChatInterface):
         chatbot = make_chatbot("Conversation", buttons=["copy"], placeholder=" ", elem_id="conversation")
         # Why a message is not sent, or a file not accepted.
         self.message_error = gr.HTML("", elem_id="message-error", render=False)
+        # What comes with a reply, which is no part of the history (`workbench.details`), and the replies if several.
+        self.details = gr.Textbox("", visible="hidden", max_lines=1)
+        self.samples = make_chatbot("Samples", elem_id="samples", buttons=["copy"], render=False)
         super().__init__(
             page.reply,
             multimodal=True,
@@ -64,6 +76,7 @@ class LlamaChatInterface(gr.ChatInterface):
             analytics_enabled=False,
         )
         self.message_error.render()
+        gr.HTML('<div id="variables"></div>', apply_default_css=False)
 
     @property
     def conversation(self) -> list[Any]:
@@ -74,6 +87,7 @@ class LlamaChatInterface(gr.ChatInterface):
         box, chat = self.textbox, [self.textbox, self.chatbot]
         conversation = self.conversation
         self._setup_files()
+        self.details.change(None, self.details, None, js="tokens.onArrival")
         message = [box, *conversation]
         # It has no outputs: Gradio would cover them with the word "Error" when the message is refused.
         checked = box.submit(None, message, None, js="chat.validate")
@@ -87,10 +101,12 @@ class LlamaChatInterface(gr.ChatInterface):
         )
         replies = []
         for event in (submitted, retried, edited, prepared):
-            reply = event.success(self._reply_to_page, conversation, self.chatbot, **RAW)
+            outputs = [self.chatbot, self.details, self.samples]
+            fill = "variables.fillEdited" if event is edited else "variables.fillSettings"
+            reply = event.success(self._reply_to_page, conversation, outputs, js=fill, **RAW)
             if event is edited:
                 event.success(None, conversation, box, js="chat.lockForEdit")  # until the reply begins
-            reply.then(None, conversation, chat, js="chat.onReplyEnd")
+            reply.then(None, [*outputs, *self.additional_inputs], chat, js="chat.onReplyEnd")
             reply.failure(None, conversation, chat, js="chat.onReplyLost")
             replies.append(reply)
         box.stop(None, conversation, self.chatbot, js="chat.onStop", cancels=replies)
@@ -117,14 +133,22 @@ class LlamaChatInterface(gr.ChatInterface):
 
     async def _reply_to_page(
         self, history: list[ChatMessage], request: gr.Request, *settings: Any
-    ) -> AsyncGenerator[list[ChatMessage], None]:
-        """Yields the conversation, which ends with a user message, with the reply to it."""
+    ) -> AsyncGenerator[tuple[list[ChatMessage], Any, Any], None]:
+        """Yields the conversation, which ends with a user message, with the reply, its details, and its samples."""
         if not history:
             return  # a program's doing: the page adds a message first
         *before, message = history
-        async with aclosing(self.fn(message, before, *settings, request)) as updates:
-            async for messages in updates:
-                yield [*before, *messages]
+        prefix = None
+        if before and message["role"] == "assistant":  # the reply is to go on from it
+            prefix = read_prefix(message)
+            *before, message = before
+        details, conversation, reply = Details(), history, Reply()
+        async with aclosing(self._page.answer(message, before, settings, request, prefix)) as updates:
+            async for messages, reply in updates:
+                conversation = [*before, *messages]
+                yield conversation, details.text(reply, prefix), render_samples(reply)
+        if reply.tokens:
+            yield conversation, gr.skip(), gr.skip()  # Gradio sends the last values once more, as a whole
 
     async def reply_again(self, form: object, request: gr.Request) -> AsyncGenerator[list[ChatMessage], None]:
         """Yields the last message of a history with another reply to it.
@@ -134,8 +158,9 @@ class LlamaChatInterface(gr.ChatInterface):
         if not isinstance(form, dict) or not isinstance(settings := form.get("settings"), dict):
             return  # a program's doing
         history = sanitize_history(form.get("history"))
-        async with aclosing(self._reply_to_page(history, request, *map(settings.get, SETTINGS))) as conversations:
-            async for conversation in conversations:
+        values = map((settings | {"n": ""}).get, SETTINGS)
+        async with aclosing(self._reply_to_page(history, request, *values)) as updates:
+            async for conversation, *_ in updates:
                 yield conversation[len(history) - 1 :]
 
     async def _reply_to_program(
@@ -151,9 +176,9 @@ class LlamaChatInterface(gr.ChatInterface):
         except InputError as error:
             yield [error_note(error)], history
             return
-        async with aclosing(self._reply_to_page(sent, request, *settings)) as conversations:
-            async for conversation in conversations:
-                yield conversation[len(sent) :], conversation
+        async with aclosing(self._page.answer(sent[-1], history, settings, request)) as updates:
+            async for (message, *messages), reply in updates:
+                yield render_for_programs(messages, reply), [*history, message, *messages]
 
 
 def _apply_edit(history: list[ChatMessage], edit: gr.EditData) -> list[ChatMessage]:

@@ -15,6 +15,7 @@ from llama_ui.core.errors import ChatError, InputError, UnknownModel, Unsendable
 from llama_ui.core.images import MAX_IMAGES, is_clean_form
 from llama_ui.core.logs import log_unexpected
 from llama_ui.core.messages import Image, validate_text
+from llama_ui.core.option_values import as_text
 from llama_ui.core.reply import TICK_SECONDS, finish
 from llama_ui.core.text import as_code
 from llama_ui.hosting.limits import Visitor, network
@@ -29,6 +30,7 @@ from llama_ui.web.attachments import read_attachment
 from llama_ui.web.history import ChatMessage, Receipts, error_note, note, parse, render_reply, with_request
 from llama_ui.workbench import better_models, share_link
 from llama_ui.workbench.check import CheckResult, check_connection
+from llama_ui.workbench.continuation import Prefix
 
 MAX_MODEL_CHARS = 300
 MAX_CONVERSATION_IMAGES = 20
@@ -47,6 +49,10 @@ class BaseHandlers:
         validate_text("system prompt", values[0] or "", self._settings.max_message_chars)
         validate_text("model's name", values[1] or "", MAX_MODEL_CHARS)
         settings = ChatSettings.from_texts(form_texts(values))
+        if settings.options.response_format:
+            from llama_ui.workbench.schema import check_schema  # imports jsonschema, which takes 0.1 s
+
+            check_schema(settings.options)
         return replace(settings, options=self._turns.limits.sampling_options(settings.options))
 
     def read_message(self, message: object) -> Turn:
@@ -102,17 +108,40 @@ class Handlers(BaseHandlers):
         seed: str | None = None,
         reasoning_effort: str | None = None,
         streaming: str | None = None,
+        response_format: str | None = None,
+        top_logprobs: str | None = None,
+        n: str | None = None,
+        stop: str | None = None,
+        frequency_penalty: str | None = None,
+        presence_penalty: str | None = None,
+        thinking: str | None = None,
+        extra_body: str | None = None,
+        examples: str | None = None,
         request: gr.Request | None = None,
     ) -> AsyncGenerator[list[ChatMessage], None]:
         """Yields the user message, and after it the reply as it grows. The parameters' names are a public API.
 
         Never raises: an exception here would lock the page until it is reloaded.
         """
+        values = [system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort, streaming]
+        values += [response_format, top_logprobs, n, stop, frequency_penalty, presence_penalty, thinking, extra_body]
+        async with aclosing(self.answer(message, history, [*values, examples], request)) as updates:
+            async for messages, _ in updates:
+                yield messages
+
+    async def answer(
+        self,
+        message: ChatMessage,
+        history: list[ChatMessage],
+        values: Sequence[object],
+        request: gr.Request | None,
+        prefix: Prefix | None = None,
+    ) -> AsyncGenerator[tuple[list[ChatMessage], Reply], None]:
+        """Yields the user message with the reply to it, and that reply, which goes on from `prefix`. Never raises."""
         messages = [message]
         try:
-            values = (system_prompt, model, temperature, top_p, max_tokens, seed, reasoning_effort, streaming)
             settings = self.read_settings(values)
-            conversation = parse([*history, message], settings.system_prompt)
+            conversation = parse([*history, message], settings.system_prompt, settings.examples)
             try:
                 self.check_message(conversation.turns[-1])
                 await self.check_images(conversation.turns)
@@ -120,22 +149,28 @@ class Handlers(BaseHandlers):
                 raise Unsendable(error.sentence, error.fix) from error
             seen = {notice for turn in conversation.turns for reply in turn.replies for notice in reply.notices}
             sent, visitor, receipts = None, visitor_of(request), Receipts()
+            if prefix:
+                conversation = conversation.continued(prefix.text)
             replies = self._turns.respond(visitor, settings.model, conversation.messages(), settings.options)
             async with aclosing(replies):
                 async for reply in replies:
+                    reply = prefix.joined(reply) if prefix else reply
+                    if reply.ended and settings.options.response_format:
+                        reply = await self._with_verdicts(reply, settings)
                     if reply.model and not sent:
                         sent = replace(settings, model=reply.model)
                         message = with_request(message, sent)
                     notices = tuple(notice for notice in reply.notices if notice not in seen)
-                    messages = [message, *self._render(replace(reply, request=sent, notices=notices), receipts)]
-                    yield messages
+                    reply = replace(reply, request=sent, notices=notices)
+                    messages = [message, *self._render(reply, receipts)]
+                    yield messages, reply
         except ChatError as error:
-            yield [*messages, *render_reply(finish(Reply(), error))]
+            yield [*messages, *render_reply(finish(Reply(), error))], Reply()
         except Exception:
-            yield [*messages, error_note(log_unexpected("replying"))]
+            yield [*messages, error_note(log_unexpected("replying"))], Reply()
 
     def _render(self, reply: Reply, receipts: Receipts) -> list[ChatMessage]:
-        if reply.waited is None:
+        if reply.waited is None or reply.text:
             return render_reply(reply, receipts)
         waiting = f"The server is getting ready; your message is sent as soon as it is. {self._connection.progress}"
         if reply.position:
@@ -145,6 +180,12 @@ class Handlers(BaseHandlers):
         elif self._connection.ready:
             waiting = "Waiting for the first token"
         return [note("waiting", f"*{waiting}… {int(reply.waited)} s*")]
+
+    async def _with_verdicts(self, reply: Reply, settings: ChatSettings) -> Reply:
+        from llama_ui.workbench.schema import with_verdict
+
+        samples = [await with_verdict(sample, settings.options) for sample in reply.samples]
+        return replace(await with_verdict(reply, settings.options), samples=tuple(samples))
 
     def attach(self, message: dict[str, Any] | None) -> dict[str, dict[str, list[str]]]:
         """Reads the box's files: path -> its `images` (`data:` URLs), `texts` and `problems` (HTML), one in all."""
@@ -234,8 +275,8 @@ class Handlers(BaseHandlers):
 
 
 def form_texts(values: Sequence[object]) -> dict[str, str]:
-    """The values of the page's settings, in the order of `SETTINGS`, as texts by their names."""
-    return {name: "" if value is None else str(value) for name, value in zip(SETTINGS, values, strict=True)}
+    """The page's settings, in the order of `SETTINGS`, as texts by their names. Those that are missing are blank."""
+    return dict.fromkeys(SETTINGS, "") | {name: as_text(value) for name, value in zip(SETTINGS, values, strict=False)}
 
 
 def account_of(request: gr.Request | None) -> str:

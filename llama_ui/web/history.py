@@ -18,8 +18,11 @@ from typing import Any
 from llama_ui.core.conversation import ChatSettings, Conversation, Reply, Turn, add_reply
 from llama_ui.core.errors import ChatError
 from llama_ui.core.messages import Image, sanitize_text
+from llama_ui.core.option_values import Example
 from llama_ui.core.stats import Stats, format_stats
-from llama_ui.workbench.receipt import Receipt, receipt
+from llama_ui.workbench.continuation import Prefix
+from llama_ui.workbench.details import to_openai
+from llama_ui.workbench.receipt import Receipt, receipt, sent_texts
 
 type ChatMessage = dict[str, Any]
 _METADATA = ("id", "title", "status", "duration", "log")
@@ -57,14 +60,14 @@ def _sanitize_metadata(metadata: object) -> dict[str, Any] | None:
     return known | {name: sanitize_text(value) for name, value in known.items() if isinstance(value, str)}
 
 
-def parse(history: Iterable[ChatMessage], system_prompt: str = "") -> Conversation:
+def parse(history: Iterable[ChatMessage], system_prompt: str = "", examples: tuple[Example, ...] = ()) -> Conversation:
     """The conversation in a sanitized history. Keeps notices; the page's other notes are only displayed."""
     turns: list[Turn] = []
     for message in history:
         metadata = message["metadata"] or {}
         known = Receipt.parse(metadata.get("log"))
         fields = known.fields()
-        text = "\n\n".join(part["text"] for part in message["content"] if part.get("text"))
+        text = text_of(message)
         match message:
             case {"role": "user"}:
                 urls = [part["value"]["url"] for part in message["content"] if "value" in part]
@@ -82,7 +85,20 @@ def parse(history: Iterable[ChatMessage], system_prompt: str = "") -> Conversati
             case _:
                 fields["text"] = text
         _add_fields(turns, fields)
-    return Conversation(system_prompt, tuple(turns))
+    return Conversation(system_prompt, tuple(turns), examples)
+
+
+def read_prefix(message: ChatMessage) -> Prefix:
+    """The beginning of an answer that a reply is to go on from, with its tokens where its receipt has them."""
+    numbers = Receipt.parse((message["metadata"] or {}).get("log")).numbers
+    if numbers is None or numbers.estimated:
+        return Prefix(text_of(message))
+    return Prefix(text_of(message), numbers.completion_tokens, numbers.prompt_tokens)
+
+
+def text_of(message: ChatMessage) -> str:
+    """The texts in a message."""
+    return "\n\n".join(part["text"] for part in message["content"] if part.get("text"))
 
 
 def _add_fields(turns: list[Turn], fields: dict[str, Any]) -> None:
@@ -114,7 +130,7 @@ def render_user(turn: Turn) -> ChatMessage:
 
 def with_request(message: ChatMessage, request: ChatSettings) -> ChatMessage:
     """A user message with the settings that were sent for it. They stay where the reply is stopped before it begins."""
-    return message | {"metadata": {"log": json.dumps({"sent": request.texts()}, ensure_ascii=False)}}
+    return message | {"metadata": {"log": json.dumps({"sent": sent_texts(request)}, ensure_ascii=False)}}
 
 
 def render_reply(reply: Reply, receipts: "Receipts | None" = None) -> list[ChatMessage]:
@@ -141,6 +157,38 @@ def render_reply(reply: Reply, receipts: "Receipts | None" = None) -> list[ChatM
             messages.append(note("ending", f"{_NOTICE}The reply ended before the answer began."))
         messages[-1]["metadata"] |= known
     return messages
+
+
+def render_samples(reply: Reply) -> list[ChatMessage]:
+    """All replies to one message, a message for each; none where one was asked for.
+
+    When a reply has ended, its `log` has as `kept` the messages that it is in a conversation.
+    """
+    samples: tuple[Reply, ...] = (reply, *reply.samples) if reply.samples else ()
+    return [_render_sample(replace(sample, request=reply.request, notices=())) for sample in samples]
+
+
+def _render_sample(reply: Reply) -> ChatMessage:
+    text = reply.text or str(reply.error or "…")
+    if not reply.ended:
+        return _message("assistant", [_text_part(text)], None)
+    line = " · ".join(filter(None, [format_stats(reply.stats), reply.ending]))
+    return _message("assistant", [_text_part(text)], {"log": json.dumps({"line": line, "kept": render_reply(reply)})})
+
+
+def render_for_programs(messages: list[ChatMessage], reply: Reply) -> list[ChatMessage]:
+    """The messages of a reply and of its samples; when it has ended, with the probabilities of the answer's tokens."""
+    if reply.ended and reply.tokens:
+        probabilities = {"logprobs": to_openai(reply.tokens)}
+        messages = [
+            message | {"metadata": {**(message["metadata"] or {}), **probabilities}} if _is_answer(message) else message
+            for message in messages
+        ]
+    return [*messages, *(message for sample in reply.samples for message in render_reply(sample))]
+
+
+def _is_answer(message: ChatMessage) -> bool:
+    return not ((message["metadata"] or {}).keys() & {"id", "title"})
 
 
 class Receipts:

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from llama_ui.core.messages import REASONING_EFFORTS
+from llama_ui.core.messages import REASONING_EFFORTS, option_label
 from llama_ui.local_stack.catalog import BETTER_MODELS
 from llama_ui.settings import Settings
 from llama_ui.web import html
@@ -113,25 +113,45 @@ def _render_settings(settings: Settings) -> list[Field]:
     )
     gr.HTML(html.render("presets"), apply_default_css=False)
     model = gr.Textbox(settings.model, label="Model", visible="hidden")  # the header has a picker for it
-    with gr.Row(elem_id="sampling"):
+    with gr.Row(elem_classes="pairs"):
         # Text boxes, because an empty number box sends 0 (Gradio 6.31).
         sampling = [_render_option(name) for name in ("temperature", "top_p", "max_tokens", "seed")]
     effort = gr.Dropdown(
         [("Server default", ""), *REASONING_EFFORTS], label="Reasoning effort", info="Reasoning models only"
     )
     streaming = gr.Dropdown([("On", ""), ("Off", "off")], value="", label="Streaming")
-    fields: list[Field] = [system_prompt, model, *sampling, effort, streaming]
+    with gr.Accordion("Request", open=False, elem_id="request"):
+        request = _render_request()
+    gr.HTML('<p class="hint" id="lacks" role="status"></p>', apply_default_css=False)
+    fields: list[Field] = [system_prompt, model, *sampling, effort, streaming, *request]
     gr.on([field.change for field in fields], None, fields, None, js="form.onChange")
     blank = [settings.system_prompt, gr.skip(), *[""] * len(fields[2:])]
     _hidden("reset").click(lambda: blank, None, fields, queue=False)
     return fields
 
 
-def _render_option(name: str) -> gr.Textbox:
-    """A sampling option, and the place for what is wrong with it."""
+def _render_request() -> list[Field]:
+    """What else a request can have, in the order of `SETTINGS`."""
+    schema = _render_option("response_format", "None", lines=2, max_lines=12)
+    gr.HTML(html.render("schemas"), apply_default_css=False)
+    probabilities = gr.Dropdown([("Off", ""), ("On", "5")], value="", label=option_label("top_logprobs"))
+    with gr.Row(elem_classes="pairs"):
+        samples = _render_option("n", "1")
+        stop = _render_option("stop", "One in each line", lines=1, max_lines=4)
+        penalties = [_render_option("frequency_penalty"), _render_option("presence_penalty")]
+    choices = [("Server default", ""), ("On", "on"), ("Off", "off")]
+    thinking = gr.Dropdown(choices, value="", label="Thinking", info="Reasoning models only")
+    extra = _render_option("extra_body", '{"top_k": 40}', lines=1, max_lines=12)
+    examples = gr.Textbox(label="Examples", visible="hidden", elem_id="field-examples", lines=2)
+    gr.HTML(html.render("examples"), apply_default_css=False)
+    return [schema, probabilities, samples, stop, *penalties, thinking, extra, examples]
+
+
+def _render_option(name: str, placeholder: str = "Server default", lines: int = 1, max_lines: int = 1) -> gr.Textbox:
+    """An option, and the place for what is wrong with it."""
     with gr.Column(min_width=160):  # two in a row
-        label = name.replace("_", " ").capitalize()
-        option = gr.Textbox(label=label, placeholder="Server default", max_lines=1, elem_id=f"field-{name}")
+        label, elem_id = option_label(name), f"field-{name}"
+        option = gr.Textbox(label=label, placeholder=placeholder, lines=lines, max_lines=max_lines, elem_id=elem_id)
         gr.HTML(f'<p class="problem" id="problem-{name}" role="alert"></p>', apply_default_css=False)
     return option
 
@@ -146,7 +166,20 @@ def _render_code() -> list[gr.HTML]:
 
 def _render_form(label: str) -> gr.HTML:
     with gr.Tab(label, render_children=True):
-        return _html(f"code-{label.lower()}")
+        form = _html(f"code-{label.lower()}")
+        if label == "JSON":
+            gr.HTML(html.render("came_back"), apply_default_css=False)
+        return form
+
+
+def connect_checks(tabs: TabHandlers, fields: list[Field]) -> None:
+    """Shows at the settings what the app finds wrong with them."""
+    problems = gr.JSON(visible=False)
+    check = _hidden("check-settings")
+    checked = check.click(
+        tabs.check_settings, fields, problems, js="form.beginCheck", trigger_mode="always_last", **RAW
+    )
+    checked.success(None, problems, None, js="form.onChecked")
 
 
 def connect_code(tabs: TabHandlers, chat: LlamaChatInterface, code: list[gr.HTML]) -> None:
@@ -171,6 +204,7 @@ def render_compare(tabs: TabHandlers, chat: LlamaChatInterface) -> None:
             with gr.Column():
                 second = make_chatbot("Second answer", elem_id="second-answer", buttons=["copy"])
                 gr.HTML(html.render("keep"), apply_default_css=False)
+        chat.samples.render()
         differences = _html("differences")
     form = gr.JSON(visible=False)
     both = [first, second]

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import gradio as gr
 from llama_ui.core.conversation import SETTINGS, ChatSettings, Conversation, Turn
 from llama_ui.core.errors import ChatError, InputError
 from llama_ui.core.logs import log_unexpected
+from llama_ui.core.option_values import examples
 from llama_ui.web import html
 from llama_ui.web.handlers import BaseHandlers, form_texts, visitor_of
 from llama_ui.web.history import ChatMessage, parse, render
 from llama_ui.workbench import export, snippet
 from llama_ui.workbench.compare import Variant, replay
+from llama_ui.workbench.details import as_lines, tokens_of
 
 _FORMATS = {"json": (export.to_json, "application/json"), "md": (export.to_markdown, "text/markdown")}
 
@@ -41,7 +44,7 @@ class TabHandlers(BaseHandlers):
                 raise InputError("Send a message to see its code.", "")
             turn = conversation.turns[len(request.turns) - 1]
             sent = (turn.reply and turn.reply.request) or turn.request or self.read_settings(values)
-            messages = replace(request, system_prompt=sent.system_prompt).messages()
+            messages = replace(request, system_prompt=sent.system_prompt, examples=sent.examples).messages()
             stack = await self._connection.client()
             lookup = stack.discovery.identity(or_last=True)
             identity, model = await asyncio.gather(lookup, self._connection.resolve_model(sent.model))
@@ -49,7 +52,7 @@ class TabHandlers(BaseHandlers):
             code = snippet.code(*server, messages, sent.options)
             python = code.python_parts
             if subject == "loop":
-                python = (snippet.loop(*server, sent.system_prompt, sent.options), "", "")
+                python = (snippet.loop(*server, sent.system_prompt, sent.options, sent.examples), "", "")
         except ChatError as error:
             return (
                 html.render("alert", sentences=[error]),
@@ -63,16 +66,30 @@ class TabHandlers(BaseHandlers):
         caption = html.render("code_caption", subject=subject, text=turn.text)
         return forms[0], forms[1], forms[2], html.render("download_links", files=code.images), caption
 
-    def export_file(self, form: Mapping[str, str], history: list[ChatMessage], *values: Any) -> dict[str, str]:
+    def check_settings(self, *values: Any) -> dict[str, str]:
+        """What is wrong with each of the settings, a sentence each."""
+        problems = {}
+        for place, name in enumerate(SETTINGS):
+            try:
+                self.read_settings([value if index == place else "" for index, value in enumerate(values)])
+            except InputError as error:
+                problems[name] = html.without_markdown(error)
+        return problems
+
+    def export_file(self, form: Mapping[str, Any], history: list[ChatMessage], *values: Any) -> dict[str, str]:
         """The conversation as a file's `name`, `type` and `text`; or an `error`.
 
-        `form` has the `kind`, "json" or "md", and the conversation's `title`.
+        `form` has the `kind`, "json" or "md", the conversation's `title`, and the `details` of its replies.
         """
         if not history:
             return {"error": "There is no conversation to export yet."}
         write, media_type = _FORMATS[form["kind"]]
         settings = form_texts(values)
-        text = write(parse(history, settings["system_prompt"]), settings, form["title"])
+        try:
+            conversation = parse(history, settings["system_prompt"], examples(settings["examples"]))
+        except InputError as error:
+            return {"error": html.without_markdown(error)}
+        text = write(_with_tokens(conversation, form.get("details")), settings, form["title"])
         name = re.sub(r"[\W_]+", "-", form["title"].lower()).strip("-")[:50] or "conversation"
         return {"name": f"{name}.{form['kind']}", "type": media_type, "text": text}
 
@@ -88,7 +105,8 @@ class TabHandlers(BaseHandlers):
         settings = [chat.settings[name] for name in SETTINGS]
         counted = "1 tool message was" if chat.skipped == 1 else f"{chat.skipped:,} tool messages were"
         note = f"{counted} skipped." if chat.skipped else ""
-        return {"title": chat.title, "settings": settings, "history": render(chat.conversation), "note": note}
+        imported = {"title": chat.title, "settings": settings, "history": render(chat.conversation), "note": note}
+        return imported | {"details": _details(chat.conversation)}
 
     async def replay(self, history: list[ChatMessage], request: gr.Request, *values: Any) -> AsyncGenerator[str, None]:
         """Yields the conversation as it was, beside its messages answered again with the current settings."""
@@ -116,6 +134,27 @@ class TabHandlers(BaseHandlers):
         turns = [parse(history).turns for history in (first, second)]
         columns = [Variant("", ChatSettings(), list(turn[:1])) for turn in turns]
         return html.comparison(_questions(parse(first))[:1], columns, mark_differences=True)
+
+
+def _with_tokens(conversation: Conversation, details: object) -> Conversation:
+    """The conversation with the tokens in the `details` of its replies, as `_details` has them."""
+    texts = details if isinstance(details, dict) else {}
+    tokens = [tokens_of(str(texts.get(number, ""))) for number in _numbers(conversation)]
+    turns = (
+        replace(turn, replies=tuple(replace(reply, tokens=found) for reply in turn.replies))
+        for turn, found in zip(conversation.turns, tokens, strict=True)
+    )
+    return replace(conversation, turns=tuple(turns))
+
+
+def _details(conversation: Conversation) -> dict[str, str]:
+    """The details of replies, by the number of user messages up to each."""
+    replies = zip(_numbers(conversation), conversation.turns, strict=True)
+    return {number: as_lines(turn.reply.tokens) for number, turn in replies if turn.reply and turn.reply.tokens}
+
+
+def _numbers(conversation: Conversation) -> list[str]:
+    return [str(number) for number in accumulate(int(turn.has_message) for turn in conversation.turns)]
 
 
 def _questions(conversation: Conversation) -> list[Turn]:

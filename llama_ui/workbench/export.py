@@ -18,8 +18,10 @@ from llama_ui.core.decoding import decode
 from llama_ui.core.errors import InputError
 from llama_ui.core.images import MAX_IMAGES, is_clean_form, with_actual_type
 from llama_ui.core.messages import Image, sanitize_text
+from llama_ui.core.option_values import Example, as_text
 from llama_ui.core.stats import format_stats
 from llama_ui.core.text import as_code
+from llama_ui.workbench.details import from_openai, to_openai
 from llama_ui.workbench.receipt import CleanText, Lenient, Receipt, receipt
 from llama_ui.workbench.templates import render
 
@@ -99,6 +101,8 @@ class _Message(Receipt):
     refusal: Annotated[CleanText, Lenient] = ""
     reasoning: Annotated[CleanText, Lenient] = ""
     reasoning_seconds: Annotated[float | None, Field(ge=0, lt=1e9), Lenient] = None
+    example: Annotated[bool, Lenient] = False
+    logprobs: Any = None
     tool_calls: Any = None
     function_call: Any = None
 
@@ -144,18 +148,22 @@ class _File(BaseModel):
 
 def to_json(conversation: Conversation, settings: Mapping[str, str], title: str = "") -> str:
     """The conversation as `from_json` reads it. `settings` are the texts of a form."""
-    file = {**FORMAT, "title": _one_line(title), "settings": _without_prompt(settings)}
+    file = {**FORMAT, "title": _one_line(title), "settings": _other_settings(settings)}
     return sanitize_text(json.dumps(file | {"messages": [*_messages(conversation)]}, ensure_ascii=False, indent=2))
 
 
-def _without_prompt(settings: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in settings.items() if text.strip() and name != "system_prompt"}
+def _other_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    in_messages = ("system_prompt", "examples")
+    return {name: text for name, text in settings.items() if text.strip() and name not in in_messages}
 
 
 def _messages(conversation: Conversation) -> Iterator[dict[str, Any]]:
     """The conversation in OpenAI's form, without anything blank, and without a reply that only failed."""
     if conversation.system_prompt.strip():
         yield {"role": "system", "content": conversation.system_prompt}
+    for example in conversation.examples:
+        yield {"role": "user", "content": example.user, "example": True}
+        yield {"role": "assistant", "content": example.assistant, "example": True}
     for turn in conversation.turns:
         reply = turn.reply or Reply()
         has_text = bool((reply.text + reply.reasoning).strip())
@@ -166,6 +174,7 @@ def _messages(conversation: Conversation) -> Iterator[dict[str, Any]]:
             yield {"role": "user", "content": [*texts, *images] if images else turn.text, **refused}
         if has_text:
             message = {"role": "assistant", "content": reply.text, **receipt(reply)}
+            message |= {"logprobs": to_openai(reply.tokens)} if reply.tokens else {}
             if reply.reasoning.strip():
                 message["reasoning"] = reply.reasoning
                 message |= {} if reply.reasoning_seconds is None else {"reasoning_seconds": reply.reasoning_seconds}
@@ -177,7 +186,7 @@ def to_markdown(conversation: Conversation, settings: Mapping[str, str], title: 
     text = render(
         "markdown.jinja",
         title=_one_line(title),
-        settings=_without_prompt(settings),
+        settings=_other_settings(settings),
         conversation=conversation,
         as_code=as_code,
         format_stats=format_stats,
@@ -199,8 +208,12 @@ def from_json(content: bytes, longest_side: int) -> ImportedConversation:
     settings = {name: file.settings.get(name, "") for name in SETTINGS}
     prompts: list[str] = []
     turns: list[Turn] = []
+    given = [message.text for message in file.messages if message.example and message.role in ("user", "assistant")]
+    examples = tuple(Example(*pair) for pair in zip(given[::2], given[1::2], strict=False))
     for number, message in enumerate(file.messages, start=1):
         images = _checked_images(number, message, longest_side)
+        if message.example:
+            continue
         if message.role == "system" and turns:
             raise InputError(f"Message {number} is a system message, which can only be at the beginning.", _REMOVE)
         if message.role == "system":
@@ -209,10 +222,12 @@ def from_json(content: bytes, longest_side: int) -> ImportedConversation:
             refusal = Reply(ended=True, ending=REFUSED, refused=True)
             turns.append(Turn(message.text, images, (refusal,) if message.refused else ()))
         elif message.role == "assistant" and (message.text + message.reasoning).strip():
-            reply = Reply(message.text, message.reasoning, message.reasoning_seconds, ended=True)
+            tokens = from_openai(message.logprobs)
+            reply = Reply(message.text, message.reasoning, message.reasoning_seconds, ended=True, tokens=tokens)
             add_reply(turns, replace(reply, **message.fields()))
     settings["system_prompt"] = "\n\n".join(filter(str.strip, prompts)) or settings["system_prompt"]
-    conversation = Conversation(settings["system_prompt"], tuple(turns))
+    settings["examples"] = as_text(examples) or settings["examples"]
+    conversation = Conversation(settings["system_prompt"], tuple(turns), examples)
     skipped = sum(message.is_skipped for message in file.messages)
     return ImportedConversation(_one_line(file.title), settings, conversation, skipped)
 
@@ -250,24 +265,26 @@ def _request_settings(body: Mapping[str, object]) -> dict[str, str]:
     greedy = {"temperature": 0} if strategy.get("type") == "greedy" else {}
     body = {**strategy, **greedy, **legacy, **body}
     values = {name: body.get(name) for name in SAMPLING}
+    values["n"] = None if body.get("n") == 1 else body.get("n")
+    values["top_logprobs"] = body.get("top_logprobs") or _dict(body.get("logprobs")).get("top_k")
+    values["thinking"] = _dict(body.get("chat_template_kwargs")).get("enable_thinking")
     values["model"] = body.get("model") or body.get("model_id")
     lengths = (body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"))
     values["max_tokens"] = next(filter(None, lengths), None)
     values["reasoning_effort"] = body.get("reasoning_effort") or reasoning.get("effort")
     values["system_prompt"] = _as_text(body.get("instructions") or body.get("system"))
     values["streaming"] = "off" if body.get("stream") is False else ""
-    return {name: str(value) for name, value in values.items() if _is_setting(name, value)}
+    texts = {name: as_text(value) for name, value in values.items()}
+    return {name: text for name, text in texts.items() if text and _is_setting(name, text)}
 
 
 def _dict(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_setting(name: str, value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return False
+def _is_setting(name: str, text: str) -> bool:
     try:
-        ChatSettings.from_texts({name: str(value)})
+        ChatSettings.from_texts({name: text})
     except InputError:
         return False
     return True

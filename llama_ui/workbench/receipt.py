@@ -8,12 +8,13 @@ from pydantic import AfterValidator, BaseModel, PlainValidator, TypeAdapter, Val
 from pydantic import ValidatorFunctionWrapHandler as Validate
 from pydantic_core import PydanticUseDefault
 
-from llama_ui.core.conversation import ChatSettings, Reply
+from llama_ui.core.conversation import SETTINGS, ChatSettings, Reply
 from llama_ui.core.errors import InputError
 from llama_ui.core.messages import sanitize_text
 from llama_ui.core.stats import Stats
 
 CleanText = Annotated[str, AfterValidator(sanitize_text)]
+_ALWAYS = SETTINGS[: SETTINGS.index("response_format")]
 _TEXTS = TypeAdapter(dict[str, CleanText])
 
 
@@ -60,8 +61,15 @@ class Receipt(BaseModel):
         return fields | ({"request": self.sent, "model": self.sent.model} if self.sent else {})
 
 
+def sent_texts(request: ChatSettings) -> dict[str, str]:
+    """The settings of a request as texts. What is under "Request" on the page is left out where it is not set."""
+    return {name: text for name, text in request.texts().items() if text or name in _ALWAYS}
+
+
 def receipt(reply: Reply) -> Mapping[str, Any]:
     """The receipt of a reply as JSON values, `{"sent", "numbers", "refused"}`; without what is not known."""
-    sent: dict[str, Any] = {"sent": reply.request.texts()} if reply.request else {}
+    sent: dict[str, Any] = {"sent": sent_texts(reply.request)} if reply.request else {}
     sent |= {"refused": True} if reply.refused else {}
-    return sent | ({"numbers": asdict(reply.stats)} if sent or reply.stats != Stats() else {})
+    optional = ("mean_probability", "lowest_probability")
+    numbers = {name: value for name, value in asdict(reply.stats).items() if value is not None or name not in optional}
+    return sent | ({"numbers": numbers} if sent or reply.stats != Stats() else {})

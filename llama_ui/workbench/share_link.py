@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from llama_ui.core.conversation import SETTINGS, ChatSettings
 from llama_ui.core.errors import InputError
 from llama_ui.core.messages import sanitize_text
+from llama_ui.core.option_values import MAX_JSON_CHARS
 from llama_ui.core.text import as_code
 
 NAMES = (*SETTINGS, "message")
 MAX_CHARS = 300  # in a value that is not sent as text
+_LIMITS = dict.fromkeys(("response_format", "extra_body", "examples", "stop"), MAX_JSON_CHARS)
 # Names that Gradio itself uses, or that mail programs and the like add to links.
 _IGNORED = ("view", "logs", "ssr_mode", "deep_link")
 _PREFIXES = ("__", "utm_")
@@ -20,9 +22,9 @@ def read(query: Mapping[str, str], max_text_chars: int) -> tuple[dict[str, str],
     notes: list[str] = []
     for name in filter(query.__contains__, NAMES):
         value = sanitize_text(str(query[name]))
-        if name in ("reasoning_effort", "streaming"):
+        if name in ("reasoning_effort", "streaming", "thinking"):
             value = value.strip().lower()  # as in the list of choices
-        limit = max_text_chars if name in ("system_prompt", "message") else MAX_CHARS
+        limit = _LIMITS.get(name, MAX_CHARS) if name not in ("system_prompt", "message") else max_text_chars
         try:
             if len(value) > limit:
                 raise InputError(f"it has {len(value):,} characters; at most {limit:,} are allowed.", "")

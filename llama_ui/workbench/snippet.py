@@ -13,6 +13,7 @@ from typing import Any
 
 from llama_ui.core.conversation import Conversation
 from llama_ui.core.messages import Image, Message, SamplingOptions
+from llama_ui.core.option_values import Example
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, Dialect, Payload
 from llama_ui.workbench.templates import render
 
@@ -21,6 +22,10 @@ from llama_ui.workbench.templates import render
 _CLIENTS = ("0.1.9", "0.2.23", "0.3.5", "0.4.7", "0.5.4", "0.6.1", "0.7.5")
 _LATEST, _LATEST_AT_OLD_ROUTES = "0.7.5", "0.2.23"  # for OGX and plain engines, which accept every client
 _WITHOUT_EFFORT = ("0.2.23", "0.3.5", "0.4.7")  # they have no argument `reasoning_effort`
+# The fields that the others have arguments for. Any other field is in `extra_body`.
+_ARGUMENTS = {"model", "messages", "stream", "stream_options", "temperature", "top_p", "max_tokens", "seed"}
+_ARGUMENTS |= {"response_format", "logprobs", "top_logprobs", "n", "stop", "frequency_penalty", "presence_penalty"}
+_ARGUMENTS |= {"model_id", "sampling_params", "reasoning_effort"}
 
 # A file's name that stands in a payload for the data of an image. No text of a request has half a surrogate pair.
 _IMAGE = re.compile("\ud800(.*?)\udfff")
@@ -98,10 +103,13 @@ def loop(
     model: str,
     system_prompt: str,
     options: SamplingOptions,
+    examples: tuple[Example, ...] = (),
 ) -> str:
     """A Python program that chats with a server of this `version`: the conversation loop of Llama Stack's guide."""
-    payload = dialect.payload(model, Conversation(system_prompt).messages(), options)
-    payload.pop("stream_options", None)  # the program shows no usage
+    payload = dialect.payload(model, Conversation(system_prompt, examples=examples).messages(), options)
+    # The program shows no usage, asks for one reply, and goes on from no example.
+    for name in ("stream_options", "n", "continue_final_message", "add_generation_prompt"):
+        payload.pop(name, None)
     return _python("loop.jinja", base_url, version, dialect, payload, has_images=False)
 
 
@@ -124,8 +132,9 @@ def _python(
     template: str, base_url: str, version: str | None, dialect: Dialect, payload: Payload, has_images: bool
 ) -> str:
     client, arguments = _client(version, dialect), dict(payload)
-    if client in _WITHOUT_EFFORT and "reasoning_effort" in arguments:
-        arguments["extra_body"] = {"reasoning_effort": arguments.pop("reasoning_effort")}
+    known = _ARGUMENTS - ({"reasoning_effort"} if client in _WITHOUT_EFFORT else set())
+    if extra := {name: arguments.pop(name) for name in [*arguments] if name not in known}:
+        arguments["extra_body"] = extra
     return render(
         template,
         literal=_literal,
@@ -134,6 +143,7 @@ def _python(
         method="inference.chat_completion" if dialect == LEGACY else "chat.completions.create",
         arguments=arguments,
         streams=payload["stream"],
+        count=payload.get("n", 1),
         has_images=has_images,
         is_legacy=dialect == LEGACY,
         has_error_chunks=client != _LATEST,  # the others give a failure as a chunk, and raise nothing

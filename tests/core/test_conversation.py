@@ -89,7 +89,8 @@ def test_the_last_message_is_found_without_its_reply() -> None:
 
 
 def test_settings_are_read_from_texts_and_written_as_texts() -> None:
-    texts = dict(zip(SETTINGS, ("Be brief.\n", "m", "0,5", "1", "64", "", "low", "off"), strict=True))
+    texts = dict.fromkeys(SETTINGS, "") | {"system_prompt": "Be brief.\n", "model": "m", "streaming": "off"}
+    texts |= {"temperature": "0,5", "top_p": "1", "max_tokens": "64", "reasoning_effort": "low"}
     settings = ChatSettings.from_texts(texts)
     assert settings == ChatSettings("Be brief.\n", "m", SamplingOptions(0.5, 1.0, 64, None, "low", streaming=False))
     assert settings.texts() == texts | {"temperature": "0.5"}

@@ -48,7 +48,7 @@ def test_without_a_login_nobody_can_end_a_running_reply(url: str, page_stack: Fa
     hold = Hold()
     page_stack.enqueue("half ", hold, "whole")
     function = next(it["id"] for it in http.get("/config").json()["dependencies"] if it["api_name"] == "chat")
-    call = {"data": [{"text": "Hi", "files": []}, [], *[None] * 8], "fn_index": function, "session_hash": "a-program"}
+    call = {"data": [{"text": "Hi", "files": []}, [], *[None] * 17], "fn_index": function, "session_hash": "a-program"}
     event = http.post("/gradio_api/queue/join", json=call).json()["event_id"]
     assert hold.reached.wait(SECONDS)
     theirs = {"session_hash": "a-program", "fn_index": function, "event_id": event}

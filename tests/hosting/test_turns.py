@@ -37,7 +37,7 @@ HI = [Message("system", "my prompt"), Message("user", "my secret")]
 # A public page behind a proxy on this machine.
 PAGE = {"trusted_proxies": "127.0.0.1", "messages_per_minute": 2, "visitors_per_address": 2}
 PAGE |= {"max_tokens": 50, "max_history_chars": 20_000}
-SETTINGS = ("Be brief.", MODEL, *[""] * 6)
+SETTINGS = ("Be brief.", MODEL, *[""] * 15)
 ADDRESSES = (f"2001:db8:{number:x}::1" for number in itertools.count(1))
 LOG_KEYS = {
     *("ts", "event", "id", "model", "outcome", "seconds", "tokens_per_second", "waited", "first", "generating"),

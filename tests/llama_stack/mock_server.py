@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 
-from llama_ui.core.events import Event, RequestSent
+from llama_ui.core.events import Event
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.llama_stack.client import LlamaStackClient
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, OPENAI_COMPATIBLE
+from tests.support.received import received
 
 URL = "http://stack.test:8321"
 ROUTES = "/v1/inspect/routes"
@@ -55,9 +56,8 @@ class MockServer:
         return [request for request in self.requests if request.method == "POST"]
 
     async def reply(self, options: SamplingOptions = SamplingOptions()) -> list[Event]:  # noqa: B008
-        """The events of a reply, without the sending of the request."""
-        stream = self.client.stream("one/model", MESSAGES, options)
-        return [event async for event in stream if not isinstance(event, RequestSent)]
+        """The events of a reply."""
+        return [event async for event in received(self.client.stream("one/model", MESSAGES, options))]
 
 
 class Body(httpx.AsyncByteStream):

@@ -18,7 +18,7 @@ from llama_ui.core.errors import (
     TimedOut,
     UnknownModel,
 )
-from llama_ui.core.events import Event, Finished, Notice, Reasoning, RequestSent, Text, Usage
+from llama_ui.core.events import Event, Finished, Notice, Reasoning, Text, Usage
 from llama_ui.core.messages import SamplingOptions
 from llama_ui.llama_stack.client import LlamaStackClient
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, OPENAI_COMPATIBLE, Dialect
@@ -39,15 +39,16 @@ from tests.llama_stack.mock_server import (
 )
 from tests.support import SECONDS
 from tests.support.raw_stack import Answer, raw_stack
+from tests.support.received import received
 
 
 async def until_failure(server: MockServer) -> tuple[list[Event], ServerError]:
     """The events of a reply before it failed, and the failure."""
     events = []
     with pytest.raises(ServerError) as failure:
-        async for event in server.client.stream("one/model", MESSAGES, SamplingOptions()):
+        async for event in received(server.client.stream("one/model", MESSAGES, SamplingOptions())):
             events.append(event)
-    return [event for event in events if not isinstance(event, RequestSent)], failure.value
+    return events, failure.value
 
 
 # Requests
@@ -252,7 +253,7 @@ async def test_no_connection_is_used_twice() -> None:
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, aclosing(LlamaStackClient(url, timeout=SECONDS)) as client:
         for _ in range(2):
-            events = [event async for event in client.stream("one/model", MESSAGES, SamplingOptions())]
+            events = [event async for event in received(client.stream("one/model", MESSAGES, SamplingOptions()))]
             assert events[-1] == Text("Hello")
 
 

@@ -3,12 +3,12 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from llama_ui.core.events import Event, RequestSent
+from llama_ui.core.events import Event, Received, RequestSent
 
 
 async def received(stream: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-    """The events that come from the server. Closing this closes the stream."""
+    """The events that the server's chunks become. Closing this closes the stream."""
     async with aclosing(stream):
         async for event in stream:
-            if not isinstance(event, RequestSent):
+            if not isinstance(event, RequestSent | Received):
                 yield event

@@ -13,6 +13,7 @@ from llama_ui.core.messages import SamplingOptions
 from llama_ui.core.stats import Stats
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS
 from llama_ui.web.history import parse, render, render_reply, sanitize_history, with_request
+from llama_ui.workbench.receipt import sent_texts
 from tests.core.test_conversation import ICON, PHOTO
 
 SETTINGS = ChatSettings("Be brief.", "fake/llama", SamplingOptions(temperature=0.5))
@@ -58,7 +59,7 @@ def test_a_user_message_has_the_form_that_browsers_and_programs_rely_on() -> Non
         ],
         "options": None,
     }
-    assert json.loads(with_request(message, SETTINGS)["metadata"]["log"]) == {"sent": SETTINGS.texts()}
+    assert json.loads(with_request(message, SETTINGS)["metadata"]["log"]) == {"sent": sent_texts(SETTINGS)}
 
 
 def test_the_receipt_of_a_growing_reply_does_not_change() -> None:

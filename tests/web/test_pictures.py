@@ -91,7 +91,11 @@ def test_a_hostile_file_gets_a_sentence_and_is_not_sent(client: Client, stack: F
 def test_an_image_that_no_attachment_became_is_not_sent(client: Client, stack: FakeStack, data: str) -> None:
     message = render_user(Turn(images=(Image("image/png", data),)))
     with httpx.Client(base_url=client.src, timeout=SECONDS, trust_env=False) as http:
-        call = {"fn_index": reply_event(http.get("config").json()), "session_hash": "x", "data": [[message], *[""] * 8]}
+        call = {
+            "fn_index": reply_event(http.get("config").json()),
+            "session_hash": "x",
+            "data": [[message], *[""] * 17],
+        }
         http.post("gradio_api/queue/join", json=call)
         with http.stream("GET", "gradio_api/queue/data", params={"session_hash": "x"}) as answer:
             assert any("A picture in the conversation cannot be sent." in line for line in answer.iter_lines())

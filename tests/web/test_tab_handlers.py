@@ -22,7 +22,7 @@ from tests.core.test_conversation import ICON as PICTURE
 from tests.support.fake_stack import MODEL, FakeStack
 
 pytestmark = pytest.mark.loopback
-NOW = ("The prompt of now.", MODEL, "1.5", *[""] * 5)
+NOW = ("The prompt of now.", MODEL, "1.5", *[""] * 14)
 REQUEST = gr.Request(session_hash="a visitor", client={"host": "127.0.0.1"})
 THEN = ChatSettings("Be brief.", "fake/then", SamplingOptions(temperature=0.5))
 STATS = Stats(0.0, 0.5, 1.0, 7, 11, False, "stop")
@@ -93,7 +93,7 @@ def test_the_page_is_given_the_number_of_tool_messages(
     imported = handlers.import_file({"path": str(tmp_path / "chat.json")})
     assert imported["note"] == note
     assert imported["history"] == conversation(Turn("Hi."))
-    assert imported["settings"] == ["", "fake/then", *[""] * 6]
+    assert imported["settings"] == ["", "fake/then", *[""] * 15]
 
 
 async def test_the_loop_is_a_program_with_the_current_settings(handlers: TabHandlers) -> None:

@@ -19,7 +19,7 @@ from tests.support.fake_stack import MODEL, Endless, FakeStack, Hold
 from tests.support.page import ask, reply_event, reply_text, served, slow_reader
 
 pytestmark = pytest.mark.loopback
-UNSET = ("", MODEL, *[""] * 6)  # system prompt, model and sampling options
+UNSET = ("", MODEL, *[""] * 15)  # system prompt, model and sampling options
 
 
 def test_a_reply_is_streamed_in_partial_updates(client: Client, stack: FakeStack) -> None:
@@ -70,9 +70,16 @@ def test_the_endpoint_has_the_names_that_other_programs_rely_on(client: Client) 
         "Seed",
         "Reasoning effort",
         "Streaming",
+        "Frequency penalty",
+        "Presence penalty",
+        "Thinking",
+        "Examples",
     ]
-    parameters = [(item["parameter_name"], item["label"]) for item in endpoints["/chat"]["parameters"]]
-    assert parameters == [(label.lower().replace(" ", "_"), label) for label in labels]
+    named = {label.lower().replace(" ", "_"): label for label in labels}
+    named |= {"response_format": "JSON schema", "top_logprobs": "Token probabilities", "n": "Samples"}
+    named |= {"stop": "Stop sequences", "extra_body": "Extra fields"}
+    parameters = {item["parameter_name"]: item["label"] for item in endpoints["/chat"]["parameters"]}
+    assert parameters == named
 
 
 def test_what_is_too_long_is_not_sent(serve: Callable[..., Client], stack: FakeStack) -> None:

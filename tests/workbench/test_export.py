@@ -77,7 +77,7 @@ def test_a_file_has_the_messages_in_the_form_of_openais_api() -> None:
                 "content": "It is red. 🦙",
                 "reasoning": "Hm.\n  Red.",
                 "reasoning_seconds": 3.2,
-                "sent": ENTERED | {"temperature": "0.5"},
+                "sent": {name: ENTERED[name] for name in SETTINGS[:8]} | {"temperature": "0.5"},
                 "numbers": {
                     "waited": 0.1,
                     "first": 0.314,
@@ -157,7 +157,7 @@ REPLIES = st.builds(reply, TEXTS, TEXTS, st.none() | SECONDS, NUMBERS) | st.buil
 TURNS = st.builds(
     Turn, TEXTS, st.lists(st.sampled_from([RED, BLUE]), max_size=4).map(tuple), st.lists(REPLIES, max_size=2).map(tuple)
 )
-FORMS = st.fixed_dictionaries(dict.fromkeys(SETTINGS, SHORT) | {"system_prompt": TEXTS})
+FORMS = st.fixed_dictionaries(dict.fromkeys(SETTINGS, SHORT) | {"system_prompt": TEXTS, "examples": st.just("")})
 
 
 @given(st.lists(TURNS, max_size=6).map(lambda turns: [*turns, Turn("End.")]), FORMS, SHORT)

@@ -14,6 +14,15 @@ COMPLETE = {
     "seed": "7",
     "reasoning_effort": "low",
     "streaming": "off",
+    "response_format": '{"type": "object"}',
+    "top_logprobs": "5",
+    "n": "4",
+    "stop": "END\nSTOP",
+    "frequency_penalty": "-0.5",
+    "presence_penalty": "0.5",
+    "thinking": "off",
+    "extra_body": '{"top_k": 40}',
+    "examples": '[{"user": "2+2?", "assistant": "4"}]',
     "message": "A poem about <b>moons</b> </script> \x1b",
 }
 

@@ -2,6 +2,7 @@
 const $ = (selector) => document.querySelector(selector);
 const $$ = (selector) => [...document.querySelectorAll(selector)];
 const root = document.documentElement; // its data attributes say what is open
+const FIELDS = Object.keys(LABELS); // of the settings, in order
 const NO_CHANGE = {__type__: "update"}; // of a component
 const create = (name, properties, ...children) => {
   const element = Object.assign(document.createElement(name), properties);

@@ -22,7 +22,7 @@ const chat = (() => {
     if (isBlank({text, files})) return "Type something to send.";
     if (!text.isWellFormed()) return "The message has characters that cannot be sent. Remove them.";
     if ([...text].length > LIMITS.chars) return `The message has ${length} characters; at most ${most} are sent. Shorten it.`;
-    const invalid = form.showProblems(settings);
+    const invalid = form.showProblems(settings, true, text);
     if (invalid || !picker.serverData("textOnly").includes(form.byName(settings).model)) return invalid;
     if (files.length) return "This model cannot see pictures. Choose one that can, or remove the pictures.";
     if (!history.some((message) => imagesOf(message).length)) return "";
@@ -46,16 +46,19 @@ const chat = (() => {
     return message;
   };
   let [reading, sendAfterReading] = [false, false]; // the app is reading files; Enter was pressed meanwhile
+  let continuing = null; // the text that the next reply goes on from, with its tokens and their count
   const startReply = (history, ...settings) => {
     [replying, started, stopped, sending, unsaved] = [true, performance.now(), 0, false, history];
+    tokens.begin(history, continuing?.lines);
+    if (form.byName(settings).n > 1) compare.openSamples();
     root.toggleAttribute("data-empty", false);
     page.setBusy(true);
     page.jump();
     setTimeout(() => unsaved === history && [show(history), conversations.save(history, settings)], 150);
   };
-  const add = (message, history, ...settings) => {
-    const sent = form.byName(settings.map((value) => value ?? "")); // as the app notes it when it has sent the request
-    const extended = [...history, userMessage(message, sent)];
+  const add = ({text, files}, history, ...settings) => {
+    const sent = form.byName(variables.filled(settings).map((value) => value ?? "")); // as the app notes it when it has sent the request
+    const extended = [...history, userMessage({text: variables.fill(text), files}, sent)];
     startReply(extended, ...settings);
     return extended;
   };
@@ -111,9 +114,12 @@ const chat = (() => {
     lockForEdit: (...conversation) => startReply(...conversation) ?? LOCKED,
     retry: (history, ...settings) => {
       const question = history.slice(0, lastUserIndex(history) + 1);
+      if (continuing) question.push({...note(null, continuing.text), metadata: {log: JSON.stringify({numbers: continuing.numbers})}});
       startReply(question, ...settings);
+      continuing = null;
       return [question, LOCKED];
     },
+    continueFrom: (text, lines, numbers) => { continuing = {text, lines, numbers}; if (!page.retry()) continuing = null; },
     /* The message goes back to the box, or where that has a draft, is offered. */
     undo: (box, history, ...settings) => {
       const [message, rest] = [history[lastUserIndex(history)], history.slice(0, lastUserIndex(history))];
@@ -132,7 +138,11 @@ const chat = (() => {
     },
     /* The app is asked again for the server and its models after a failure, after a notice (the server has changed), and
        where the server is said not to answer. An update of the reply may have arrived after Stop. */
-    onReplyEnd: (history, ...settings) => end(settle(history, stopped), settings, stopped || history.some(isPending)),
+    onReplyEnd: (history, details, samples, ...settings) => {
+      tokens.onArrival(details);
+      compare.onSamplesEnd(samples);
+      return end(settle(history, stopped), settings, stopped || history.some(isPending));
+    },
     /* The connection to the app was lost, or the app failed. What came of the reply stays. */
     onReplyLost: (history, ...settings) => {
       if (stopped) return [NO_CHANGE, NO_CHANGE]; // Gradio takes Stop for a failure
@@ -144,6 +154,7 @@ const chat = (() => {
     onBoxChange: ({text, files}) => {
       root.toggleAttribute("data-files", files.length > 0); // which cover the guide
       conversations.setDraft({text, files: files.filter((file) => !isUnread(file))});
+      variables.draw();
       if (!reading && (reading = files.some(isUnread))) press("attach");
     },
     unreadFiles: ({files}) => [{text: "", files: files.filter(isUnread)}],

@@ -20,11 +20,11 @@ const conversations = (() => {
   let saving = Promise.resolve(); // one save after the other
   const save = (messages, settings) => {
     if (!messages.length && !current) return;
-    const history = copyOf(chat.settle(messages));
+    const [history, details] = [copyOf(chat.settle(messages)), tokens.until(tokens.turnOf(messages))];
     if (!current) setCurrent({id: newId(), title: titleOf(history)});
     const conversation = current;
     const write = async () => {
-      const entry = await saved.write(conversation, history, form.byName(settings), newId()).catch(console.error);
+      const entry = await saved.write(conversation, {history, settings: form.byName(settings), details}, newId()).catch(console.error);
       if (entry) Object.assign(conversation, entry);
       else page.toast("This browser can't save the chat: its storage is full or blocked. Export the chat to keep it.");
       remember();
@@ -36,10 +36,11 @@ const conversations = (() => {
   };
   /* Shows a conversation in place of the current one. Settings that it doesn't have stay as they are. */
   let next = null;
-  const show = (history, settings = {}, conversation = null) => {
+  const show = (history, settings = {}, conversation = null, details = {}) => {
     if (chat.isReplying()) return void page.toast("A reply is being written. Stop it first.");
     if (compare.isOpen()) compare.close();
     next = {history, settings};
+    tokens.load(details);
     setCurrent(conversation);
     press("restore");
     if (!page.isWide()) page.setPanel("chats", false);
@@ -53,19 +54,20 @@ const conversations = (() => {
     if (next.history?.length) page.hideUntilDrawn();
     return [...componentValues(next), next.fillBox?.(box) ?? NO_CHANGE];
   };
-  const exportAs = (kind) => (_, ...conversation) => [{kind, title: current?.title ?? ""}, ...conversation];
+  const exportAs = (kind) => (_, ...conversation) => [{kind, title: current?.title ?? "", details: tokens.all()}, ...conversation];
   let hasDraft = false; // from before a reload
   const query = Object.fromEntries(new URLSearchParams(location.search));
   return {
     setDraft: (content) => (draft = content),
     save, fill, remember, currentId: () => current?.id, startNew: () => [chat.isReplying() || ($("#chat-search").value = ""), show([])],
+    setHistory: (history) => [(next = {history, settings: {}}), press("restore"), save(history, Object.values(form.latest()))],
     /* Puts in the message box what the function makes of its content. */
     fillBox: (fillBox) => [(next = {fillBox, settings: {}}), press("restore")],
     setSettings: (settings) => [(next = {settings}), press("restore")],
     open: async (id) => {
       await saving;
       const conversation = await saved.read(id).catch(() => null);
-      if (conversation) show(conversation.history, conversation.settings, conversation);
+      if (conversation) show(conversation.history, conversation.settings, conversation, conversation.details);
       else await saved.draw();
     },
     /* Returns whether the conversation can be deleted: it is not, or no longer, the current one. */
@@ -81,7 +83,7 @@ const conversations = (() => {
       draft = load("draft", "sessionStorage") ?? {};
       if (isLink && before.search !== location.search) return [...componentValues({settings: {}}), NO_CHANGE];
       const conversation = before.id && (await saved.read(before.id).catch(console.error));
-      if (conversation) setCurrent(conversation);
+      if (conversation) [setCurrent(conversation), tokens.load(conversation.details)];
       next = {history: conversation?.history, settings: before.settings ?? conversation?.settings ?? {}};
       hasDraft = Boolean(draft.text || draft.files?.length);
       if (hasDraft) next.fillBox = () => draft;
@@ -103,7 +105,7 @@ const conversations = (() => {
     showImport: (file) => {
       if (file.error) return page.toast(file.error);
       const conversation = {id: newId(), title: file.title || titleOf(file.history)};
-      if (!show(file.history, form.byName(file.settings), conversation)) return;
+      if (!show(file.history, form.byName(file.settings), conversation, file.details)) return;
       save(file.history, file.settings);
       if (file.note) page.toast(file.note, "ready");
     },

@@ -14,6 +14,11 @@ const inspect = (() => {
   });
   // Gradio draws a tab when it is first opened.
   document.addEventListener("click", ({target}) => target.closest("#inspect [role=tab]") && setTimeout(() => [drawTimes(), refresh()]));
+  /* The response of the reply whose request is shown. */
+  const showResponse = (text) => {
+    const [section] = $$("#came-back");
+    if (section) [section.hidden, section.querySelector("pre").textContent] = [!text, text];
+  };
   const showCodeOf = (index) => [(subject = index), openTab("Code"), refresh()];
   const drawTimes = () => { // for each reply a bar, all on one scale
     const replies = history.map((message, index) => ({...chat.receiptOf(message), index})).filter(({numbers}) => numbers);
@@ -53,8 +58,10 @@ const inspect = (() => {
     /* What is shown, and the history that ends with the message of its request. */
     requestCode: (_, {text, files}, history, ...settings) => {
       const index = subject ?? (chat.isReplying() ? history.length - 1 : "next");
+      settings = variables.filled(settings);
+      showResponse(Number.isInteger(index) ? tokens.received(tokens.turnOf(history.slice(0, index + 1))) : "");
       if (Number.isInteger(index)) return ["reply", null, history.slice(0, page.turnAt(history, index)[1]), ...settings];
-      const message = chat.userMessage({text: text.trim() ? text : "Hello!", files: files.filter(({url}) => url.startsWith("data:"))});
+      const message = chat.userMessage({text: text.trim() ? variables.fill(text) : "Hello!", files: files.filter(({url}) => url.startsWith("data:"))});
       return [subject === "loop" ? subject : text.trim() ? "message" : "example", null, [...history, message], ...settings];
     },
     copyCode: ({nextElementSibling}) => copyBlock(nextElementSibling),

@@ -21,6 +21,7 @@ const page = (() => {
   };
   phone.onchange = narrow.onchange = beginPanels;
   beginPanels();
+  root.toggleAttribute("data-tokens", load("tokens") ?? true);
   root.toggleAttribute("data-empty", true);
   /* The conversation follows a reply until the reader scrolls up. */
   let [following, lastTop] = [true, 0];
@@ -68,7 +69,9 @@ const page = (() => {
     const [receipt, place] = [chat.receiptOf(history[index]), row.querySelector(".message-buttons")];
     const kind = metadata?.id || (metadata?.title ? "thought" : row.querySelector(".component") ? "image" : role);
     const needsRetry = !chat.isReplying() && index === history.length - 1 && (role === "user" || (kind === "error" && !receipt?.refused));
-    const parts = [isMain && isLast && needsRetry && "#retry-button", isMain && hasButtons(history, index) && "#reply-buttons"].filter(Boolean);
+    if (isMain) tokens.drawIn(row, isAnswer(history[index]) ? tokens.turnOf(history.slice(0, index)) : -1, chat.textOf(history[index]));
+    const hasTokens = row.querySelector(".tokens") && "#tokens-button";
+    const parts = [isMain && isLast && needsRetry && "#retry-button", isMain && hasButtons(history, index) && "#reply-buttons", hasTokens, receipt?.kept && "#keep-button"].filter(Boolean);
     const key = JSON.stringify([kind, index, receipt?.line, parts, needsRetry]);
     if (!place || place.dataset.key === key) return;
     [row.dataset.kind, place.dataset.key] = [kind, key];
@@ -129,7 +132,7 @@ const page = (() => {
     const element = target.closest("[data-do]");
     const [module, name] = element?.dataset.do.split(".") ?? [];
     element?.closest("[popover]:not(#server-panel)")?.hidePopover();
-    if (element) ({compare, conversations, guide, inspect, page, picker, presets})[module][name](element);
+    if (element) ({compare, conversations, examples, form, guide, inspect, page, picker, presets, tokens})[module][name](element);
   });
   /* A file can be dropped anywhere: by default the browser would leave the page to show it. Gradio's box takes every drop for
      files, and text could be dragged neither into it nor within it. */
@@ -185,9 +188,11 @@ const page = (() => {
     focusBox();
   };
   return {
-    init, jump, toast, isAnswer, askName, focusBox, setPanel, hideUntilDrawn, turnAt,
+    init, jump, toast, stop, isAnswer, askName, focusBox, setPanel, hideUntilDrawn, turnAt,
     press: ({dataset}) => press(dataset.target),
-    retry: () => chat.isReplying() || form.isInvalid() || press("retry"),
+    retry: () => !chat.isReplying() && !form.isInvalid() && [press("retry")],
+    turns: () => tokens.turnOf(histories.conversation ?? []),
+    history: () => histories.conversation,
     isWide: () => !phone.matches,
     showShortcuts: () => $("#shortcuts").showModal(),
     showApi: () => $("footer .show-api").click(), // Gradio's page about it

@@ -1,5 +1,5 @@
 /* The list of saved conversations. IndexedDB has two stores, so that the list is read without the images in the conversations:
-   "listed" has an id, title and time of change for each, "contents" the history and the settings. */
+   "listed" has an id, title and time of change for each, "contents" the history, the settings, and the details of replies (tokens.js). */
 const saved = (() => {
   const finished = (request) => new Promise((resolve, reject) => {
     request.onsuccess = request.oncomplete = () => resolve(request.result);
@@ -19,12 +19,12 @@ const saved = (() => {
     return entry.result && content.result && {...content.result, ...entry.result};
   };
   /* Where another tab has changed the conversation since `changed`, both versions are saved. Returns the entry of this one. */
-  const write = ({id, title, changed}, history, settings, newId) => withStores("readwrite", (listed, contents) => {
+  const write = ({id, title, changed}, content, newId) => withStores("readwrite", (listed, contents) => {
     const entry = {id, title, changed: Date.now()};
     listed.get(id).onsuccess = ({target: {result: stored}}) => {
       if (stored) Object.assign(entry, {id: stored.changed === changed ? id : newId, title: stored.title});
       listed.put(entry);
-      contents.put({id: entry.id, history, settings});
+      contents.put({id: entry.id, ...content});
     };
     return entry;
   });
@@ -61,9 +61,9 @@ const saved = (() => {
   };
   const remove = async (entry) => {
     if (!(await conversations.leave(entry.id))) return;
-    const {history, settings} = await read(entry.id);
+    const content = await read(entry.id);
     await withStores("readwrite", (listed, contents) => [listed.delete(entry.id), contents.delete(entry.id)]).then(draw);
-    const restore = (listed, contents) => [listed.put(entry), contents.put({id: entry.id, history, settings})];
+    const restore = (listed, contents) => [listed.put(entry), contents.put(content)];
     page.toast("Chat deleted.", "ready", () => withStores("readwrite", restore).then(draw));
   };
   return {draw, read, write};

@@ -1,0 +1,93 @@
+/* What came with each reply: lines of JSON, of a token each (its text, logprob, and the likeliest ones in its place), and one of the
+   response. They are kept by the number of user messages up to the reply. */
+const tokens = (() => {
+  const LEVELS = 6; // of shading
+  let kept = {};
+  let [turn, continued] = [0, ""]; // of the reply that is being written, and the lines that it goes on from
+  const turnOf = (history) => history.filter(({role}) => role === "user").length;
+  const linesOf = (text = "", start = "[") => text.split("\n").filter((line) => line.startsWith(start));
+  const percent = (logprob, share = 100 * Math.exp(logprob)) => `${share < 0.1 ? "<0.1" : share.toFixed(share < 10 ? 1 : 0)} %`;
+  const visible = (text) => text.replaceAll("\n", "↵").replaceAll("\t", "⇥");
+  const drawToken = (line) => {
+    const [text, logprob] = attempt(() => JSON.parse(line)) ?? ["", 0];
+    const token = create("span", {textContent: text});
+    token.dataset.level = Math.floor((1 - Math.exp(logprob)) * (LEVELS - 0.01));
+    return token;
+  };
+  /* Draws what is not drawn yet: while a reply grows, the new tokens only. */
+  const textOf = (lines) => lines.map((line) => attempt(() => JSON.parse(line)[0])).join("");
+  const drawIn = (row, number, text = "") => { // where the tokens are not all of the text, it stays Markdown
+    const [place, lines] = [row.querySelector(".message"), linesOf(kept[number])];
+    let box = place?.querySelector(".tokens");
+    if (!lines.length || (text && textOf(lines).length < text.trim().length)) return box?.remove();
+    if (box?.dataset.turn !== `${number}` || box.children.length > lines.length) {
+      box?.remove();
+      place.prepend(box = create("div", {className: "tokens", role: "group", ariaLabel: "The reply in tokens, shaded by their probability"}));
+      box.dataset.turn = number;
+    }
+    box.append(...lines.slice(box.children.length).map(drawToken));
+    if (!box.querySelector("[tabindex]")) focusable(box.firstChild);
+  };
+  const focusable = (token) => {
+    for (const other of token.parentElement.querySelectorAll("[tabindex]")) other.removeAttribute("tabindex");
+    Object.assign(token, {tabIndex: 0, role: "button", ariaHasPopup: "dialog"});
+  };
+  /* The likeliest tokens in the place of one, with which the reply can go on. */
+  let shown = null;
+  const list = () => $("#alternatives");
+  const hide = () => { shown = null; list().hidePopover(); };
+  const show = (token) => {
+    if (!token || token === shown) return;
+    const [number, index] = [Number(token.parentElement.dataset.turn), [...token.parentElement.children].indexOf(token)];
+    const [text, logprob, others] = JSON.parse(linesOf(kept[number])[index]);
+    const isLast = number === page.turns();
+    const optionOf = ([other, chance]) => create("button", {
+      className: "item", title: isLast ? "Continue with this one" : "Only the last reply can be continued", disabled: !isLast || other === text || other.includes("\ufffd"),
+      onclick: () => continueWith(number, index, [other, chance, others]),
+    }, create("span", {textContent: visible(other)}), percent(chance));
+    shown = token;
+    list().replaceChildren(create("p", {className: "hint"}, create("b", {textContent: visible(text)}), ` ${percent(logprob)}`), ...others.map(optionOf));
+    token.ariaDescription = [percent(logprob), ...others.map(([other, chance]) => `${other} ${percent(chance)}`)].join(", ");
+    list().showPopover({source: token});
+  };
+  const continueWith = (number, index, token) => {
+    const lines = linesOf(kept[number]).slice(0, index);
+    hide();
+    const {numbers} = page.history().map(chat.receiptOf).findLast((receipt) => receipt?.numbers);
+    chat.continueFrom(textOf(lines) + token[0], [...lines, JSON.stringify(token), ""].join("\n"), {...numbers, completion_tokens: index + 1});
+  };
+  const isToken = (element) => element?.parentElement?.matches(".tokens");
+  document.addEventListener("mouseover", ({target}) => (isToken(target) ? show(target) : shown && !target.closest?.("#alternatives, .tokens") && shown !== document.activeElement && hide()));
+  document.addEventListener("focusin", ({target}) => (isToken(target) ? show(target) : shown && !target.closest("#alternatives") && hide()));
+  document.addEventListener("click", ({target}) => isToken(target) && [focusable(target), target.focus()]);
+  document.addEventListener("keydown", (event) => {
+    const [{key, target}, step] = [event, {ArrowRight: "nextSibling", ArrowLeft: "previousSibling"}[event.key]];
+    if (!shown || !(isToken(target) || target.closest("#alternatives"))) return;
+    const down = {ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling"}[key];
+    const next = isToken(target) ? (step ? target[step] : key === "ArrowDown" && list().querySelector(":enabled")) : down && target[down];
+    if (isToken(next)) focusable(next);
+    if (step || down || key === "Escape") [event.preventDefault(), event.stopPropagation()];
+    if (key === "Escape") isToken(target) ? hide() : shown.focus();
+    else if (down && !isToken(target) && !next?.matches("button")) shown.focus();
+    else next?.focus?.();
+  }, true);
+  return {
+    drawIn, turnOf, all: () => kept, load: (details = {}) => (kept = {...details}),
+    begin: (history, lines = "") => { [turn, continued] = [turnOf(history), lines]; kept = {...tokens.until(turn - 1), [turn]: lines}; },
+    until: (count) => Object.fromEntries(Object.entries(kept).filter(([number]) => number <= count)),
+    forget: (number) => delete kept[number],
+    onArrival: (text) => {
+      if (!text || !turn) return;
+      kept[turn] = (text.startsWith('"new"') ? "" : continued) + text;
+      const rows = $$("#conversation .message-row");
+      const row = rows.slice(rows.findLastIndex((each) => each.matches(".user-row")) + 1).find((each) => !each.querySelector(".thought-group"));
+      if (row) drawIn(row, turn);
+    },
+    /* The response of a reply as it came, for people. */
+    received: (number) => {
+      const response = attempt(() => JSON.parse(linesOf(kept[number], "{").at(-1)));
+      return response ? `HTTP ${response.status}\n${response.headers.map((header) => header.join(": ")).join("\n")}\n\n${response.body}` : "";
+    },
+    toggle: () => store("tokens", root.toggleAttribute("data-tokens")),
+  };
+})();
