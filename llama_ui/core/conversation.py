@@ -61,7 +61,7 @@ class Reply:
     request: ChatSettings | None = None  # the settings that it was requested with, where they are known
     tokens: tuple[Token, ...] = ()  # of the answer, where the server told their probabilities
     received: Received | None = None  # the response that it came with
-    samples: tuple[Self, ...] = ()  # the other replies, where several were asked for
+    samples: tuple["Reply", ...] = ()  # the other replies, where several were asked for
 
     @property
     def has_answer(self) -> bool:

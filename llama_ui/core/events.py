@@ -5,6 +5,11 @@
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+MOST_LOGPROB = 0.01  # above 0, since some engines round up
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +30,14 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token of the answer with the natural logarithm of its probability, and the likeliest tokens at its place."""
+    """A token of an answer with the natural logarithm of its probability, and the likeliest ones at its place.
 
-    text: str
-    logprob: float
-    alternatives: tuple[tuple[str, float], ...] = ()  # the likeliest first; the token itself may be one of them
+    Its fields have their names in OpenAI's API.
+    """
+
+    token: str
+    logprob: Annotated[float, Field(le=MOST_LOGPROB, allow_inf_nan=False)]
+    top_logprobs: tuple["Token", ...] = ()  # the likeliest first; the token itself may be one of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class SamplingOptions:
     response_format: values.JsonObject | None = None
     top_logprobs: int | None = None
     n: int | None = None
-    stop: tuple[str, ...] | None = None
+    stop: list[str] | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     thinking: bool | None = None

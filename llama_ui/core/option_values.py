@@ -78,14 +78,14 @@ def schema_of(response_format: JsonObject | None) -> JsonObject | None:
     return None
 
 
-def stop_sequences(text: str) -> tuple[str, ...] | None:
+def stop_sequences(text: str) -> list[str] | None:
     """Texts at which a reply ends: one in each line, or a JSON list of texts. Raises InputError."""
     listed = _list_of_texts(text)
     sequences = [line for line in text.splitlines() if line.strip()] if listed is None else list(filter(None, listed))
     if len(sequences) > MAX_STOPS or any(len(sequence) > MAX_STOP_CHARS for sequence in sequences):
         limits = f"{MAX_STOPS} lines of at most {MAX_STOP_CHARS} characters"
         raise InputError(f"Stop sequences must be at most {limits}, or empty.", "")
-    return tuple(sequences) or None
+    return sequences or None
 
 
 def extra_fields(text: str) -> JsonObject | None:
@@ -120,7 +120,7 @@ def as_text(value: object) -> str:
         case tuple() | list():
             items = [asdict(item) if isinstance(item, Example) else item for item in value]
             lines = "\n".join(map(str, items))
-            return lines if stop_sequences(lines) == tuple(items) else _json(items)
+            return lines if stop_sequences(lines) == items else _json(items)
         case dict():
             return _json(value)
     return str(value).removesuffix(".0")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from llama_ui.core.conversation import REFUSED, Reply
-from llama_ui.core.errors import BadReply, ChatError, ContentFiltered
+from llama_ui.core.errors import BadReply, ChatError, ContentFiltered, FieldRefused
 from llama_ui.core.events import (
     Event,
     Finished,
@@ -50,21 +50,22 @@ _FINISH_REASONS = [
 ]
 
 # Sends a request and yields the events of its reply: `LlamaStackClient.stream`, `Connection.stream`.
+type Request = Callable[[SamplingOptions], AsyncGenerator[Event, None]]
 type Stream = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[Event, None]]
 
 
 async def respond(
     stream: Stream, model: str, messages: Sequence[Message], options: SamplingOptions
 ) -> AsyncGenerator[Reply, None]:
-    """Sends a request and yields snapshots of its reply.
+    """Sends a request and yields snapshots of its reply; where several are asked for, the others are its `samples`.
 
     The first text is yielded when it arrives, then one snapshot a frame, and at last one that has `ended`, with its
     error if any. While nothing arrives, a snapshot every `TICK_SECONDS` counts the seconds. A slow consumer gets fewer
     snapshots. Closing this generator closes the request at once. Raises what `stream` raises and is no `ChatError`.
     """
     loop = asyncio.get_running_loop()
-    progress = _Progress(loop.time(), messages)
-    reader = asyncio.create_task(progress.read(stream(model, messages, options)))
+    progress = _Progress(loop.time(), messages, options)
+    reader = asyncio.create_task(progress.read(lambda options: stream(model, messages, options)))
     _in_progress.add(progress)
     try:
         while True:
@@ -79,15 +80,16 @@ async def respond(
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             if has_news:
-                delay = next_frame_delay(loop.time() - started, len(reply.text) + len(reply.reasoning))
-                progress.pause = delay if reply.text or reply.reasoning else 0.0
+                length = sum(len(each.text) + len(each.reasoning) for each in (reply, *reply.samples))
+                delay = next_frame_delay(loop.time() - started, length)
+                progress.pause = delay if length else 0.0
                 with suppress(TimeoutError):
                     await asyncio.wait_for(progress.end.wait(), delay)
-        reply, error = progress.snapshot(loop.time()), progress.error
-        if not (error is None or isinstance(error, ChatError)):
+        reply = progress.snapshot(loop.time())
+        if defect := progress.defect:
             yield reply
-            raise error
-        yield finish(reply, error, options)
+            raise defect
+        yield progress.finished(reply)
     finally:
         _in_progress.discard(progress)
         reader.cancel()
@@ -107,11 +109,19 @@ _in_progress: set["_Progress"] = set()
 class _Progress:
     """What has arrived of a reply. Times are those of the event loop, in seconds."""
 
-    def __init__(self, started: float, messages: Sequence[Message]) -> None:
+    def __init__(self, started: float, messages: Sequence[Message], options: SamplingOptions) -> None:
         self.news = asyncio.Event()  # set when there is something new to show
         self.end = asyncio.Event()
         self.pause = 0.0  # seconds until the next snapshot, for which the stream need not be read sooner
         self.error: Exception | None = None
+        self._options = options
+        self._others: list[_Progress] = []  # other replies to the same message
+        self._is_alone = options.n is None  # whether its request asks for no other
+        self._have_come = False  # whether the others come of the same request
+        for index in range(1, options.n or 1):
+            seed = None if options.seed is None else options.seed + index  # else a server would repeat the first one
+            self._others.append(_Progress(started, messages, replace(options, n=None, seed=seed)))
+            self._others[-1].news = self.news
         self._started = started
         self._prompt_tokens = _estimate_tokens("".join(message.content for message in messages))
         self._text: list[str] = []
@@ -125,20 +135,39 @@ class _Progress:
         self._reasoning_at: float | None = None
         self._answer_at: float | None = None
 
-    async def read(self, stream: AsyncGenerator[Event, None]) -> None:
-        """Collects the events until the stream ends or fails."""
-        now = asyncio.get_running_loop().time
+    async def read(self, request: Request) -> None:
+        """Collects the events until the stream ends or fails. Replies that do not come of it are requested alone."""
+        alone: Sequence[_Progress] = ()
         try:
-            async with aclosing(stream):
-                async for event in stream:
-                    self._add(event, now())
-                    if isinstance(event, Text | Reasoning) and event.caught_up and self.pause:
-                        await asyncio.sleep(self.pause)  # many small reads cost more than one of all that they bring
+            await self._collect(request(self._options))
+            alone = [other for other in self._others if other._token_times is None]
+        except Exception as error:
+            if self._others and isinstance(error, FieldRefused) and error.field == "n":
+                alone = (self, *self._others)
+            else:
+                self.error = error
+                for other in self._others:
+                    other.error = error
+        finally:
+            await asyncio.gather(*(progress._read_alone(request) for progress in alone))
+            for progress in (self, *self._others):
+                progress.end.set()
+            self.news.set()
+
+    async def _read_alone(self, request: Request) -> None:
+        self._is_alone = True
+        try:
+            await self._collect(request(replace(self._options, n=None)))
         except Exception as error:
             self.error = error
-        finally:
-            self.end.set()
-            self.news.set()
+
+    async def _collect(self, stream: AsyncGenerator[Event, None]) -> None:
+        now = asyncio.get_running_loop().time
+        async with aclosing(stream):
+            async for event in stream:
+                self._add(event, now())
+                if isinstance(event, Text | Reasoning) and event.caught_up and self.pause:
+                    await asyncio.sleep(self.pause)  # many small reads cost more than one of all that they bring
 
     def _add(self, event: Event, time: float) -> None:
         match event:
@@ -157,9 +186,14 @@ class _Progress:
                 self._tokens += event.tokens
             case Received():
                 self._reply = replace(self._reply, received=event)
-            case Sample():
-                self._add(event.event, time)
-            case Usage():
+            case Sample(_, inner) if self._is_alone:
+                self._add(inner, time)
+            case Sample(index, inner):
+                self._have_come = True
+                for other in self._others[index - 1 : index]:
+                    other._sent_at = self._sent_at
+                    other._add(inner, time)
+            case Usage() if not self._have_come:  # else it counts the tokens of all replies
                 self._usage = event
             case Finished():
                 self._finish_reason = event.finish_reason
@@ -182,7 +216,20 @@ class _Progress:
             reasoning_seconds=None if self._reasoning_at is None else max(0.0, until - self._reasoning_at),
             waited=now - self._started if self._reasoning_at is None and self._answer_at is None else None,
             stats=self._stats(now),
+            samples=tuple(other.snapshot(now) for other in self._others),
         )
+
+    @property
+    def defect(self) -> Exception | None:
+        """What the stream raised that is no `ChatError`, if anything."""
+        errors = [progress.error for progress in (self, *self._others)]
+        return next((error for error in errors if error and not isinstance(error, ChatError)), None)
+
+    def finished(self, reply: Reply) -> Reply:
+        """The last snapshot as that of a reply that has ended. There is no `defect`."""
+        samples = tuple(other.finished(sample) for other, sample in zip(self._others, reply.samples, strict=True))
+        error = self.error if isinstance(self.error, ChatError) else None
+        return replace(finish(reply, error, self._options), samples=samples)
 
     def _stats(self, now: float) -> Stats:
         first, last = self._token_times or (None, now)

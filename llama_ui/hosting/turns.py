@@ -11,8 +11,7 @@ from llama_ui.core.conversation import Reply
 from llama_ui.core.errors import ChatError, Restarting
 from llama_ui.core.logs import log_unexpected
 from llama_ui.core.messages import Message, SamplingOptions
-from llama_ui.core.reply import finish
-from llama_ui.core.samples import respond
+from llama_ui.core.reply import finish, respond
 from llama_ui.hosting.limits import Limits, Visitor
 from llama_ui.hosting.logs import log_turn
 from llama_ui.hosting.metrics import Metrics

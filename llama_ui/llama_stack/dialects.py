@@ -5,16 +5,18 @@ and 0.2.12; 0.1.9 from its code.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from llama_ui.core.events import Event, Finished, Reasoning, Sample, Text, Token, Tokens, Usage
 from llama_ui.core.messages import Message, SamplingOptions, option_label
 from llama_ui.core.option_values import schema_of
 
-LEAST_LOGPROB = -9999.0  # as OpenAI's API writes it
-MOST_LOGPROB = 0.01  # some engines round up
+_TOKEN = TypeAdapter(Token)
 
 Payload = dict[str, object]
 Chunk = Mapping[str, Any]
@@ -41,23 +43,14 @@ class Dialect:
 
 
 def _chat_payload(model: str, messages: Sequence[Message], options: SamplingOptions) -> Payload:
+    ours = ("streaming", "app_limit", "thinking", "extra_body")
     fields: Payload = {
         "model": model,
         "messages": [{"role": message.role, "content": _chat_content(message)} for message in messages],
         "stream": options.streaming,
         "stream_options": {"include_usage": True} if options.streaming else None,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "max_tokens": options.max_tokens,
-        "seed": options.seed,
-        "reasoning_effort": options.reasoning_effort,
-        "response_format": options.response_format,
+        **{name: value for name, value in asdict(options).items() if name not in ours},
         "logprobs": None if options.top_logprobs is None else True,
-        "top_logprobs": options.top_logprobs,
-        "n": options.n,
-        "stop": options.stop and [*options.stop],
-        "frequency_penalty": options.frequency_penalty,
-        "presence_penalty": options.presence_penalty,
         "chat_template_kwargs": None if options.thinking is None else {"enable_thinking": options.thinking},
     }
     if messages[-1:] and messages[-1].role == "assistant":  # vLLM begins a new answer without these two
@@ -124,23 +117,12 @@ def _choice_events(choice: Chunk) -> Iterator[Event]:
 
 def _tokens(listed: Sequence[object]) -> Iterator[Tokens]:
     """The tokens in a list of `{"token", "logprob", "top_logprobs": [{"token", "logprob"}]}`, without blank ones."""
-    found = [(_token(item), _of(list, _of(dict, item).get("top_logprobs"))) for item in listed]
-    if tokens := tuple(
-        replace(token, alternatives=_likeliest(map(_token, others))) for token, others in found if token
-    ):
+    found = []
+    for item in listed:
+        with suppress(ValidationError):
+            found.append(_TOKEN.validate_python(item))
+    if tokens := tuple(token for token in found if token.token):
         yield Tokens(tokens)
-
-
-def _token(item: object) -> Token | None:
-    match item:
-        case {"token": str(text), "logprob": int() | float() as logprob} if text and logprob < MOST_LOGPROB:
-            return Token(text, max(LEAST_LOGPROB, min(float(logprob), 0.0)))
-    return None
-
-
-def _likeliest(tokens: Iterable[Token | None]) -> tuple[tuple[str, float], ...]:
-    pairs = ((token.text, token.logprob) for token in tokens if token)
-    return tuple(sorted(pairs, key=lambda pair: -pair[1]))
 
 
 def _texts(content: object) -> Iterator[Text | Reasoning]:
@@ -208,7 +190,7 @@ def _legacy_sampling(options: SamplingOptions) -> Payload:
     as 1, which changes nothing.
     """
     sampling: Payload = {} if options.max_tokens is None else {"max_tokens": options.max_tokens}
-    sampling |= {"stop": [*options.stop]} if options.stop else {}
+    sampling |= {"stop": options.stop} if options.stop else {}
     if options.temperature == 0:
         sampling["strategy"] = {"type": "greedy"}
     elif options.temperature is not None or options.top_p is not None:
@@ -238,19 +220,15 @@ def _legacy_events(chunk: Chunk) -> Iterator[Event]:
 
 def _legacy_tokens(text: str, listed: Sequence[object]) -> Iterator[Tokens]:
     """The tokens in a list of `{"logprobs_by_token": {token: logprob}}`: at each place, the one that the text has."""
-    tokens = []
+    found = []
     for item in listed:
         by_token = _of(dict, _of(dict, item).get("logprobs_by_token"))
-        likeliest = _likeliest(_token({"token": token, "logprob": logprob}) for token, logprob in by_token.items())
-        chosen = max(
-            (pair for pair in likeliest if text.startswith(pair[0])), key=lambda pair: len(pair[0]), default=None
-        )
-        if chosen is None:
-            break
-        tokens.append(Token(*chosen, likeliest))
-        text = text.removeprefix(chosen[0])
-    if tokens:
-        yield Tokens(tuple(tokens))
+        likeliest = sorted(by_token.items(), key=lambda pair: -pair[1])
+        chosen = max((token for token in by_token if text.startswith(token)), key=len, default="")
+        pairs = [{"token": token, "logprob": logprob} for token, logprob in likeliest]
+        found.append({"token": chosen, "logprob": by_token.get(chosen), "top_logprobs": pairs})
+        text = text.removeprefix(chosen)
+    yield from _tokens(found)
 
 
 def _of[T](kind: type[T], value: object) -> T:

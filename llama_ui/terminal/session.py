@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from llama_ui.core.conversation import ChatSettings, Conversation, Reply, Turn
 from llama_ui.core.messages import SamplingOptions, validate_text
-from llama_ui.core.reply import TICK_SECONDS
-from llama_ui.core.samples import respond
+from llama_ui.core.reply import TICK_SECONDS, respond
 from llama_ui.llama_stack.connection import Connection
 from llama_ui.llama_stack.models import same_model
 from llama_ui.settings import Settings
@@ -60,7 +59,10 @@ class Session:
             async with aclosing(respond(self.connection.stream, self.model, messages, request.options)) as snapshots:
                 async for reply in snapshots:
                     self._print(reply)
-            reply = await self._with_verdict(reply)
+            if self.options.response_format:
+                from llama_ui.workbench.schema import with_verdict  # imports jsonschema, which takes 0.1 s
+
+                reply = await with_verdict(reply, self.options)
         finally:
             self.output.finish_reply(reply)
             request = replace(request, model=reply.model or request.model)
@@ -74,13 +76,6 @@ class Session:
         if reply.error:
             raise reply.error
         return reply
-
-    async def _with_verdict(self, reply: Reply) -> Reply:
-        if not self.options.response_format:
-            return reply
-        from llama_ui.workbench.schema import with_verdict  # imports jsonschema, which takes 0.1 s
-
-        return await with_verdict(reply, self.options)
 
     def _print(self, reply: Reply) -> None:
         for notice in reply.notices:

@@ -17,11 +17,11 @@ from llama_ui.web.handlers import Handlers
 from llama_ui.web.history import (
     ChatMessage,
     error_note,
-    read_prefix,
     render_for_programs,
     render_samples,
     render_user,
     sanitize_history,
+    text_of,
 )
 from llama_ui.workbench.details import Details
 
@@ -138,9 +138,9 @@ class LlamaChatInterface(gr.ChatInterface):
         if not history:
             return  # a program's doing: the page adds a message first
         *before, message = history
-        prefix = None
+        prefix = ""
         if before and message["role"] == "assistant":  # the reply is to go on from it
-            prefix = read_prefix(message)
+            prefix = text_of(message)
             *before, message = before
         details, conversation, reply = Details(), history, Reply()
         async with aclosing(self._page.answer(message, before, settings, request, prefix)) as updates:

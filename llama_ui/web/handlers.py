@@ -30,7 +30,7 @@ from llama_ui.web.attachments import read_attachment
 from llama_ui.web.history import ChatMessage, Receipts, error_note, note, parse, render_reply, with_request
 from llama_ui.workbench import better_models, share_link
 from llama_ui.workbench.check import CheckResult, check_connection
-from llama_ui.workbench.continuation import Prefix
+from llama_ui.workbench.continuation import continued
 
 MAX_MODEL_CHARS = 300
 MAX_CONVERSATION_IMAGES = 20
@@ -135,7 +135,7 @@ class Handlers(BaseHandlers):
         history: list[ChatMessage],
         values: Sequence[object],
         request: gr.Request | None,
-        prefix: Prefix | None = None,
+        prefix: str = "",
     ) -> AsyncGenerator[tuple[list[ChatMessage], Reply], None]:
         """Yields the user message with the reply to it, and that reply, which goes on from `prefix`. Never raises."""
         messages = [message]
@@ -150,13 +150,15 @@ class Handlers(BaseHandlers):
             seen = {notice for turn in conversation.turns for reply in turn.replies for notice in reply.notices}
             sent, visitor, receipts = None, visitor_of(request), Receipts()
             if prefix:
-                conversation = conversation.continued(prefix.text)
+                conversation = conversation.continued(prefix)
             replies = self._turns.respond(visitor, settings.model, conversation.messages(), settings.options)
             async with aclosing(replies):
                 async for reply in replies:
-                    reply = prefix.joined(reply) if prefix else reply
+                    reply = continued(reply, prefix) if prefix else reply
                     if reply.ended and settings.options.response_format:
-                        reply = await self._with_verdicts(reply, settings)
+                        from llama_ui.workbench.schema import with_verdict  # late, as above
+
+                        reply = await with_verdict(reply, settings.options)
                     if reply.model and not sent:
                         sent = replace(settings, model=reply.model)
                         message = with_request(message, sent)
@@ -180,12 +182,6 @@ class Handlers(BaseHandlers):
         elif self._connection.ready:
             waiting = "Waiting for the first token"
         return [note("waiting", f"*{waiting}… {int(reply.waited)} s*")]
-
-    async def _with_verdicts(self, reply: Reply, settings: ChatSettings) -> Reply:
-        from llama_ui.workbench.schema import with_verdict
-
-        samples = [await with_verdict(sample, settings.options) for sample in reply.samples]
-        return replace(await with_verdict(reply, settings.options), samples=tuple(samples))
 
     def attach(self, message: dict[str, Any] | None) -> dict[str, dict[str, list[str]]]:
         """Reads the box's files: path -> its `images` (`data:` URLs), `texts` and `problems` (HTML), one in all."""

@@ -11,7 +11,7 @@ content is a list of text parts, `{"type": "text", "text"}`, and image parts, `{
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,8 +20,7 @@ from llama_ui.core.errors import ChatError
 from llama_ui.core.messages import Image, sanitize_text
 from llama_ui.core.option_values import Example
 from llama_ui.core.stats import Stats, format_stats
-from llama_ui.workbench.continuation import Prefix
-from llama_ui.workbench.details import to_openai
+from llama_ui.workbench.details import as_json, tokens_of
 from llama_ui.workbench.receipt import Receipt, receipt, sent_texts
 
 type ChatMessage = dict[str, Any]
@@ -60,9 +59,18 @@ def _sanitize_metadata(metadata: object) -> dict[str, Any] | None:
     return known | {name: sanitize_text(value) for name, value in known.items() if isinstance(value, str)}
 
 
-def parse(history: Iterable[ChatMessage], system_prompt: str = "", examples: tuple[Example, ...] = ()) -> Conversation:
-    """The conversation in a sanitized history. Keeps notices; the page's other notes are only displayed."""
+def parse(
+    history: Iterable[ChatMessage],
+    system_prompt: str = "",
+    examples: tuple[Example, ...] = (),
+    details: Mapping[str, object] | None = None,
+) -> Conversation:
+    """The conversation in a sanitized history. Keeps notices; the page's other notes are only displayed.
+
+    `details` are those of the replies (`workbench.details`), by the number of user messages up to each.
+    """
     turns: list[Turn] = []
+    number = 0
     for message in history:
         metadata = message["metadata"] or {}
         known = Receipt.parse(metadata.get("log"))
@@ -70,6 +78,7 @@ def parse(history: Iterable[ChatMessage], system_prompt: str = "", examples: tup
         text = text_of(message)
         match message:
             case {"role": "user"}:
+                number += 1
                 urls = [part["value"]["url"] for part in message["content"] if "value" in part]
                 images = tuple(image for url in urls if (image := Image.from_data_url(url)))
                 turns.append(Turn(text, images, request=known.sent))
@@ -83,17 +92,9 @@ def parse(history: Iterable[ChatMessage], system_prompt: str = "", examples: tup
                 is_known = isinstance(duration, int | float) and 0 <= duration < 1e9
                 fields |= {"reasoning": text, "reasoning_seconds": duration if is_known else None}
             case _:
-                fields["text"] = text
+                fields |= {"text": text, "tokens": tokens_of((details or {}).get(str(number)))}
         _add_fields(turns, fields)
     return Conversation(system_prompt, tuple(turns), examples)
-
-
-def read_prefix(message: ChatMessage) -> Prefix:
-    """The beginning of an answer that a reply is to go on from, with its tokens where its receipt has them."""
-    numbers = Receipt.parse((message["metadata"] or {}).get("log")).numbers
-    if numbers is None or numbers.estimated:
-        return Prefix(text_of(message))
-    return Prefix(text_of(message), numbers.completion_tokens, numbers.prompt_tokens)
 
 
 def text_of(message: ChatMessage) -> str:
@@ -179,7 +180,7 @@ def _render_sample(reply: Reply) -> ChatMessage:
 def render_for_programs(messages: list[ChatMessage], reply: Reply) -> list[ChatMessage]:
     """The messages of a reply and of its samples; when it has ended, with the probabilities of the answer's tokens."""
     if reply.ended and reply.tokens:
-        probabilities = {"logprobs": to_openai(reply.tokens)}
+        probabilities = {"logprobs": {"content": as_json(reply.tokens)}}
         messages = [
             message | {"metadata": {**(message["metadata"] or {}), **probabilities}} if _is_answer(message) else message
             for message in messages

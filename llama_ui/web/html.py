@@ -18,6 +18,7 @@ def without_markdown(sentence: ChatError | str) -> str:
 
 
 _TEMPLATES = Environment(loader=PackageLoader("llama_ui.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_TEMPLATES.policies["json.dumps_kwargs"] = {"sort_keys": False}
 _TEMPLATES.filters["plain"] = without_markdown
 _TEMPLATES.globals["format_stats"] = format_stats
 

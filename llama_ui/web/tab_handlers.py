@@ -21,7 +21,7 @@ from llama_ui.web.handlers import BaseHandlers, form_texts, visitor_of
 from llama_ui.web.history import ChatMessage, parse, render
 from llama_ui.workbench import export, snippet
 from llama_ui.workbench.compare import Variant, replay
-from llama_ui.workbench.details import as_lines, tokens_of
+from llama_ui.workbench.details import as_lines
 
 _FORMATS = {"json": (export.to_json, "application/json"), "md": (export.to_markdown, "text/markdown")}
 
@@ -86,10 +86,11 @@ class TabHandlers(BaseHandlers):
         write, media_type = _FORMATS[form["kind"]]
         settings = form_texts(values)
         try:
-            conversation = parse(history, settings["system_prompt"], examples(settings["examples"]))
+            given = examples(settings["examples"])
         except InputError as error:
             return {"error": html.without_markdown(error)}
-        text = write(_with_tokens(conversation, form.get("details")), settings, form["title"])
+        conversation = parse(history, settings["system_prompt"], given, form.get("details") or {})
+        text = write(conversation, settings, form["title"])
         name = re.sub(r"[\W_]+", "-", form["title"].lower()).strip("-")[:50] or "conversation"
         return {"name": f"{name}.{form['kind']}", "type": media_type, "text": text}
 
@@ -106,7 +107,9 @@ class TabHandlers(BaseHandlers):
         counted = "1 tool message was" if chat.skipped == 1 else f"{chat.skipped:,} tool messages were"
         note = f"{counted} skipped." if chat.skipped else ""
         imported = {"title": chat.title, "settings": settings, "history": render(chat.conversation), "note": note}
-        return imported | {"details": _details(chat.conversation)}
+        numbers = accumulate(int(turn.has_message) for turn in chat.conversation.turns)
+        replies = [(number, turn.reply) for number, turn in zip(numbers, chat.conversation.turns, strict=True)]
+        return imported | {"details": {str(number): as_lines(reply.tokens) for number, reply in replies if reply}}
 
     async def replay(self, history: list[ChatMessage], request: gr.Request, *values: Any) -> AsyncGenerator[str, None]:
         """Yields the conversation as it was, beside its messages answered again with the current settings."""
@@ -134,27 +137,6 @@ class TabHandlers(BaseHandlers):
         turns = [parse(history).turns for history in (first, second)]
         columns = [Variant("", ChatSettings(), list(turn[:1])) for turn in turns]
         return html.comparison(_questions(parse(first))[:1], columns, mark_differences=True)
-
-
-def _with_tokens(conversation: Conversation, details: object) -> Conversation:
-    """The conversation with the tokens in the `details` of its replies, as `_details` has them."""
-    texts = details if isinstance(details, dict) else {}
-    tokens = [tokens_of(str(texts.get(number, ""))) for number in _numbers(conversation)]
-    turns = (
-        replace(turn, replies=tuple(replace(reply, tokens=found) for reply in turn.replies))
-        for turn, found in zip(conversation.turns, tokens, strict=True)
-    )
-    return replace(conversation, turns=tuple(turns))
-
-
-def _details(conversation: Conversation) -> dict[str, str]:
-    """The details of replies, by the number of user messages up to each."""
-    replies = zip(_numbers(conversation), conversation.turns, strict=True)
-    return {number: as_lines(turn.reply.tokens) for number, turn in replies if turn.reply and turn.reply.tokens}
-
-
-def _numbers(conversation: Conversation) -> list[str]:
-    return [str(number) for number in accumulate(int(turn.has_message) for turn in conversation.turns)]
 
 
 def _questions(conversation: Conversation) -> list[Turn]:

@@ -1,24 +1,21 @@
 """What a reply came with, for the page and for files: the probabilities of its tokens, and the raw response.
 
-The page gets it as a text that only grows, with a JSON value in each line: `["token", logprob, [["other", logprob]]]`
-for each token, and at the end `{"status", "headers": [["name", "value"]], "body"}`.
+The page gets it as a text that only grows, with a JSON object in each line: each token as OpenAI's API has it
+(`core.events.Token`), and at the end the response (`core.events.Received`).
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from llama_ui.core.conversation import Reply
 from llama_ui.core.events import Token
-from llama_ui.core.messages import sanitize_text
-from llama_ui.workbench.continuation import Prefix
+from llama_ui.workbench.continuation import is_new_answer
 
-MAX_TOKENS = 100_000  # of an imported reply
-type _Logprob = Annotated[float, Field(allow_inf_nan=False)]
-_TOKENS = TypeAdapter(list[tuple[str, _Logprob, list[tuple[str, _Logprob]]]])
+_TOKENS = TypeAdapter(tuple[Token, ...])
 
 
 class Details:
@@ -28,67 +25,29 @@ class Details:
         self._text = ""
         self._count = 0  # of the tokens in it
 
-    def text(self, reply: Reply, prefix: Prefix | None = None) -> str:
+    def text(self, reply: Reply, prefix: str = "") -> str:
         """The text so far. It begins with the line `"new"` where the reply does not go on from the `prefix`."""
-        is_new = prefix and reply.text and not reply.text.startswith(prefix.text)
-        return (_line("new") if is_new else "") + self._own_text(reply)
-
-    def _own_text(self, reply: Reply) -> str:
         self._text += as_lines(reply.tokens[self._count :])
         self._count = len(reply.tokens)
-        if reply.ended and reply.received:
-            return self._text + _line(asdict(reply.received))
-        return self._text
+        end = f"{json.dumps(asdict(reply.received))}\n" if reply.ended and reply.received else ""
+        return ('"new"\n' if is_new_answer(reply.text, prefix) else "") + self._text + end
 
 
 def as_lines(tokens: Sequence[Token]) -> str:
     """The tokens as lines of JSON."""
-    return "".join(_line([token.text, round(token.logprob, 4), _rounded(token)]) for token in tokens)
+    return "".join(json.dumps(token, ensure_ascii=False) + "\n" for token in as_json(tokens))
 
 
-def tokens_of(text: str) -> tuple[Token, ...]:
+def as_json(tokens: Sequence[Token]) -> list[dict[str, Any]]:
+    """The tokens as the field `logprobs.content` of OpenAI's API."""
+    listed: list[dict[str, Any]] = _TOKENS.dump_python(tuple(tokens), mode="json", exclude_defaults=True)
+    return listed
+
+
+def tokens_of(text: object) -> tuple[Token, ...]:
     """The tokens in such lines; none where a page sends anything else."""
-    lines = [line for line in text.split("\n") if line.startswith("[")][:MAX_TOKENS]
+    lines = str(text).split("\n")
     try:
-        return _tokens(_TOKENS.validate_json(f"[{','.join(lines)}]"))
+        return _TOKENS.validate_json(f"[{','.join(line for line in lines if line.startswith('{"token"'))}]")
     except ValidationError:
         return ()
-
-
-def to_openai(tokens: Sequence[Token]) -> dict[str, object]:
-    """The tokens as the field `logprobs` of OpenAI's API."""
-    return {
-        "content": [
-            {
-                "token": token.text,
-                "logprob": token.logprob,
-                "top_logprobs": [{"token": text, "logprob": logprob} for text, logprob in token.alternatives],
-            }
-            for token in tokens
-        ]
-    }
-
-
-def from_openai(logprobs: object) -> tuple[Token, ...]:
-    """The tokens in a field `logprobs` of OpenAI's API; none where it has another form."""
-    listed = logprobs.get("content") if isinstance(logprobs, dict) else None
-    try:
-        items = [
-            [item["token"], item["logprob"], [[other["token"], other["logprob"]] for other in item["top_logprobs"]]]
-            for item in listed or ()
-        ]
-        return _tokens(_TOKENS.validate_python(items))
-    except (ValidationError, KeyError, TypeError):
-        return ()
-
-
-def _tokens(listed: list[tuple[str, float, list[tuple[str, float]]]]) -> tuple[Token, ...]:
-    return tuple(Token(sanitize_text(text), min(logprob, 0.0), tuple(others)) for text, logprob, others in listed)
-
-
-def _rounded(token: Token) -> list[list[object]]:
-    return [[text, round(logprob, 4)] for text, logprob in token.alternatives]
-
-
-def _line(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"

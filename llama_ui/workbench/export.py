@@ -16,12 +16,13 @@ from pydantic_core import from_json as parse_json
 from llama_ui.core.conversation import REFUSED, SAMPLING, SETTINGS, ChatSettings, Conversation, Reply, Turn, add_reply
 from llama_ui.core.decoding import decode
 from llama_ui.core.errors import InputError
+from llama_ui.core.events import Token
 from llama_ui.core.images import MAX_IMAGES, is_clean_form, with_actual_type
 from llama_ui.core.messages import Image, sanitize_text
 from llama_ui.core.option_values import Example, as_text
 from llama_ui.core.stats import format_stats
 from llama_ui.core.text import as_code
-from llama_ui.workbench.details import from_openai, to_openai
+from llama_ui.workbench.details import as_json
 from llama_ui.workbench.receipt import CleanText, Lenient, Receipt, receipt
 from llama_ui.workbench.templates import render
 
@@ -95,6 +96,10 @@ def _as_text(content: object) -> str:
     return "\n\n".join(text for text in texts if isinstance(text, str))
 
 
+class _Logprobs(BaseModel):
+    content: tuple[Token, ...] = ()
+
+
 class _Message(Receipt):
     role: Literal["system", "user", "assistant", "tool"]
     content: Annotated[list[_Part], Field(fail_fast=True), BeforeValidator(_as_parts)]
@@ -102,7 +107,7 @@ class _Message(Receipt):
     reasoning: Annotated[CleanText, Lenient] = ""
     reasoning_seconds: Annotated[float | None, Field(ge=0, lt=1e9), Lenient] = None
     example: Annotated[bool, Lenient] = False
-    logprobs: Any = None
+    logprobs: Annotated[_Logprobs, Lenient] = _Logprobs()
     tool_calls: Any = None
     function_call: Any = None
 
@@ -174,7 +179,7 @@ def _messages(conversation: Conversation) -> Iterator[dict[str, Any]]:
             yield {"role": "user", "content": [*texts, *images] if images else turn.text, **refused}
         if has_text:
             message = {"role": "assistant", "content": reply.text, **receipt(reply)}
-            message |= {"logprobs": to_openai(reply.tokens)} if reply.tokens else {}
+            message |= {"logprobs": {"content": as_json(reply.tokens)}} if reply.tokens else {}
             if reply.reasoning.strip():
                 message["reasoning"] = reply.reasoning
                 message |= {} if reply.reasoning_seconds is None else {"reasoning_seconds": reply.reasoning_seconds}
@@ -222,8 +227,8 @@ def from_json(content: bytes, longest_side: int) -> ImportedConversation:
             refusal = Reply(ended=True, ending=REFUSED, refused=True)
             turns.append(Turn(message.text, images, (refusal,) if message.refused else ()))
         elif message.role == "assistant" and (message.text + message.reasoning).strip():
-            tokens = from_openai(message.logprobs)
-            reply = Reply(message.text, message.reasoning, message.reasoning_seconds, ended=True, tokens=tokens)
+            seconds, tokens = message.reasoning_seconds, message.logprobs.content
+            reply = Reply(message.text, message.reasoning, seconds, ended=True, tokens=tokens)
             add_reply(turns, replace(reply, **message.fields()))
     settings["system_prompt"] = "\n\n".join(filter(str.strip, prompts)) or settings["system_prompt"]
     settings["examples"] = as_text(examples) or settings["examples"]

@@ -5,8 +5,10 @@ A visitor's schema is not trusted: a pattern in it may take for ever to match, s
 
 import asyncio
 import json
+import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ def check_schema(options: SamplingOptions) -> None:
 
 async def with_verdict(reply: Reply, options: SamplingOptions) -> Reply:
     """A reply that has ended, with a sentence about whether it matches the schema that was asked for, if any."""
+    samples = [await with_verdict(sample, options) for sample in reply.samples]
+    reply = replace(reply, samples=tuple(samples))
     schema = schema_of(options.response_format)
     if schema is None or reply.error or not reply.has_answer:
         return reply
@@ -47,24 +51,14 @@ async def with_verdict(reply: Reply, options: SamplingOptions) -> Reply:
 
 async def verdict(schema: dict[str, Any], text: str) -> str:
     """A sentence about whether a text is JSON that matches a schema."""
-    async with _checks:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "llama_ui.workbench.schema"),
-            cwd=ROOT,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            async with asyncio.timeout(SECONDS):
-                output, _ = await process.communicate(json.dumps([schema, text]).encode())
-            return output.decode() or "The reply could not be checked against the schema."
-        except TimeoutError:
-            return "It took too long to check the reply against the schema."
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+    command, job = [sys.executable, "-m", "llama_ui.workbench.schema"], json.dumps([schema, text])
+    run = partial(subprocess.run, command, cwd=ROOT, input=job, capture_output=True, text=True, timeout=SECONDS)
+    try:
+        async with _checks:
+            done = await asyncio.to_thread(run)
+        return done.stdout or "The reply could not be checked against the schema."
+    except subprocess.TimeoutExpired:
+        return "It took too long to check the reply against the schema."
 
 
 def _verdict(schema: dict[str, Any], text: str) -> str:

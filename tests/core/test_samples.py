@@ -9,7 +9,7 @@ from llama_ui.core.conversation import Reply
 from llama_ui.core.errors import FieldRefused, Unreachable
 from llama_ui.core.events import Event, Finished, Reasoning, RequestSent, Sample, Text, Usage
 from llama_ui.core.messages import Message, SamplingOptions
-from llama_ui.core.samples import respond
+from llama_ui.core.reply import respond
 
 MESSAGES = [Message("user", "Hi.")]
 THREE = SamplingOptions(n=3, seed=7)

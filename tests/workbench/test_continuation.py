@@ -4,15 +4,9 @@ import pytest
 
 from llama_ui.core.conversation import Reply
 from llama_ui.core.events import Token
-from llama_ui.core.stats import Stats
-from llama_ui.workbench.continuation import NEW_ANSWER, Prefix
+from llama_ui.workbench.continuation import NEW_ANSWER, continued
 
 PREFIX = "The capital is"
-COUNTED = Prefix(PREFIX, tokens=3, prompt_tokens=30)
-
-
-def continued(reply: Reply, text: str) -> Reply:
-    return Prefix(text).joined(reply)
 
 
 def tokens(*texts: str) -> tuple[Token, ...]:
@@ -47,23 +41,6 @@ def test_the_tokens_of_the_prefix_are_left_out() -> None:
 def test_a_new_answer_stands_alone_with_a_notice(text: str, ended: bool) -> None:
     reply = Reply(text, tokens=tokens("Paris"), ended=ended)
     assert continued(reply, PREFIX) == Reply(text, tokens=tokens("Paris"), ended=ended, notices=(NEW_ANSWER,))
-
-
-@pytest.mark.parametrize("counted", [32, 33, 34])
-def test_the_servers_count_of_tokens_shows_a_continuation(counted: int) -> None:
-    reply = COUNTED.joined(Reply("Paris", stats=Stats(prompt_tokens=counted, estimated=False)))
-    assert (reply.text, reply.notices, reply.stats.prompt_tokens) == (f"{PREFIX}Paris", (), counted - 3)
-
-
-@pytest.mark.parametrize("text", [" Paris", "paris", "Paris"])
-def test_the_servers_count_of_tokens_shows_a_new_answer(text: str) -> None:
-    reply = COUNTED.joined(Reply(text, stats=Stats(prompt_tokens=36, estimated=False)))
-    assert (reply.text, reply.notices) == (text, (NEW_ANSWER,))
-
-
-@pytest.mark.parametrize("stats", [Stats(prompt_tokens=36), Stats(prompt_tokens=7, estimated=False)])
-def test_a_count_that_cannot_be_is_no_sign(stats: Stats) -> None:
-    assert COUNTED.joined(Reply(" Paris", stats=stats)) == Reply(f"{PREFIX} Paris", stats=stats)
 
 
 def test_a_reply_without_text_keeps_what_was_given() -> None:

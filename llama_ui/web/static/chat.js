@@ -46,7 +46,7 @@ const chat = (() => {
     return message;
   };
   let [reading, sendAfterReading] = [false, false]; // the app is reading files; Enter was pressed meanwhile
-  let continuing = null; // the text that the next reply goes on from, with its tokens and their count
+  let continuing = null; // the text that the next reply goes on from, and its tokens
   const startReply = (history, ...settings) => {
     [replying, started, stopped, sending, unsaved] = [true, performance.now(), 0, false, history];
     tokens.begin(history, continuing?.lines);
@@ -114,12 +114,12 @@ const chat = (() => {
     lockForEdit: (...conversation) => startReply(...conversation) ?? LOCKED,
     retry: (history, ...settings) => {
       const question = history.slice(0, lastUserIndex(history) + 1);
-      if (continuing) question.push({...note(null, continuing.text), metadata: {log: JSON.stringify({numbers: continuing.numbers})}});
+      if (continuing) question.push({...note(null, continuing.text), metadata: null});
       startReply(question, ...settings);
       continuing = null;
       return [question, LOCKED];
     },
-    continueFrom: (text, lines, numbers) => { continuing = {text, lines, numbers}; if (!page.retry()) continuing = null; },
+    continueFrom: (text, lines) => { continuing = {text, lines}; if (!page.retry()) continuing = null; },
     /* The message goes back to the box, or where that has a draft, is offered. */
     undo: (box, history, ...settings) => {
       const [message, rest] = [history[lastUserIndex(history)], history.slice(0, lastUserIndex(history))];

@@ -38,7 +38,7 @@ const compare = (() => {
     stopOrClose: () => (isRunning() ? compare.stop() : close()),
     choose: (button) => {
       const index = Number(button.parentElement.dataset.index ?? wanted?.index);
-      const prompts = () => presets.options().map(({text, value}) => ({group: "System prompts", label: text, value: {system_prompt: value}}));
+      const prompts = () => presets.options().map((option) => ({group: "System prompts", label: option.text, value: presets.valuesOf(option)}));
       const models = () => picker.serverData("models").map((model) => ({group: "Models", label: model, value: {model}}));
       const options = () => [{label: "Same again", value: {}}, ...prompts(), ...models()];
       picker.open(button, options, "Compare with", false, (changes) => run(index, changes));

@@ -1,21 +1,21 @@
-/* What came with each reply: lines of JSON, of a token each (its text, logprob, and the likeliest ones in its place), and one of the
-   response. They are kept by the number of user messages up to the reply. */
+/* What came with each reply (workbench/details.py): lines of JSON, one for each token and one for the response. They are kept by the
+   number of user messages up to the reply. */
 const tokens = (() => {
   const LEVELS = 6; // of shading
   let kept = {};
   let [turn, continued] = [0, ""]; // of the reply that is being written, and the lines that it goes on from
   const turnOf = (history) => history.filter(({role}) => role === "user").length;
-  const linesOf = (text = "", start = "[") => text.split("\n").filter((line) => line.startsWith(start));
+  const linesOf = (text = "", start = '{"token"') => text.split("\n").filter((line) => line.startsWith(start));
   const percent = (logprob, share = 100 * Math.exp(logprob)) => `${share < 0.1 ? "<0.1" : share.toFixed(share < 10 ? 1 : 0)} %`;
   const visible = (text) => text.replaceAll("\n", "↵").replaceAll("\t", "⇥");
   const drawToken = (line) => {
-    const [text, logprob] = attempt(() => JSON.parse(line)) ?? ["", 0];
-    const token = create("span", {textContent: text});
-    token.dataset.level = Math.floor((1 - Math.exp(logprob)) * (LEVELS - 0.01));
-    return token;
+    const {token, logprob} = JSON.parse(line);
+    const drawn = create("span", {textContent: token});
+    drawn.dataset.level = Math.floor((1 - Math.min(1, Math.exp(logprob))) * (LEVELS - 0.01));
+    return drawn;
   };
   /* Draws what is not drawn yet: while a reply grows, the new tokens only. */
-  const textOf = (lines) => lines.map((line) => attempt(() => JSON.parse(line)[0])).join("");
+  const textOf = (lines) => lines.map((line) => JSON.parse(line).token).join("");
   const drawIn = (row, number, text = "") => { // where the tokens are not all of the text, it stays Markdown
     const [place, lines] = [row.querySelector(".message"), linesOf(kept[number])];
     let box = place?.querySelector(".tokens");
@@ -39,22 +39,21 @@ const tokens = (() => {
   const show = (token) => {
     if (!token || token === shown) return;
     const [number, index] = [Number(token.parentElement.dataset.turn), [...token.parentElement.children].indexOf(token)];
-    const [text, logprob, others] = JSON.parse(linesOf(kept[number])[index]);
+    const {token: text, logprob, top_logprobs = []} = JSON.parse(linesOf(kept[number])[index]);
     const isLast = number === page.turns();
-    const optionOf = ([other, chance]) => create("button", {
-      className: "item", title: isLast ? "Continue with this one" : "Only the last reply can be continued", disabled: !isLast || other === text || other.includes("\ufffd"),
-      onclick: () => continueWith(number, index, [other, chance, others]),
-    }, create("span", {textContent: visible(other)}), percent(chance));
+    const optionOf = (other) => create("button", {
+      className: "item", title: isLast ? "Continue with this one" : "Only the last reply can be continued",
+      disabled: !isLast || other.token === text || other.token.includes("\ufffd"), onclick: () => continueWith(number, index, {...other, top_logprobs}),
+    }, create("span", {textContent: visible(other.token)}), percent(other.logprob));
     shown = token;
-    list().replaceChildren(create("p", {className: "hint"}, create("b", {textContent: visible(text)}), ` ${percent(logprob)}`), ...others.map(optionOf));
-    token.ariaDescription = [percent(logprob), ...others.map(([other, chance]) => `${other} ${percent(chance)}`)].join(", ");
+    list().replaceChildren(create("p", {className: "hint"}, create("b", {textContent: visible(text)}), ` ${percent(logprob)}`), ...top_logprobs.map(optionOf));
+    token.ariaDescription = [percent(logprob), ...top_logprobs.map((other) => `${other.token} ${percent(other.logprob)}`)].join(", ");
     list().showPopover({source: token});
   };
   const continueWith = (number, index, token) => {
     const lines = linesOf(kept[number]).slice(0, index);
     hide();
-    const {numbers} = page.history().map(chat.receiptOf).findLast((receipt) => receipt?.numbers);
-    chat.continueFrom(textOf(lines) + token[0], [...lines, JSON.stringify(token), ""].join("\n"), {...numbers, completion_tokens: index + 1});
+    chat.continueFrom(textOf(lines) + token.token, [...lines, JSON.stringify(token), ""].join("\n"));
   };
   const isToken = (element) => element?.parentElement?.matches(".tokens");
   document.addEventListener("mouseover", ({target}) => (isToken(target) ? show(target) : shown && !target.closest?.("#alternatives, .tokens") && shown !== document.activeElement && hide()));
@@ -85,7 +84,7 @@ const tokens = (() => {
     },
     /* The response of a reply as it came, for people. */
     received: (number) => {
-      const response = attempt(() => JSON.parse(linesOf(kept[number], "{").at(-1)));
+      const response = attempt(() => JSON.parse(linesOf(kept[number], '{"status"').at(-1)));
       return response ? `HTTP ${response.status}\n${response.headers.map((header) => header.join(": ")).join("\n")}\n\n${response.body}` : "";
     },
     toggle: () => store("tokens", root.toggleAttribute("data-tokens")),
