@@ -101,3 +101,24 @@ def test_all_addresses_of_a_household_count_as_one() -> None:
     assert network("2001:db8:0:1::5") == network("2001:db8:0:2:ffff::9") != network("2001:db8:0:100::5")
     assert network("::ffff:203.0.113.5") == network("203.0.113.5") != network("203.0.113.6")
     assert network("") == ""
+
+
+def test_each_sample_counts_as_a_message() -> None:
+    limited = limits(messages_per_minute=5, replies_at_once=4)
+    with limited.reply_slot(ALICE, 3), pytest.raises(RateLimited, match=r"You may have 4 replies at once here\. Wait "):
+        limited.reply_slot(ALICE, 2).__enter__()
+    with pytest.raises(RateLimited, match=r"You may send 5 messages a minute here\. Wait \d+ s"):
+        limited.admit(ALICE, 3)
+    limited.admit(ALICE, 2)
+    for count in (5, 6):
+        with pytest.raises(RateLimited, match=r"\. Each sample counts as one; ask for fewer\."):
+            limited.reply_slot(BOB, count).__enter__()
+
+
+def test_a_public_app_sends_few_extra_fields() -> None:
+    allowed = SamplingOptions(max_tokens=5, extra_body={"top_k": 40, "chat_template_kwargs": {"x": 1}})
+    limited = limits(space=True)
+    assert limited.sampling_options(allowed) == allowed
+    for name in ("n", "max_tokens", "max_completion_tokens", "service_tier", "tools"):
+        with pytest.raises(InputError, match=f"Extra fields cannot have `{name}` here"):
+            limited.sampling_options(SamplingOptions(extra_body={"top_k": 1, name: 5}))

@@ -117,3 +117,41 @@ async def test_a_conversation_is_saved_and_no_file_replaced(terminal: Terminal, 
     text = (tmp_path / name).read_text()
     assert all(part in text for part in ("Tell me a joke", "Hello there.", SYSTEM[1], MODEL))
     assert not name.endswith("json") or json.loads(text)
+
+
+async def test_options_are_set_shown_and_cleared(terminal: Terminal) -> None:
+    lines = ("/settings", "/set temperature 0,5", "/set stop END", '/set extra_body {"top_k": 4}', "/settings", "hi")
+    await terminal.execute(*lines, "/set stop -", "again")
+    assert terminal.text.startswith("No option is set.\nTemperature: 0.5\nStop sequences: END\n")
+    assert '\ntemperature: 0.5\nstop: END\nextra_body: {"top_k": 4}\n' in terminal.text
+    assert "\nStop sequences: not set\n" in terminal.text
+    first, second = terminal.stack.requests
+    assert (first["temperature"], first["stop"], first["top_k"]) == (0.5, ["END"], 4)
+    assert "stop" not in second and second["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("/set temprature 1", "There is no option `temprature`. The options are temperature, top_p, "),
+        ("/set seed", "The value is missing. Enter it after /set seed, or - to clear the option."),
+        ("/set", "There is no option `(no text)`."),
+        ("/set temperature 3", "Temperature must be 0–2, or empty."),
+        ('/set response_format {"type": "objct"}', "JSON schema is not valid at `type`: "),
+        ("/settings all", "/settings takes no argument."),
+    ],
+)
+async def test_an_option_that_cannot_be_set_changes_nothing(terminal: Terminal, line: str, error: str) -> None:
+    session = terminal.session()
+    with pytest.raises(ChatError, match=f"^{re.escape(error)}"):
+        await execute(session, line)
+    await execute(session, "hi")
+    assert terminal.stack.requests[0].keys() == {"model", "messages", "stream", "stream_options"}
+
+
+async def test_samples_and_a_verdict_are_printed(terminal: Terminal) -> None:
+    choices = [{"index": index, "delta": {"content": text}} for index, text in enumerate(("{}", "two", "[]"))]
+    terminal.stack.enqueue(*[{"choices": [choice]} for choice in choices])
+    await terminal.execute("/set n 3", '/set response_format {"type": "object"}', "hi")
+    assert "Assistant> {}\nSample 2:\nAssistant> two\nSample 3:\nAssistant> []\n" in terminal.text
+    assert "\nThe reply matches the schema.\n" in terminal.text

@@ -82,6 +82,59 @@ def test_the_endpoint_has_the_names_that_other_programs_rely_on(client: Client) 
     assert parameters == named
 
 
+def test_a_program_can_send_all_options(client: Client, stack: FakeStack) -> None:
+    schema = {"type": "object"}
+    options: dict[str, Any] = {"response_format": schema, "top_logprobs": 2, "stop": ["END", "a\nb"], "thinking": "off"}
+    options |= {"frequency_penalty": -1, "presence_penalty": 0.5, "extra_body": {"top_k": 3}}
+    examples = [{"user": "2+2?", "assistant": "4"}]
+    token = {"token": "{}", "logprob": -0.5, "top_logprobs": [{"token": "[", "logprob": -1.5}]}
+    stack.enqueue({"choices": [{"index": 0, "delta": {"content": "{}"}, "logprobs": {"content": [token]}}]})
+    answer, ending = client.predict("Hi", **options, examples=examples, api_name="/chat")
+    (request,) = stack.requests
+    assert request["response_format"]["json_schema"]["schema"] == schema
+    assert (request["top_logprobs"], request["logprobs"]) == (2, True)
+    assert (request["stop"], request["top_k"]) == (["END", "a\nb"], 3)
+    assert (request["frequency_penalty"], request["presence_penalty"]) == (-1.0, 0.5)
+    assert request["chat_template_kwargs"] == {"enable_thinking": False}
+    assert [message["content"] for message in request["messages"][1:]] == ["2+2?", "4", "Hi"]
+    assert answer["metadata"]["logprobs"] == {"content": [token]}
+    assert "The reply matches the schema." in ending["content"][0]["text"]
+    client.predict("And?", api_name="/chat")
+    assert [message["content"] for message in stack.requests[-1]["messages"][1:]] == ["Hi", "{}", "And?"]
+
+
+def test_a_program_gets_all_samples_and_continues_with_the_first(client: Client, stack: FakeStack) -> None:
+    stack.enqueue(*[{"choices": [{"index": index, "delta": {"content": f"{index}"}}]} for index in range(3)])
+    replies = client.predict("Hi", n=3, api_name="/chat")
+    assert [reply["content"][0]["text"] for reply in replies if "id" not in (reply["metadata"] or {})] == [
+        "0",
+        "1",
+        "2",
+    ]
+    assert stack.requests[-1]["n"] == 3
+    client.predict("And?", api_name="/chat")
+    assert [message["content"] for message in stack.requests[-1]["messages"][1:]] == ["Hi", "0", "And?"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"response_format": {"type": "objct"}}, "JSON schema is not valid at `type`"),
+        ({"extra_body": [1]}, "Extra fields must be"),
+        ({"extra_body": {"messages": []}}, "Extra fields cannot have `messages`, which the app sends itself."),
+        ({"examples": "x"}, "Examples must be at most 20 pairs of texts"),
+        ({"n": 100}, "Samples must be a whole number 1–8, or empty."),
+    ],
+)
+def test_what_a_program_cannot_send_gets_one_sentence(
+    client: Client, stack: FakeStack, options: dict[str, Any], sentence: str
+) -> None:
+    (reply,) = client.predict("Hi", **options, api_name="/chat")
+    assert reply["metadata"]["id"] == "error"
+    assert sentence in reply["content"][0]["text"]
+    assert stack.requests == []
+
+
 def test_what_is_too_long_is_not_sent(serve: Callable[..., Client], stack: FakeStack) -> None:
     client = serve(base_url=stack.url, max_message_chars=10)
     assert "The message has 11 characters; at most 10 are sent." in ask(client.src, "x" * 11)

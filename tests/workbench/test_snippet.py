@@ -58,6 +58,12 @@ conversations = st.builds(
     st.lists(st.tuples(users, answers), max_size=2),
     users,
 )
+
+
+def schema_format(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
+
+
 numbers = st.none() | st.floats(0, 1)
 choices = st.builds(
     SamplingOptions,
@@ -67,6 +73,14 @@ choices = st.builds(
     st.none() | st.integers(0, 2**31),
     st.none() | st.sampled_from(REASONING_EFFORTS),
     st.booleans(),
+    response_format=st.none() | st.builds(lambda text: schema_format({"description": text}), texts),
+    top_logprobs=st.none() | st.integers(1, 20),
+    n=st.none() | st.integers(2, 8),
+    stop=st.none() | st.lists(texts, min_size=1, max_size=4),
+    frequency_penalty=st.none() | st.floats(-2, 2),
+    presence_penalty=st.none() | st.floats(-2, 2),
+    thinking=st.none() | st.booleans(),
+    extra_body=st.none() | st.builds(lambda text: {"top_k": 40, "note": {"deep": [text, None, True]}}, texts),
 )
 servers = st.sampled_from(
     [
@@ -301,7 +315,7 @@ def loop_payloads(
     first, second = Turn(LINES[0], replies=(Reply(reply),)), Turn(LINES[2])
     expected = []
     for turns in [(replace(first, replies=()),), (first, second)]:
-        expected.append(dialect.payload(model, Conversation(system_prompt, turns).messages(), options))
+        expected.append(dialect.payload(model, Conversation(system_prompt, turns).messages(), replace(options, n=None)))
         expected[-1].pop("stream_options", None)
     return expected
 
