@@ -8,22 +8,9 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from statistics import fmean
 
+from llama_ui.core import events
 from llama_ui.core.conversation import REFUSED, Reply
 from llama_ui.core.errors import BadReply, ChatError, ContentFiltered, FieldRefused
-from llama_ui.core.events import (
-    Event,
-    Finished,
-    Notice,
-    Queued,
-    Reasoning,
-    Received,
-    RequestSent,
-    Sample,
-    Text,
-    Token,
-    Tokens,
-    Usage,
-)
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.core.reasoning import split_reasoning
 from llama_ui.core.stats import MANY, Stats
@@ -50,8 +37,8 @@ _FINISH_REASONS = [
 ]
 
 # Sends a request and yields the events of its reply: `LlamaStackClient.stream`, `Connection.stream`.
-type Request = Callable[[SamplingOptions], AsyncGenerator[Event, None]]
-type Stream = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[Event, None]]
+type Request = Callable[[SamplingOptions], AsyncGenerator[events.Event, None]]
+type Stream = Callable[[str, Sequence[Message], SamplingOptions], AsyncGenerator[events.Event, None]]
 
 
 async def respond(
@@ -126,9 +113,9 @@ class _Progress:
         self._prompt_tokens = _estimate_tokens("".join(message.content for message in messages))
         self._text: list[str] = []
         self._reasoning: list[str] = []
-        self._tokens: list[Token] = []
+        self._tokens: list[events.Token] = []
         self._reply = Reply()  # without what a snapshot computes
-        self._usage: Usage | None = None
+        self._usage: events.Usage | None = None
         self._finish_reason: str | None = None
         self._sent_at: float | None = None
         self._token_times: tuple[float, float] | None = None  # of the first and the last
@@ -161,41 +148,41 @@ class _Progress:
         except Exception as error:
             self.error = error
 
-    async def _collect(self, stream: AsyncGenerator[Event, None]) -> None:
+    async def _collect(self, stream: AsyncGenerator[events.Event, None]) -> None:
         now = asyncio.get_running_loop().time
         async with aclosing(stream):
             async for event in stream:
                 self._add(event, now())
-                if isinstance(event, Text | Reasoning) and event.caught_up and self.pause:
+                if isinstance(event, events.Text | events.Reasoning) and event.caught_up and self.pause:
                     await asyncio.sleep(self.pause)  # many small reads cost more than one of all that they bring
 
-    def _add(self, event: Event, time: float) -> None:
+    def _add(self, event: events.Event, time: float) -> None:
         match event:
-            case Text() | Reasoning():
-                (self._text if isinstance(event, Text) else self._reasoning).append(event.text)
+            case events.Text() | events.Reasoning():
+                (self._text if isinstance(event, events.Text) else self._reasoning).append(event.text)
                 self._token_times = (self._token_times or (time, time))[0], time
-            case Notice():
+            case events.Notice():
                 self._reply = replace(self._reply, notices=(*self._reply.notices, event.sentence))
-            case Queued():
+            case events.Queued():
                 self._reply = replace(self._reply, position=event.position)
-            case RequestSent():
+            case events.RequestSent():
                 self._reply = replace(self._reply, model=event.model)
                 self._sent_at = time if self._sent_at is None else self._sent_at
                 return  # nothing to show: the first text need not wait for a frame after this one
-            case Tokens():
+            case events.Tokens():
                 self._tokens += event.tokens
-            case Received():
+            case events.Received():
                 self._reply = replace(self._reply, received=event)
-            case Sample(_, inner) if self._is_alone:
+            case events.Sample(_, inner) if self._is_alone:
                 self._add(inner, time)
-            case Sample(index, inner):
+            case events.Sample(index, inner):
                 self._have_come = True
                 for other in self._others[index - 1 : index]:
                     other._sent_at = self._sent_at
                     other._add(inner, time)
-            case Usage() if not self._have_come:  # else it counts the tokens of all replies
+            case events.Usage() if not self._have_come:  # else it counts the tokens of all replies
                 self._usage = event
-            case Finished():
+            case events.Finished():
                 self._finish_reason = event.finish_reason
         self.news.set()
 
@@ -234,7 +221,7 @@ class _Progress:
     def _stats(self, now: float) -> Stats:
         first, last = self._token_times or (None, now)
         sent = next(time for time in (self._sent_at, first, now) if time is not None)
-        usage = self._usage or Usage(None, None)
+        usage = self._usage or events.Usage(None, None)
         completion = _estimate_tokens(self._reasoning[0] + self._text[0])
         chances = [math.exp(token.logprob) for token in self._tokens] if self.end.is_set() else []
         return Stats(

@@ -54,7 +54,8 @@ _OWN_FIELDS = {
     "continue_final_message": r"\bcontinue_final_message\b",
     "add_generation_prompt": r"\badd_generation_prompt\b",
     "chat_template_kwargs": r"\bchat_template_kwargs\b",
-    "n": r"\['n'|'n'\]|^'n' :",  # as the parameter of OpenAI's errors, the place of pydantic's, in Groq's words
+    # The parameter of OpenAI's errors, the place of pydantic's, the words of llama.cpp and of Groq.
+    "n": r"\['n'|'n'\]|\bField 'n':|^'n' :",
 }
 
 # llama-stack, OGX: 'in the provider data header, e.g. x-llamastack-provider-data: {"openai_api_key": "<API_KEY>"}'

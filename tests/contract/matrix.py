@@ -1,4 +1,4 @@
-"""The server matrix in the README: what the contract tests found on each server."""
+"""The matrices in the documents: what the contract tests found on each server."""
 
 from collections import defaultdict
 
@@ -16,6 +16,16 @@ COLUMNS = [
     "Stop",
     "`--check`",
 ]
+OPTIONS = [
+    "JSON schema",
+    "Token probabilities",
+    "Samples",
+    "Stop sequences",
+    "Frequency penalty",
+    "Presence penalty",
+    "Thinking",
+    "Extra fields",
+]
 # Row -> column -> cell. A row is the server's name and its route.
 results: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
 
@@ -25,13 +35,13 @@ def record(row: tuple[str, str], column: str, cell: bool | str) -> None:
     results[row][column] = ("no", "yes")[cell] if isinstance(cell, bool) else cell
 
 
-def table(rows: list[tuple[str, str]]) -> str | None:
-    """The matrix in Markdown; None unless all the tests have run."""
-    if any(results[row].keys() | {"Chat route"} != set(COLUMNS) for row in rows):
+def table(rows: list[tuple[str, str]], columns: list[str]) -> str | None:
+    """A matrix in Markdown; None unless all the tests have run."""
+    if any(not set(columns) <= results[row].keys() | {"Chat route"} for row in rows):
         return None
-    lines = [f"| Server | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    lines = [f"| Server | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for row in rows:
         name, route = row
         cells = {"Chat route": f"`{route}`"} | results[row]
-        lines.append(f"| {name} | {' | '.join(cells[column] for column in COLUMNS)} |")
+        lines.append(f"| {name} | {' | '.join(cells[column] for column in columns)} |")
     return "\n".join(lines)

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from llama_ui.core.errors import AuthFailed, ServerError
-from llama_ui.core.events import Event, Finished, Text, Usage
+from llama_ui.core.errors import AuthFailed, FieldRefused, ServerError
+from llama_ui.core.events import Event, Finished, Sample, Text, Tokens, Usage
 from llama_ui.core.messages import Message, SamplingOptions
 from llama_ui.llama_stack.client import LlamaStackClient
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS
@@ -98,6 +98,37 @@ async def test_a_reply_is_streamed_up_to_its_token_limit_and_counted(client: Lla
     assert usage(events).completion_tokens == 8
     for column in ("Usage", "Finish reason"):
         matrix.record(ROW, column, True)
+
+
+async def test_the_options_of_a_request_have_their_effect(client: LlamaStackClient) -> None:
+    schema = {"type": "object", "properties": {"zebra": {"enum": ["a", "b"]}}, "required": ["zebra"]}
+    form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
+    asked = [
+        ("JSON schema", SamplingOptions(response_format=form, max_tokens=40)),
+        ("Token probabilities", SamplingOptions(top_logprobs=5, max_tokens=4)),
+        ("Samples", SamplingOptions(n=2, max_tokens=4, temperature=1.0)),
+        ("Stop sequences", SamplingOptions(stop=[" "], max_tokens=30)),
+    ]
+    for label, options in asked:
+        events = [event async for event in received(client.stream("tiny", QUESTION, options))]
+        text = "".join(event.text for event in events if isinstance(event, Text))
+        tokens = [token for event in events if isinstance(event, Tokens) for token in event.tokens]
+        has_effect = {
+            "JSON schema": lambda text=text: json.loads(text)["zebra"] in ("a", "b"),
+            "Token probabilities": lambda tokens=tokens: [len(token.top_logprobs) for token in tokens] == [5] * 4,
+            "Samples": lambda events=events: {event.index for event in events if isinstance(event, Sample)} == {1},
+            "Stop sequences": lambda text=text: text and " " not in text,
+        }
+        assert has_effect[label]()
+        matrix.record(ROW, label, True)
+    with pytest.raises(FieldRefused):  # of more than it has slots; the app then sends as many requests
+        [event async for event in client.stream("tiny", QUESTION, SamplingOptions(n=3))]
+    rest = SamplingOptions(
+        frequency_penalty=0.5, presence_penalty=-0.5, thinking=False, extra_body={"top_k": 1}, max_tokens=2
+    )
+    assert any([isinstance(event, Text) async for event in received(client.stream("tiny", QUESTION, rest))])
+    for label in ("Frequency penalty", "Presence penalty", "Thinking", "Extra fields"):
+        matrix.record(ROW, label, "accepted")
 
 
 async def test_the_conversation_reaches_the_engine(client: LlamaStackClient) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 import httpx
 import pytest
 
-from llama_ui.core.errors import ServerError, UnknownModel
-from llama_ui.core.events import Event, Finished, Notice, Reasoning, Text, Usage
+from llama_ui.core.errors import FieldRefused, ServerError, UnknownModel
+from llama_ui.core.events import Event, Finished, Notice, Reasoning, Sample, Text, Token, Tokens, Usage
 from llama_ui.core.messages import REASONING_EFFORTS, Image, Message, SamplingOptions
 from llama_ui.llama_stack.client import LlamaStackClient
 from llama_ui.llama_stack.dialects import CHAT_COMPLETIONS, LEGACY, OPENAI_COMPATIBLE, Dialect
@@ -269,6 +269,61 @@ async def test_a_reasoning_effort_reaches_the_engine_or_is_left_out(target: Targ
     notices = [event.sentence for event in target.events if isinstance(event, Notice)]
     assert ["Reasoning effort" in notice for notice in notices] == [True] * legacy
     target.record("Reasoning effort", "no, with a notice" if legacy else carried)
+
+
+SCHEMA = {"type": "object", "properties": {"zebra": {"type": "string"}}}
+# The options under "Request", and what the engine receives of each, as words in its request.
+OPTIONS = {
+    "JSON schema": (
+        SamplingOptions(response_format={"type": "json_schema", "json_schema": {"name": "reply", "schema": SCHEMA}}),
+        ['"zebra"'],
+    ),
+    "Token probabilities": (SamplingOptions(top_logprobs=5), ['"logprobs": true', '"top_logprobs": 5']),
+    "Samples": (SamplingOptions(n=3), ['"n": 3']),
+    "Stop sequences": (SamplingOptions(stop=["END", "STOP"]), ['"stop": ["END", "STOP"]']),
+    "Frequency penalty": (SamplingOptions(frequency_penalty=0.5), ['"frequency_penalty": 0.5']),
+    "Presence penalty": (SamplingOptions(presence_penalty=-0.5), ['"presence_penalty": -0.5']),
+    "Thinking": (SamplingOptions(thinking=False), ['"enable_thinking": false']),
+    "Extra fields": (SamplingOptions(extra_body={"top_k": 40}), ['"top_k": 40']),
+}
+
+
+@pytest.mark.parametrize("label", OPTIONS)
+async def test_an_option_reaches_the_engine_or_a_notice_says_that_it_does_not(target: Target, label: str) -> None:
+    options, words = OPTIONS[label]
+    target.server.engine.enqueue(*TOKENS)
+    try:
+        await target.reply(options)
+    except FieldRefused as refusal:  # the app then sends as many requests
+        assert (label, refusal.field) == ("Samples", "n")
+        target.record(label, "by as many requests")
+        return
+    assert text_of(target.events) == "".join(TOKENS)
+    carried = all(word in json.dumps(target.engine_request()) for word in words)
+    noticed = any(label in event.sentence for event in target.events if isinstance(event, Notice))
+    assert not (carried and noticed)
+    target.record(label, carried or ("no, with a notice" if noticed else False))
+
+
+async def test_the_probabilities_of_tokens_come_back_where_they_reach_the_engine(target: Target) -> None:
+    top = [{"token": token, "logprob": -1.0, "bytes": None} for token in ("tok0 ", "other")]
+    told = {"content": [{"token": "tok0 ", "logprob": -1.0, "bytes": None, "top_logprobs": top}], "refusal": None}
+    choice = {"index": 0, "delta": {"content": "tok0 "}, "logprobs": told, "finish_reason": None}
+    target.server.engine.enqueue({"choices": [choice]})
+    await target.reply(SamplingOptions(top_logprobs=5))
+    likely = (Token("tok0 ", -1.0), Token("other", -1.0))
+    found = [event.tokens for event in target.events if isinstance(event, Tokens)]
+    assert found == ([] if target.generation.dialect is LEGACY else [(Token("tok0 ", -1.0, likely),)])
+
+
+async def test_each_sample_is_told_apart(target: Target) -> None:
+    choices = [{"index": index, "delta": {"content": f"a{index}"}, "finish_reason": None} for index in range(2)]
+    target.server.engine.enqueue(*[{"choices": [choice]} for choice in choices])
+    if target.generation.dialect is LEGACY:
+        assert isinstance(await target.failure(options=SamplingOptions(n=2)), FieldRefused)
+        return
+    events = await target.reply(SamplingOptions(n=2))
+    assert Text("a0") in events and Sample(1, Text("a1")) in events
 
 
 async def test_images_reach_the_engine_in_their_own_messages(target: Target) -> None:

@@ -177,6 +177,7 @@ async def test_each_of_several_replies_has_its_own_end() -> None:
 @pytest.mark.parametrize("words", [
     {"message": "Invalid value", "param": "n"},
     {"message": "'n' : number must be at most 1"},
+    {"message": "Field 'n': Value must be between 1 <= value <= 2, but got 3"},
     {"message": "no", "detail": [{"loc": ["body", "n"], "msg": "must be 1"}]},
 ])  # fmt: skip
 async def test_a_server_that_refuses_several_replies_is_not_asked_for_them_again(words: dict[str, object]) -> None:

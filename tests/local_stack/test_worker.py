@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import aclosing
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,23 @@ import platformdirs
 import psutil
 import pytest
 
+from llama_ui.core.conversation import Reply
 from llama_ui.core.errors import LocalStackError
+from llama_ui.core.events import Event, Sample, Text, Tokens
+from llama_ui.core.messages import Message, SamplingOptions
+from llama_ui.llama_stack.client import LlamaStackClient
 from llama_ui.local_stack import model
 from llama_ui.local_stack.launcher import LocalStack
 from llama_ui.local_stack.worker import forget_fetch_variables
+from llama_ui.workbench.continuation import continued
+from llama_ui.workbench.schema import with_verdict
 from tests.support import SECONDS
+from tests.support.received import received
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL_ID = f"local/{model.DEMONSTRATION_NAME}"
 SECRETS = ("LLAMA_STACK_CLIENT_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
+QUESTION = Message("user", "What is the capital of France?")
 PHASES = ["Preparing the local stack", "Starting the model", "Starting the OGX server"]
 
 
@@ -162,3 +172,48 @@ def test_no_process_outlives_the_app(end: int, phase: str, cache: Path, tmp_path
         app.wait()
         assert not psutil.wait_procs(processes, timeout=SECONDS)[1]
     assert not list(tmp_path.iterdir())
+
+
+async def events_of(url: str, options: SamplingOptions, *messages: Message) -> list[Event]:
+    """The events of a reply of the real stack, by the client that the app uses."""
+    async with aclosing(LlamaStackClient(url, timeout=SECONDS)) as client:
+        return [event async for event in received(client.stream(MODEL_ID, [QUESTION, *messages], options))]
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Text))
+
+
+@pytest.mark.real_stack
+async def test_a_reply_of_the_real_stack_matches_its_schema(running: tuple[str, psutil.Process]) -> None:
+    schema = {"type": "object", "properties": {"word": {"enum": ["yes", "no"]}}, "required": ["word"]}
+    form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
+    options = SamplingOptions(response_format=form, max_tokens=60)
+    reply = Reply(text_of(await events_of(running[0], options)), ended=True)
+    assert (await with_verdict(reply, options)).ending == "The reply matches the schema."
+
+
+@pytest.mark.real_stack
+async def test_the_real_stack_tells_five_likely_tokens_and_continues_from_one(
+    running: tuple[str, psutil.Process],
+) -> None:
+    options = SamplingOptions(top_logprobs=5, max_tokens=4, temperature=0.0)
+    events = await events_of(running[0], options)
+    tokens = [token for event in events if isinstance(event, Tokens) for token in event.tokens]
+    assert [len(token.top_logprobs) for token in tokens] == [5] * len(tokens)
+    assert "".join(token.token for token in tokens) == text_of(events)
+    other = next(likely.token for likely in tokens[1].top_logprobs if likely.token != tokens[1].token)
+    prefix = tokens[0].token + other
+    for streaming in (True, False):
+        events = await events_of(running[0], replace(options, streaming=streaming), Message("assistant", prefix))
+        whole = continued(Reply(text_of(events), ended=True), prefix)
+        assert whole.text.startswith(prefix) and len(whole.text) > len(prefix)
+        assert whole.text.count(prefix) == 1 and not whole.notices
+
+
+@pytest.mark.real_stack
+async def test_the_real_stack_sends_samples_and_stops(running: tuple[str, psutil.Process]) -> None:
+    events = await events_of(running[0], SamplingOptions(n=3, max_tokens=4, temperature=1.0))
+    assert text_of(events) and {event.index for event in events if isinstance(event, Sample)} == {1, 2}
+    stopped = text_of(await events_of(running[0], SamplingOptions(stop=[" "], max_tokens=30)))
+    assert stopped.strip() and " " not in stopped

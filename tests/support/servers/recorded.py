@@ -131,4 +131,6 @@ def _engine_request(body: dict[str, Any]) -> dict[str, Any]:
         "messages": messages,
         "max_tokens": sampling.get("max_tokens", 4096),
         **options,
+        **({"stop": sampling["stop"]} if "stop" in sampling else {}),
+        **({"guided_json": body["response_format"]["json_schema"]} if "response_format" in body else {}),
     }
