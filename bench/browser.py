@@ -39,11 +39,12 @@ CHAINLIT = Selectors("#chat-input", '[data-step-type="assistant_message"] .messa
 @contextlib.contextmanager
 def page(url: str, selectors: Selectors) -> Iterator[Page]:
     """The program's page in a new Chromium, ready for a message. Requests to other addresses are blocked."""
+    own = url.partition("?")[0]
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(url) else route.abort())
+        page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(own) else route.abort())
         page.goto(url, wait_until="commit")
         page.wait_for_selector(selectors.box)
         page.wait_for_timeout(3000)
@@ -87,10 +88,10 @@ def stages(url: str, selectors: Selectors, server: str, turns: int) -> dict[str,
     return {what: statistics.median(times) for what, times in seen.items()}
 
 
-def busy_share(url: str, selectors: Selectors, server: str, tokens: int, rate: float) -> float:
+def busy_share(url: str, selectors: Selectors, server: str, tokens: int, rate: float, query: str = "") -> float:
     """The share of the time for which the page's main thread is busy during a reply."""
     httpx.put(f"{server}/script", json={"tokens": tokens, "rate": rate})
-    with page(url, selectors) as chat:
+    with page(url + query, selectors) as chat:
         metrics = chat.context.new_cdp_session(chat)
         metrics.send("Performance.enable", {"timeDomain": "timeTicks"})
 

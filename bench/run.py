@@ -88,6 +88,9 @@ class Bench:
         found["long in Chromium"] = browser.long_reply(
             program.url, selectors, self._server, LONG, LONG_RATE, CHARACTERS
         )
+        for query in ("", "?top_logprobs=5"):
+            share = browser.busy_share(program.url, selectors, self._server, 4000, 50.0, query)
+            found[f"busy, long{query}"] = share
         for count in (0, 200):
             found[f"idle {count}"] = self._load(
                 "gradio", program.url, "idle", count=count, seconds=10, pid=program.process.pid
@@ -215,6 +218,7 @@ def _targets(found: dict[str, Measured], starts: dict[str, list[float]], bare: f
     conversation = app["history"]["whole"] / direct["history"]["whole"]
     medians = [sorted(taken)[len(taken) // 2] for taken in starts.values()]
     growth = (app["long"]["whole"] / direct["long"]["whole"]) / (app["short"]["whole"] / direct["short"]["whole"])
+    odds = app["busy, long?top_logprobs=5"]
     rows = [
         ("first token at the protocol, added over direct, median", 16, first * 1000, "{:.1f} ms"),
         ("Enter to first text in the page, added over direct, median", 55, enter * 1000, "{:.0f} ms"),
@@ -234,6 +238,8 @@ def _targets(found: dict[str, Measured], starts: dict[str, list[float]], bare: f
         ("p95 gap between visible updates, 100 visitors", 400, hundred["gap_p95"] * 1000, "{:.0f} ms"),
         ("200 messages of history, 200 tokens/s: completion over direct", 1.1, conversation, "{:.3f}"),
         ("browser's main thread busy at 200 tokens/s", 30, app["busy"] * 100, "{:.0f} %"),
+        ("the same for 4,000 tokens with probabilities, at 50 tokens/s", 40, odds * 100, "{:.0f} %"),
+        ("and above that without, in points", 10, (odds - app["busy, long"]) * 100, "{:.0f}"),
         ("Stop or closed tab to the end of the request, mid-stream", 100, mid * 1000, "{:.0f} ms"),
         ("Stop or closed tab to the end, before the first token", 600, before * 1000, "{:.0f} ms"),
         ("memory over bare Gradio, idle", 1.35, app["idle"] / bare, "{:.2f}"),

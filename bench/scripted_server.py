@@ -2,7 +2,8 @@
 
     python bench/scripted_server.py PORT
 
-PUT /script sets the replies: `{"tokens", "rate" (per second), "wait" (seconds before the first token)}`. GET /log
+PUT /script sets the replies: `{"tokens", "rate" (per second), "wait" (seconds before the first token)}`. A request with
+`top_logprobs` gets so many likely tokens in place of each. GET /log
 returns `[begin, first_token, end]` of each request, in seconds of the system's monotonic clock, or null. Each word has
 a due time counted from the request, so that a late one does not delay the next.
 """
@@ -49,29 +50,42 @@ class Server:
         entry: list[float | None] = [time.monotonic(), None, None]
         self.log.append(entry)
         try:
-            await request.read()
+            likely = orjson.loads(await request.read()).get("top_logprobs", 0)
             response = web.StreamResponse(headers=HEADERS)
             await response.prepare(request)
-            await self._stream(response, entry)
+            await self._stream(response, entry, likely)
             return response
         finally:
             entry[2] = time.monotonic()
 
-    async def _stream(self, response: web.StreamResponse, entry: list[float | None]) -> None:
+    async def _stream(self, response: web.StreamResponse, entry: list[float | None], likely: int) -> None:
         script = self.script
         begin = time.monotonic() + script.wait
         for number in range(script.tokens):
             if (early := begin + number / script.rate - time.monotonic()) > 0:
                 await asyncio.sleep(early)
-            await response.write(_chunk({"content": WORDS[number % len(WORDS)]}))
+            word = WORDS[number % len(WORDS)]
+            await response.write(
+                _chunk({"content": word}, logprobs=_logprobs(word, number, likely) if likely else None)
+            )
             entry[1] = entry[1] or time.monotonic()
         await response.write(_chunk({}, "stop"))
         usage = {"prompt_tokens": 1, "completion_tokens": script.tokens, "total_tokens": script.tokens + 1}
         await response.write(_line({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
 
 
-def _chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
-    return _line({"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
+def _chunk(delta: dict[str, str], finish_reason: str | None = None, logprobs: object = None) -> bytes:
+    told = {"logprobs": logprobs} if logprobs else {}
+    return _line({"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason, **told}]})
+
+
+def _logprobs(word: str, number: int, likely: int) -> object:
+    """The probabilities of a token, and of so many in its place, as OpenAI's API has them."""
+    top = [
+        {"token": f"{word}{index}" if index else word, "logprob": -0.1 * (number % 30 + index)}
+        for index in range(likely)
+    ]
+    return {"content": [{**top[0], "top_logprobs": top}]}
 
 
 def _line(chunk: dict[str, object]) -> bytes:

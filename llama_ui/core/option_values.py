@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from llama_ui.core.errors import InputError
@@ -25,6 +26,9 @@ class Example:
 
     user: str
     assistant: str
+
+
+_TEXTS, _EXAMPLES = TypeAdapter(list[str]), TypeAdapter(list[Example])
 
 
 def number(label: str, text: str, minimum: int, maximum: int) -> float | None:
@@ -80,8 +84,10 @@ def schema_of(response_format: JsonObject | None) -> JsonObject | None:
 
 def stop_sequences(text: str) -> list[str] | None:
     """Texts at which a reply ends: one in each line, or a JSON list of texts. Raises InputError."""
-    listed = _list_of_texts(text)
-    sequences = [line for line in text.splitlines() if line.strip()] if listed is None else list(filter(None, listed))
+    try:
+        sequences = [sequence for sequence in _TEXTS.validate_json(text) if sequence]
+    except ValueError:
+        sequences = [line for line in text.splitlines() if line.strip()]
     if len(sequences) > MAX_STOPS or any(len(sequence) > MAX_STOP_CHARS for sequence in sequences):
         limits = f"{MAX_STOPS} lines of at most {MAX_STOP_CHARS} characters"
         raise InputError(f"Stop sequences must be at most {limits}, or empty.", "")
@@ -99,15 +105,13 @@ def extra_fields(text: str) -> JsonObject | None:
 def examples(text: str) -> tuple[Example, ...]:
     """Examples from a JSON list of `{"user", "assistant"}`; those with a blank text are left out. Raises InputError."""
     try:
-        listed = from_json(text[: MAX_JSON_CHARS + 1].strip() or "[]", allow_inf_nan=False)
-        pairs = [Example(item["user"], item["assistant"]) for item in listed]
-        pairs = [pair for pair in pairs if pair.user.strip() and pair.assistant.strip()]
-    except (ValueError, TypeError, KeyError, AttributeError):
+        pairs = _EXAMPLES.validate_json(text[: MAX_JSON_CHARS + 1].strip() or "[]")
+    except ValueError:
         pairs = None
     if pairs is None or len(pairs) > MAX_EXAMPLES:
         sentence = f"Examples must be at most {MAX_EXAMPLES} pairs of texts, of {MAX_JSON_CHARS:,} characters in all."
         raise InputError(sentence, "")
-    return tuple(pairs)
+    return tuple(pair for pair in pairs if pair.user.strip() and pair.assistant.strip())
 
 
 def as_text(value: object) -> str:
@@ -128,14 +132,6 @@ def as_text(value: object) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _list_of_texts(text: str) -> list[str] | None:
-    try:
-        value = from_json(text) if text.lstrip().startswith("[") else None
-    except ValueError:
-        return None
-    return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
 
 
 def _json_object(label: str, text: str) -> JsonObject | None:

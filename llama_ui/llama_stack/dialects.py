@@ -203,7 +203,7 @@ def _legacy_sampling(options: SamplingOptions) -> Payload:
 def _legacy_events(chunk: Chunk) -> Iterator[Event]:
     """The events of `{"event": {"delta": {"type": "text", "text"}, "stop_reason"}, "metrics": [...]}`.
 
-    Where the server does not stream, `completion_message` has the content and the stop reason.
+    Where the server does not stream, `completion_message` has the content and the stop reason, beside the `logprobs`.
     """
     event = _of(dict, chunk.get("event") or chunk.get("completion_message"))
     delta = _of(dict, event.get("delta"))
@@ -213,7 +213,8 @@ def _legacy_events(chunk: Chunk) -> Iterator[Event]:
         yield from _texts(delta or event.get("delta") or event.get("content"))
     if reason := _of(str, event.get("stop_reason")):
         yield Finished(_FINISH_REASONS.get(reason, reason))
-    yield from _legacy_tokens(_of(str, delta.get("text")), _of(list, event.get("logprobs")))
+    text = delta.get("text") or event.get("content")
+    yield from _legacy_tokens(_of(str, text), _of(list, event.get("logprobs") or chunk.get("logprobs")))
     metrics = [_of(dict, metric) for metric in _of(list, chunk.get("metrics"))]
     yield from _usage({str(metric.get("metric")): metric.get("value") for metric in metrics})
 

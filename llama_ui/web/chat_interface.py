@@ -64,7 +64,7 @@ class LlamaChatInterface(gr.ChatInterface):
         # Why a message is not sent, or a file not accepted.
         self.message_error = gr.HTML("", elem_id="message-error", render=False)
         # What comes with a reply, which is no part of the history (`workbench.details`), and the replies if several.
-        self.details = gr.Textbox("", visible="hidden", max_lines=1)
+        self.details = gr.Radio([], visible="hidden")  # which draws nothing of its value
         self.samples = make_chatbot("Samples", elem_id="samples", buttons=["copy"], render=False)
         super().__init__(
             page.reply,

@@ -104,7 +104,7 @@ async def test_the_options_of_a_request_have_their_effect(client: LlamaStackClie
     schema = {"type": "object", "properties": {"zebra": {"enum": ["a", "b"]}}, "required": ["zebra"]}
     form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
     asked = [
-        ("JSON schema", SamplingOptions(response_format=form, max_tokens=40)),
+        ("JSON schema", SamplingOptions(response_format=form, max_tokens=200)),
         ("Token probabilities", SamplingOptions(top_logprobs=5, max_tokens=4)),
         ("Samples", SamplingOptions(n=2, max_tokens=4, temperature=1.0)),
         ("Stop sequences", SamplingOptions(stop=[" "], max_tokens=30)),

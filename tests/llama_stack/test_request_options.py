@@ -150,6 +150,8 @@ def test_the_legacy_route_has_its_own_form_of_probabilities(text: str, by_token:
     chunk = {"event": {"delta": {"type": "text", "text": text}, "logprobs": logprobs, "stop_reason": None}}
     found = [event.tokens for event in LEGACY.events(chunk) if isinstance(event, Tokens)]
     assert found == ([tokens] if tokens else [])
+    whole = {"completion_message": {"content": text, "stop_reason": "end_of_turn"}, "logprobs": logprobs}
+    assert [event.tokens for event in LEGACY.events(whole) if isinstance(event, Tokens)] == found
 
 
 # In a conversation with a server

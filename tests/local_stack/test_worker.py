@@ -188,7 +188,7 @@ def text_of(events: list[Event]) -> str:
 async def test_a_reply_of_the_real_stack_matches_its_schema(running: tuple[str, psutil.Process]) -> None:
     schema = {"type": "object", "properties": {"word": {"enum": ["yes", "no"]}}, "required": ["word"]}
     form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
-    options = SamplingOptions(response_format=form, max_tokens=60)
+    options = SamplingOptions(response_format=form, max_tokens=200)
     reply = Reply(text_of(await events_of(running[0], options)), ended=True)
     assert (await with_verdict(reply, options)).ending == "The reply matches the schema."
 

@@ -5,27 +5,33 @@ const tokens = (() => {
   let kept = {};
   let [turn, continued] = [0, ""]; // of the reply that is being written, and the lines that it goes on from
   const turnOf = (history) => history.filter(({role}) => role === "user").length;
-  const linesOf = (text = "", start = '{"token"') => text.split("\n").filter((line) => line.startsWith(start));
+  const parsed = {}; // the details of each reply, as far as they are parsed, and the tokens in them
+  const tokensOf = (number) => {
+    const [text, before] = [kept[number] ?? "", parsed[number] ?? {text: "", list: []}];
+    const {text: old, list} = text.startsWith(before.text) ? before : {text: "", list: []};
+    for (const line of text.slice(old.length).split("\n")) if (line.startsWith('{"token"')) list.push(JSON.parse(line));
+    parsed[number] = {text, list};
+    return list;
+  };
   const percent = (logprob, share = 100 * Math.exp(logprob)) => `${share < 0.1 ? "<0.1" : share.toFixed(share < 10 ? 1 : 0)} %`;
   const visible = (text) => text.replaceAll("\n", "↵").replaceAll("\t", "⇥");
-  const drawToken = (line) => {
-    const {token, logprob} = JSON.parse(line);
+  const drawToken = ({token, logprob}) => {
     const drawn = create("span", {textContent: token});
     drawn.dataset.level = Math.floor((1 - Math.min(1, Math.exp(logprob))) * (LEVELS - 0.01));
     return drawn;
   };
   /* Draws what is not drawn yet: while a reply grows, the new tokens only. */
-  const textOf = (lines) => lines.map((line) => JSON.parse(line).token).join("");
+  const textOf = (list) => list.map(({token}) => token).join("");
   const drawIn = (row, number, text = "") => { // where the tokens are not all of the text, it stays Markdown
-    const [place, lines] = [row.querySelector(".message"), linesOf(kept[number])];
+    const [place, list] = [row.querySelector(".message"), tokensOf(number)];
     let box = place?.querySelector(".tokens");
-    if (!lines.length || (text && textOf(lines).length < text.trim().length)) return box?.remove();
-    if (box?.dataset.turn !== `${number}` || box.children.length > lines.length) {
+    if (!list.length || (text && textOf(list).length < text.trim().length)) return box?.remove();
+    if (box?.dataset.turn !== `${number}` || box.children.length > list.length) {
       box?.remove();
       place.prepend(box = create("div", {className: "tokens", role: "group", ariaLabel: "The reply in tokens, shaded by their probability"}));
       box.dataset.turn = number;
     }
-    box.append(...lines.slice(box.children.length).map(drawToken));
+    box.append(...list.slice(box.children.length).map(drawToken));
     if (!box.querySelector("[tabindex]")) focusable(box.firstChild);
   };
   const focusable = (token) => {
@@ -34,26 +40,27 @@ const tokens = (() => {
   };
   /* The likeliest tokens in the place of one, with which the reply can go on. */
   let shown = null;
-  const list = () => $("#alternatives");
-  const hide = () => { shown = null; list().hidePopover(); };
+  const menu = () => $("#alternatives");
+  const hide = () => { shown = null; menu().hidePopover(); };
   const show = (token) => {
     if (!token || token === shown) return;
     const [number, index] = [Number(token.parentElement.dataset.turn), [...token.parentElement.children].indexOf(token)];
-    const {token: text, logprob, top_logprobs = []} = JSON.parse(linesOf(kept[number])[index]);
+    const {token: text, logprob, top_logprobs = []} = tokensOf(number)[index];
     const isLast = number === page.turns();
     const optionOf = (other) => create("button", {
       className: "item", title: isLast ? "Continue with this one" : "Only the last reply can be continued",
       disabled: !isLast || other.token === text || other.token.includes("\ufffd"), onclick: () => continueWith(number, index, {...other, top_logprobs}),
     }, create("span", {textContent: visible(other.token)}), percent(other.logprob));
     shown = token;
-    list().replaceChildren(create("p", {className: "hint"}, create("b", {textContent: visible(text)}), ` ${percent(logprob)}`), ...top_logprobs.map(optionOf));
+    menu().replaceChildren(create("p", {className: "hint"}, create("b", {textContent: visible(text)}), ` ${percent(logprob)}`), ...top_logprobs.map(optionOf));
     token.ariaDescription = [percent(logprob), ...top_logprobs.map((other) => `${other.token} ${percent(other.logprob)}`)].join(", ");
-    list().showPopover({source: token});
+    menu().hidePopover(); // else it would stay where it is
+    menu().showPopover({source: token});
   };
   const continueWith = (number, index, token) => {
-    const lines = linesOf(kept[number]).slice(0, index);
+    const before = [...tokensOf(number).slice(0, index), token];
     hide();
-    chat.continueFrom(textOf(lines) + token.token, [...lines, JSON.stringify(token), ""].join("\n"));
+    chat.continueFrom(textOf(before), before.map((each) => `${JSON.stringify(each)}\n`).join(""));
   };
   const isToken = (element) => element?.parentElement?.matches(".tokens");
   document.addEventListener("mouseover", ({target}) => (isToken(target) ? show(target) : shown && !target.closest?.("#alternatives, .tokens") && shown !== document.activeElement && hide()));
@@ -63,7 +70,7 @@ const tokens = (() => {
     const [{key, target}, step] = [event, {ArrowRight: "nextSibling", ArrowLeft: "previousSibling"}[event.key]];
     if (!shown || !(isToken(target) || target.closest("#alternatives"))) return;
     const down = {ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling"}[key];
-    const next = isToken(target) ? (step ? target[step] : key === "ArrowDown" && list().querySelector(":enabled")) : down && target[down];
+    const next = isToken(target) ? (step ? target[step] : key === "ArrowDown" && menu().querySelector(":enabled")) : down && target[down];
     if (isToken(next)) focusable(next);
     if (step || down || key === "Escape") [event.preventDefault(), event.stopPropagation()];
     if (key === "Escape") isToken(target) ? hide() : shown.focus();
@@ -84,7 +91,8 @@ const tokens = (() => {
     },
     /* The response of a reply as it came, for people. */
     received: (number) => {
-      const response = attempt(() => JSON.parse(linesOf(kept[number], '{"status"').at(-1)));
+      const line = (kept[number] ?? "").split("\n").findLast((each) => each.startsWith('{"status"'));
+      const response = attempt(() => JSON.parse(line));
       return response ? `HTTP ${response.status}\n${response.headers.map((header) => header.join(": ")).join("\n")}\n\n${response.body}` : "";
     },
     toggle: () => store("tokens", root.toggleAttribute("data-tokens")),
