@@ -124,10 +124,13 @@ def as_text(value: object) -> str:
         case tuple() | list():
             items = [asdict(item) if isinstance(item, Example) else item for item in value]
             lines = "\n".join(map(str, items))
-            return lines if stop_sequences(lines) == items else _json(items)
+            is_lines = lines.splitlines() == items and all(map(str.strip, items)) and not lines.lstrip().startswith("[")
+            return lines if is_lines else _json(items)
         case dict():
             return _json(value)
-    return str(value).removesuffix(".0")
+        case float():
+            return str(value).removesuffix(".0")
+    return str(value)
 
 
 def _json(value: object) -> str:

@@ -5,7 +5,7 @@ import pytest
 from llama_ui.core.conversation import ChatSettings
 from llama_ui.core.errors import InputError
 from llama_ui.core.messages import parse_sampling_options
-from llama_ui.core.option_values import MAX_JSON_CHARS, Example, schema_of
+from llama_ui.core.option_values import MAX_JSON_CHARS, Example, as_text, schema_of
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 WRAPPED = {"type": "json_schema", "json_schema": {"name": "reply", "schema": SCHEMA}}
@@ -95,6 +95,17 @@ def test_other_examples_are_refused(text: str) -> None:
     with pytest.raises(InputError) as refusal:
         ChatSettings.from_texts({"examples": text})
     assert str(refusal.value) == "Examples must be at most 20 pairs of texts, of 20,000 characters in all."
+
+
+def test_texts_stay_as_they_are() -> None:
+    texts = {"system_prompt": "For Python 3.0", "model": "TinyLlama-v1.0", "stop": "a\nv1.0", "temperature": "1"}
+    assert ChatSettings.from_texts(texts).texts().items() >= texts.items()
+    assert [as_text(value) for value in ("v1.0", 1.0, 5, ["x"] * 9, "")] == ["v1.0", "1", "5", "\n".join("x" * 9), ""]
+
+
+def test_long_and_many_examples_are_written_and_read_again() -> None:
+    pairs = tuple(Example(f"{number} {'x' * 300}", "y\n" * 100 + "y") for number in range(9))
+    assert ChatSettings.from_texts(ChatSettings(examples=pairs).texts()).examples == pairs
 
 
 def test_the_schema_of_a_response_format_is_found() -> None:
