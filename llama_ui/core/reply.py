@@ -241,7 +241,7 @@ def _estimate_tokens(text: str) -> int:
     return math.ceil(len(text.encode(errors="replace")) / BYTES_PER_TOKEN)
 
 
-def finish(reply: Reply, error: ChatError | None, options: SamplingOptions = SamplingOptions()) -> Reply:  # noqa: B008
+def finish(reply: Reply, error: ChatError | None, options: SamplingOptions = SamplingOptions()) -> Reply:  # noqa: B008 - frozen
     """The last snapshot of a reply, with why it ended unless that was as usual. `options`: as they were requested."""
     reason = reply.stats.finish_reason
     kind = "" if error else next((kind for kind, names in _FINISH_REASONS if names.search(reason or "")), "")
